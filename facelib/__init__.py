@@ -1,0 +1,1 @@
+"""facelib: face verification by contrastive learning, ArcFace against InfoNCE."""

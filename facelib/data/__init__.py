@@ -1,0 +1,1 @@
+"""Face data: formats, rendered faces, alignment, benchmarks, sampling."""

@@ -1,0 +1,12 @@
+"""Errors that a person can act on: the bad value, the allowed ones, the next command."""
+
+
+class UserError(Exception):
+    """Wrong input, configuration or data. The command line prints it as one line and exits with 2."""
+
+
+class BadData(UserError):
+    """A file or record that is missing, truncated, corrupted or hostile.
+
+    The message says which file, at which offset or entry, what was found and what was wanted.
+    """

@@ -1,0 +1,1 @@
+"""Embedding, verification protocols and comparisons."""

@@ -1,0 +1,49 @@
+"""Where things are: never relative to the working folder (papermill and nbval differ in theirs).
+
+`$FACELIB_DATA` holds data sets (default `.data/` in the repository), `$FACELIB_RUNS` holds runs
+(default `runs/`). Both are read at each call, so that a test or a cluster job can set them.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def data_root() -> Path:
+    """Folder of the data sets: `$FACELIB_DATA`, else `.data/` in the repository."""
+    return Path(os.environ.get("FACELIB_DATA") or REPO / ".data").expanduser().resolve()
+
+
+def runs_root() -> Path:
+    """Folder of the runs: `$FACELIB_RUNS`, else `runs/` in the repository."""
+    return Path(os.environ.get("FACELIB_RUNS") or REPO / "runs").expanduser().resolve()
+
+
+def published_root() -> Path:
+    """Folder of the small, committed records: always `runs/published/` of the repository."""
+    return REPO / "runs" / "published"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it to `path` only if the block succeeds.
+
+    A killed process or a full disk leaves the old file (or none) under the final name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
