@@ -1,0 +1,213 @@
+"""Training sets: the images of a face RecordIO set as tensors, and how to split them."""
+
+import copy
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from facelib.data.decode import FILL_BORDER, decode
+from facelib.data.face_index import (
+    check_gap_free,
+    excluded_labels,
+    read_face_index,
+    read_names,
+)
+from facelib.data.recordio import RecordReader, unpack
+from facelib.errors import BadData, UserError
+
+__all__ = ["FaceRecords", "decode", "split_identities", "split_within"]
+
+log = logging.getLogger(__name__)
+
+
+class FaceRecords(Dataset):
+    """Images and identities of a face RecordIO set (`train.rec`, `train.idx`, `names.txt`).
+
+    `dataset[i]` is (uint8 tensor (3, size, size) RGB, label). Safe in DataLoader workers.
+
+    Args:
+        folder: holds train.rec and train.idx; or the `.rec` itself.
+        size: side of the images in pixels.
+        skip_bad: a record that is no image is replaced by a good neighbour (of the same identity if
+            there is one; always the same one), logged and counted in `bad`, instead of an error.
+        fill_border: "none" or "replicate", see `facelib.data.decode`.
+        exclude: identities to leave out: names and labels, or a text file with one a line.
+        relabel: number labels with gaps anew instead of refusing them.
+
+    Attributes:
+        labels: int64 (N,), gap-free 0 … C − 1.
+        names: name of each label, or None.
+        keys: int64 (N,), record numbers.
+
+    Raises:
+        BadData: damaged files, labels with gaps. UserError: a wrong option.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        size: int,
+        skip_bad: bool = False,
+        fill_border: str = "none",
+        exclude: Iterable[str | int] | Path | str | None = None,
+        relabel: bool = False,
+    ):
+        if size < 1:
+            raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
+        if fill_border not in FILL_BORDER:
+            raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
+        self.reader = RecordReader(folder)
+        self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
+        keys, labels = read_face_index(self.reader)
+        if not relabel:
+            check_gap_free(labels, self.reader.rec_path)
+        names = read_names(self.reader.rec_path.parent / "names.txt", labels)
+        if exclude is not None:
+            out = excluded_labels(exclude, names, int(labels.max()) + 1)
+            kept = ~np.isin(labels, list(out))
+            if not kept.any():
+                raise UserError(f"{self.reader.rec_path}: exclude leaves no image")
+            keys, labels = keys[kept], labels[kept]
+        self._take(keys, labels, names)
+
+    def _take(self, keys: np.ndarray, labels: np.ndarray, names: list[str] | None) -> None:
+        present, self.labels = np.unique(labels, return_inverse=True)
+        self.labels = self.labels.reshape(-1).astype(np.int64)
+        self.names = names and [names[label] for label in present]
+        self.keys = keys
+        self.classes = len(present)
+        # Shared memory, so that what workers find is counted here; one byte an image.
+        self._bad = torch.zeros(len(keys), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def bad(self) -> int:
+        """Number of records found so far that are no image (with `skip_bad`)."""
+        return int(self._bad.sum())
+
+    def jpeg(self, i: int) -> bytes:
+        """Encoded image `i`, as stored."""
+        key = int(self.keys[i])
+        where = f"{self.reader.rec_path}: record {key}"
+        return bytes(unpack(self.reader.read(key), where)[1])
+
+    def image(self, i: int) -> tuple[np.ndarray, int]:
+        """Image `i` as uint8 (size, size, 3) RGB, and its label."""
+        try:
+            return self._decode(i), int(self.labels[i])
+        except BadData as error:
+            if not self.skip_bad:
+                raise
+            if not self._bad[i]:
+                self._bad[i] = 1
+                log.warning("skipped (%d so far): %s", self.bad, error)
+        for j in self._neighbours(i):
+            try:
+                return self._decode(j), int(self.labels[j])
+            except BadData:
+                self._bad[j] = 1
+        raise BadData(f"{self.reader.rec_path}: none of the {len(self)} records is an image")
+
+    def _decode(self, i: int) -> np.ndarray:
+        payload = self.jpeg(i)
+        try:
+            return decode(payload, self.size, self.fill_border)
+        except BadData as error:
+            raise BadData(
+                f"{self.reader.rec_path}: record {self.keys[i]}: {error};"
+                " leave such records out with --skip-bad"
+            ) from None
+
+    def _neighbours(self, i: int) -> Iterable[int]:
+        """Other images in a fixed order: the same identity first, then the next ones."""
+        own = np.flatnonzero(self.labels == self.labels[i])
+        yield from own[own != i].tolist()
+        yield from ((i + step) % len(self) for step in range(1, len(self)))
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        image, label = self.image(i)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), label
+
+    def subset(self, indices: Sequence[int]) -> "FaceRecords":
+        """The images `indices` as a set of their own, labels numbered anew without gaps."""
+        indices = np.asarray(indices)
+        if len(indices) == 0:
+            raise UserError(f"{self.reader.rec_path}: a subset without images")
+        part = copy.copy(self)
+        part._take(self.keys[indices], self.labels[indices], self.names)
+        return part
+
+    def load_all(self) -> np.ndarray:
+        """Decode everything once, in threads: uint8 (N, size, size, 3) RGB. For small sets."""
+        images = np.empty((len(self), self.size, self.size, 3), dtype=np.uint8)
+
+        def fill(i: int) -> None:
+            images[i] = self.image(i)[0]
+
+        with ThreadPoolExecutor(cpu_count()) as threads:
+            for _ in threads.map(fill, range(len(self))):
+                pass
+        return images
+
+
+def split_identities(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split so that no identity is on both sides: the default for model selection.
+
+    Args:
+        labels: int (N,).
+        fraction: share of the identities that goes to validation, 0 < fraction < 1.
+        seed: of the draw.
+
+    Returns:
+        Ascending indices of the training images and of the validation images.
+    """
+    _check_fraction(fraction)
+    identities = np.unique(labels)
+    held_out = round(len(identities) * fraction)
+    if not 0 < held_out < len(identities):
+        raise UserError(
+            f"fraction={fraction} of {len(identities)} identities leaves one side empty"
+        )
+    chosen = np.random.default_rng(seed).permutation(identities)[:held_out]
+    validation = np.isin(labels, chosen)
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def split_within(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split inside each identity (80/20 with fraction 0.2): both sides hold the same people.
+
+    An identity with n images gives floor(n · fraction) to validation, so a single image trains.
+
+    Args:
+        labels: int (N,).
+        fraction: share of each identity's images that goes to validation, 0 < fraction < 1.
+        seed: of the draw.
+
+    Returns:
+        Ascending indices of the training images and of the validation images.
+    """
+    _check_fraction(fraction)
+    labels = np.asarray(labels)
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(start, count)
+    # 1e-9: 5 · 0.2 must give 1 whatever the last bit of the product is.
+    held_out = np.repeat(np.floor(count * fraction + 1e-9), count)
+    validation = np.zeros(len(labels), dtype=bool)
+    validation[order] = rank < held_out
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise UserError(f"fraction={fraction}, wanted a validation share between 0 and 1")

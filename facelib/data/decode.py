@@ -1,0 +1,114 @@
+"""Encoded image to RGB pixels, and the black border of aligned images filled.
+
+Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone would give BGR.
+"""
+
+import io
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from facelib.errors import BadData, UserError
+
+FILL_BORDER = ("none", "replicate")
+# The warp leaves pure black; JPEG noise lifts it by a few grey levels.
+BLACK = 8
+# JPEG blurs the edge of the picture into the black (chroma is stored at half the resolution):
+# pixels this near to the border are darkened, and are replaced too.
+BLURRED_EDGE = 2
+
+
+def decode(jpeg: bytes, size: int | None = None, fill_border: str = "none") -> np.ndarray:
+    """Decode an image to uint8 (H, W, 3) RGB.
+
+    Args:
+        jpeg: a JPEG (decoded by simplejpeg), or any other format that Pillow reads; grey becomes
+            three equal channels.
+        size: side of the square result in pixels; area averaging where it shrinks, bilinear where
+            it grows. None keeps the image as it is.
+        fill_border: "replicate" fills the black border of an alignment (`replicate_border`).
+
+    Raises:
+        BadData: not an image, or a truncated one.
+    """
+    if fill_border not in FILL_BORDER:
+        raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
+    image = _decode_pixels(jpeg)
+    if fill_border == "replicate":
+        image = replicate_border(image)
+    return image if size is None else resize(image, size)
+
+
+def _decode_pixels(jpeg: bytes) -> np.ndarray:
+    try:
+        if simplejpeg.is_jpeg(jpeg):
+            try:
+                return simplejpeg.decode_jpeg(jpeg, "RGB")
+            except ValueError as error:
+                # CMYK is valid, but not simplejpeg's; Pillow would also grey out a truncated one.
+                if "color" not in str(error).lower():
+                    raise
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            return np.array(picture.convert("RGB"))
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        start = bytes(jpeg[:8]).hex(" ") or "nothing"
+        raise BadData(
+            f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
+            f" ff d8 ff): {error}"
+        ) from None
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to (size, size, 3): area averaging to shrink, bilinear to grow."""
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = size <= min(image.shape[:2])
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+def border_mask(image: np.ndarray) -> np.ndarray:
+    """Mark the black border that an alignment warp left: bool (H, W).
+
+    Near-black pixels that a path of near-black pixels joins to the edge of the image. The warped
+    picture is a convex quadrilateral, so a dent in it is dark hair or background, not border, and
+    is kept; where black content reaches a corner of the picture it cannot be told from border.
+    """
+    black = (image.max(axis=2) <= BLACK).astype(np.uint8)
+    if not black.any():
+        return black.astype(bool)
+    _, component = cv2.connectedComponents(black, connectivity=4)
+    edge = np.concatenate([component[0], component[-1], component[:, 0], component[:, -1]])
+    touches = np.zeros(component.max() + 1, dtype=np.uint8)
+    touches[edge] = 1
+    touches[0] = 0  # component 0 is everything that is not black
+    # Opening drops specks of JPEG noise in the black, which would stretch the hull.
+    picture = cv2.morphologyEx(1 - touches[component], cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    points = cv2.findNonZero(picture)
+    if points is None:
+        return np.ones(black.shape, dtype=bool)
+    hull = cv2.fillConvexPoly(np.zeros_like(black), cv2.convexHull(points), 1)
+    return hull == 0
+
+
+def replicate_border(image: np.ndarray) -> np.ndarray:
+    """Replace the black border of uint8 (H, W, 3) by the nearest picture pixel; deterministic.
+
+    An image without border, or one that is all border, comes back unchanged.
+    """
+    border = border_mask(image).astype(np.uint8)
+    if not border.any():
+        return image
+    border = cv2.dilate(border, np.ones((2 * BLURRED_EDGE + 1,) * 2, np.uint8))
+    if border.all():
+        return image
+    # Each border pixel gets the number of its nearest picture pixel.
+    _, nearest = cv2.distanceTransformWithLabels(
+        border, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    picture = border == 0
+    place = np.zeros(nearest.max() + 1, dtype=np.int64)
+    place[nearest[picture]] = np.flatnonzero(picture)
+    return image.reshape(-1, 3)[place[nearest]]
