@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Wrong input, configuration or data. The command line prints it as one line and exits with 2."""
+    """Wrong input, configuration or data: the command line prints it and exits with 2."""
 
 
 class BadData(UserError):

@@ -1,1 +1,42 @@
-"""Losses: one small, readable class each."""
+"""Losses: one small, readable class each, and the table that names them.
+
+A criterion maps (z, labels) to (loss, {name: value}), in fp32. The table says which batch layout it
+needs and how it is built from a `Config`; the training loop never compares a loss's name.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from facelib.config import Config
+from facelib.losses.contrastive import InfoNCE
+from facelib.losses.hybrid import Hybrid
+from facelib.losses.margin import ArcFace
+
+
+class LossEntry(NamedTuple):
+    """How a loss is built, and what it asks of the batch."""
+
+    build: Callable[[Config, int], nn.Module]  # (cfg, number of training classes)
+    layout: str  # "plain", or "pairs": P identities × 2 images at adjacent indices
+    needs_head: bool  # has one centre a training identity
+
+
+def _arcface(cfg: Config, classes: int) -> ArcFace:
+    return ArcFace(classes, cfg.dim, s=cfg.s, m=cfg.m, gradient=cfg.gradient)
+
+
+def _infonce(cfg: Config, classes: int) -> InfoNCE:
+    return InfoNCE(cfg.tau, gather=cfg.gather)
+
+
+def _hybrid(cfg: Config, classes: int) -> Hybrid:
+    return Hybrid(_arcface(cfg, classes), _infonce(cfg, classes), cfg.contrastive_weight)
+
+
+LOSSES: dict[str, LossEntry] = {
+    "arcface": LossEntry(_arcface, "plain", needs_head=True),
+    "infonce": LossEntry(_infonce, "pairs", needs_head=False),
+    "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
+}

@@ -1,0 +1,139 @@
+"""From records and sampler to the tensors of each step."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from facelib import distributed
+from facelib.config import Config
+from facelib.data.datasets import FaceRecords, split_identities, split_within
+from facelib.data.locate import train_folder
+from facelib.data.sampler import SAMPLERS, flips, local_slice
+from facelib.errors import UserError
+from facelib.losses import LOSSES
+
+log = logging.getLogger(__name__)
+MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
+
+
+def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """uint8 RGB (B, 3, S, S) -> float (B, 3, S, S) in [-1, 1] on the device, channels last."""
+    images = images.to(device, non_blocking=True)
+    return images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+
+
+class Feed:
+    """Training images, validation images and the batches of one process.
+
+    Attributes:
+        sampler: names the images of each joint batch. classes: training identities.
+        labels: (N,) gap-free label of each training image.
+        val: (V,) record indices of validation images; val_labels: (V,) their labels (training
+            labels for split="within", own ones for split="identity").
+        facts: counts for the log and the status file.
+    """
+
+    def __init__(self, cfg: Config, device: torch.device):
+        self.cfg, self.device = cfg, device
+        entry = LOSSES[cfg.loss]
+        if cfg.select == "val_loss" and entry.needs_head and cfg.split == "identity":
+            raise UserError(
+                f"select='val_loss' with loss={cfg.loss!r} needs split='within' (unseen identities "
+                "have no class centre); or use select='val_auc'"
+            )
+        self.records = FaceRecords(
+            train_folder(cfg),
+            cfg.image_size,
+            skip_bad=cfg.skip_bad,
+            fill_border=cfg.fill_border,
+            exclude=cfg.exclude or None,
+        )
+        split = split_within if cfg.split == "within" else split_identities
+        self.train, self.val = split(self.records.labels, cfg.val_fraction, cfg.seed)
+        kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
+        self.classes = len(kept)
+        self.val_labels = self._validation_labels(kept)
+        self.sampler = SAMPLERS[entry.layout](self.labels, cfg.global_batch, cfg.seed)
+        self.memory = self._decode_all()
+        self.facts = self._facts(entry.layout)
+
+    def _validation_labels(self, kept: np.ndarray) -> np.ndarray:
+        found = self.records.labels[self.val]
+        return np.searchsorted(kept, found) if self.cfg.split == "within" else found
+
+    def _decode_all(self) -> np.ndarray | None:
+        size = len(self.records) * self.cfg.image_size**2 * 3
+        if self.cfg.workers or size > MEMORY_LIMIT:
+            return None
+        return self.records.load_all()
+
+    def _facts(self, layout: str) -> dict:
+        cfg = self.cfg
+        ranks = cfg.processes if cfg.gather else 1
+        micro = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks
+        facts = {
+            "images": len(self.train),
+            "identities": self.classes,
+            "validation_images": len(self.val),
+            "images_per_epoch": self.sampler.images_per_epoch,
+            "bad_records": self.records.bad,
+        }
+        if layout == "pairs":
+            facts["negatives_per_anchor"] = micro - 2
+            facts["identities_with_one_image"] = self.sampler.single_images
+            facts["coverage"] = round(self.sampler.coverage, 4)
+        if LOSSES[cfg.loss].needs_head:
+            facts["negative_centres"] = self.classes - 1
+        return facts
+
+    def epoch(self, step: int) -> float:
+        """Passes over the training images after a step."""
+        return step * self.cfg.global_batch / len(self.train)
+
+    def own(self, step: int) -> np.ndarray:
+        """Positions in the joint batch that this rank sees, micro-batch by micro-batch."""
+        cfg, ranks, rank = self.cfg, distributed.world_size(), distributed.rank()
+        whole = np.arange(cfg.global_batch)
+        parts = [
+            whole[local_slice(cfg.global_batch, cfg.accumulate, micro, ranks, rank)]
+            for micro in range(cfg.accumulate)
+        ]
+        return np.concatenate(parts)
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """(images in [-1, 1], labels) of this rank for steps start … stop − 1, on the device."""
+        for step, images in zip(range(start, stop), self._images(start, stop)):
+            own = self.own(step)
+            labels = torch.from_numpy(self.labels[self.sampler.indices(step)[own]])
+            images = to_input(images, self.device)
+            if self.cfg.flip:
+                mirrored = torch.from_numpy(flips(self.cfg.global_batch, self.cfg.seed, step)[own])
+                mirrored = mirrored.to(self.device)[:, None, None, None]
+                images = torch.where(mirrored, images.flip(3), images)
+            yield images, labels.to(self.device, non_blocking=True)
+
+    def _images(self, start: int, stop: int) -> Iterator[torch.Tensor]:
+        wanted = (self.train[self.sampler.indices(step)[self.own(step)]]
+                  for step in range(start, stop))  # fmt: skip
+        if self.memory is not None:
+            for records in wanted:
+                yield torch.from_numpy(self.memory[records]).permute(0, 3, 1, 2)
+            return
+        loader = DataLoader(
+            self.records,
+            batch_sampler=(records.tolist() for records in wanted),
+            num_workers=self.cfg.workers,
+            pin_memory=self.device.type == "cuda",
+            multiprocessing_context="forkserver" if self.cfg.workers else None,
+        )
+        for images, _ in loader:
+            yield images
+
+    def images(self, records: np.ndarray) -> torch.Tensor:
+        """uint8 (B, 3, S, S) of some record indices, without augmentation."""
+        if self.memory is not None:
+            return torch.from_numpy(self.memory[records]).permute(0, 3, 1, 2)
+        return torch.stack([self.records[i][0] for i in records])

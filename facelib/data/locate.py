@@ -1,0 +1,60 @@
+"""From the names in a `Config` to folders and files."""
+
+from pathlib import Path
+
+from facelib.config import Config
+from facelib.errors import UserError
+from facelib.paths import data_root
+
+
+def rendered_spec(cfg: Config):
+    """The specification of the rendered faces that a config asks for."""
+    from facelib.data.synthetic import RenderedSpec
+
+    return RenderedSpec(
+        identities=cfg.data_identities,
+        images=cfg.data_images,
+        test_identities=cfg.test_identities,
+        size=cfg.data_size,
+        spread=cfg.data_spread,
+        nuisance=cfg.data_nuisance,
+        seed=cfg.data_seed,
+    )
+
+
+def train_folder(cfg: Config) -> Path:
+    """Folder with train.rec, train.idx and property; rendered faces are made on first use."""
+    if cfg.data == "rendered":
+        from facelib.data.synthetic import rendered_dataset
+
+        return rendered_dataset(rendered_spec(cfg))
+    folder = _resolve(cfg.data)
+    if not (folder / "train.rec").is_file():
+        raise UserError(
+            f"data={cfg.data!r}: no train.rec in {folder}; give a folder with train.rec and "
+            f"train.idx, or make one with: python -m facelib prepare folder IMAGES --out {folder}"
+        )
+    return folder
+
+
+def benchmark_paths(cfg: Config) -> list[Path]:
+    """The `.bin` files of `cfg.benchmarks`: beside train.rec, in the data root, or full paths."""
+    folder = train_folder(cfg)
+    return [_benchmark(name.strip(), folder) for name in cfg.benchmarks.split(",") if name.strip()]
+
+
+def _benchmark(name: str, folder: Path) -> Path:
+    file = name if name.endswith(".bin") else f"{name}.bin"
+    candidates = [folder / file, _resolve(file)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise UserError(
+        f"benchmark {name!r}: not at {' or '.join(str(p) for p in dict.fromkeys(candidates))}; "
+        "make it with: python -m facelib prepare lfw|cfp --help"
+    )
+
+
+def _resolve(name: str) -> Path:
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else data_root() / path

@@ -1,0 +1,171 @@
+"""Start, follow and stop the training subprocess. `launch(cfg)` is what notebooks call.
+
+The child writes to files, the caller follows them: a killed kernel loses nothing, a second call
+attaches or resumes. On one process the child is `python -m facelib.train RUN`; on several it is
+`accelerate launch`. No child outlives its parent.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from facelib.config import Config
+from facelib.errors import UserError
+from facelib.paths import REPO
+from facelib.progress import show_progress
+from facelib.runs import Run, create_run, load_run, read_lines
+
+log = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
+
+
+def launch(cfg: Config, follow: bool = True) -> Run:
+    """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
+
+    Args:
+        cfg: the configuration; the same one always means the same run folder.
+        follow: show progress until the end. False: return as soon as the child is started (it
+            still dies with this process).
+
+    Raises:
+        UserError: the training failed; the message has the last log lines and the next command.
+        KeyboardInterrupt: after the child has saved its checkpoint.
+    """
+    run = create_run(cfg)
+    state = run.state
+    if state == "done":
+        return run
+    child = None
+    if state == "running":
+        log.info("%s is already running: following it", run.name)
+    else:
+        child = start(run)
+    if follow:
+        _follow(run, child)
+    return load_run(run.path)
+
+
+def command(cfg: Config, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The command line and the extra environment of the training subprocess."""
+    if cfg.processes == 1:
+        return [sys.executable, "-m", "facelib.train", str(folder)], {}
+    line = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    line += ["--num_processes", str(cfg.processes), "--num_machines", "1"]
+    line += ["--mixed_precision", {"fp32": "no"}.get(cfg.precision, cfg.precision)]
+    line += ["--dynamo_backend", "no", "--main_process_port", str(free_port())]
+    extra = {} if _cuda_devices() else {"ACCELERATE_USE_CPU": "1"}
+    return [*line, "-m", "facelib.train", str(folder)], extra
+
+
+def start(run: Run) -> subprocess.Popen:
+    """Start the child with its output in train.log."""
+    line, extra = command(run.config, run.path)
+    environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
+    )
+    run.set_status(state="starting", message="", pid=-1)
+    with open(run.path / "train.log", "ab") as output:
+        child = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_die_with_parent_before_exec if sys.platform == "linux" else None,
+            start_new_session=True,  # Ctrl-C reaches the child once, from `stop`
+        )
+    import psutil
+
+    try:
+        started = psutil.Process(child.pid).create_time()
+    except psutil.NoSuchProcess:
+        started = 0
+    status = run.status
+    if status["state"] == "starting":
+        run.set_status(pid=child.pid, pid_started=started, host=socket.gethostname())
+    return child
+
+
+def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) -> None:
+    """Ask a run to save its checkpoint and stop; kill it if it does not within `patience` s."""
+    pid = child.pid if child else run.status.get("pid", -1)
+    if run.state != "running" or pid <= 0:
+        return
+    os.kill(pid, signal.SIGINT if run.config.processes == 1 else signal.SIGTERM)
+    end = time.monotonic() + patience
+    while time.monotonic() < end and (child.poll() is None if child else run.state == "running"):
+        time.sleep(0.1)
+    if child is not None and child.poll() is None:
+        child.kill()
+
+
+def _follow(run: Run, child: subprocess.Popen | None) -> None:
+    try:
+        show_progress(run, child)
+    except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
+        stop(run, child)
+        raise
+    if child is not None:
+        child.wait()
+    _raise_unless_done(run)
+
+
+def _raise_unless_done(run: Run) -> None:
+    state = run.state
+    if state == "done":
+        return
+    log_file = run.path / "train.log"
+    lines = log_file.read_text(errors="replace").splitlines() if log_file.is_file() else []
+    again = f"resume with: python -m facelib train --run {run.name}"
+    message = run.status.get("message") if state in ("failed", "stopped") else ""
+    if message:
+        raise UserError(f"{run.name} {state}: {message} ({again})")
+    tail = "\n".join(lines[-30:])
+    raise UserError(f"{run.name} {state}; {again}\nlast lines of {log_file}:\n{tail}")
+
+
+def free_port() -> int:
+    """A TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent() -> None:
+    """Linux: get SIGTERM when the parent dies. Called by each training process for itself."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent or parent == 1:
+        log.info("the parent is gone already")
+
+
+def _die_with_parent_before_exec() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def wait_and_follow(name: str) -> Run:
+    """Attach to a run by name and show its progress until it ends."""
+    run = load_run(name)
+    if run.state == "running":
+        show_progress(run, None)
+    rows = read_lines(run.path / "metrics.jsonl")
+    if not rows and run.state == "new":
+        raise UserError(
+            f"{run.name} has not started; start it: python -m facelib train --run {run.name}"
+        )
+    return run

@@ -1,0 +1,24 @@
+"""ArcFace and InfoNCE on the same embeddings."""
+
+import torch
+from torch import nn
+
+from facelib.losses.contrastive import InfoNCE
+from facelib.losses.margin import ArcFace, LossOutput
+
+
+class Hybrid(nn.Module):
+    """L = ArcFace + weight · InfoNCE on one pair batch (source A: weight 0.5).
+
+    Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: pairs (see InfoNCE).
+    """
+
+    def __init__(self, arcface: ArcFace, infonce: InfoNCE, weight: float = 0.5):
+        super().__init__()
+        self.arcface, self.infonce, self.weight = arcface, infonce, weight
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        arc, arc_logs = self.arcface(z, labels)
+        nce, nce_logs = self.infonce(z, labels)
+        logs = {**nce_logs, **arc_logs, "arcface": arc, "infonce": nce}
+        return arc + self.weight * nce, logs

@@ -1,0 +1,277 @@
+"""Run folders: create, load, list, compare. A run is a folder of small files.
+
+config.json      the configuration            metrics.jsonl  one line a log tick
+env.json         versions, machine, commit    train.log      output of the subprocess
+status.json      state, pid, step             eval.json      figures of each benchmark
+checkpoints/     last.pt, best.pt             embeddings/ scores/
+"""
+
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from facelib.config import Config
+from facelib.errors import BadData, UserError
+from facelib.paths import REPO, atomic_file, runs_root
+
+log = logging.getLogger(__name__)
+PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "opencv-python-headless", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and its configuration."""
+
+    path: Path
+    config: Config
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def status(self) -> dict:
+        """Content of status.json; state "new" before the first start.
+
+        A run whose process died reads "running" in the file; `state` tells the truth.
+        """
+        return read_json(self.path / "status.json", default={"state": "new", "step": 0})
+
+    @property
+    def state(self) -> str:
+        """new, running, done, stopped (resumable), failed, or died (killed; resumable)."""
+        state = self.status["state"]
+        if state in ("starting", "running"):
+            return "running" if is_alive(self.path) else "died"
+        return state
+
+    def set_status(self, **changes: object) -> None:
+        """Merge changes into status.json, atomically."""
+        write_json(self.path / "status.json", {**self.status, **changes, "updated": time.time()})
+
+    def metrics(self):
+        """metrics.jsonl as a DataFrame, one row a log tick."""
+        import pandas as pd
+
+        return pd.DataFrame(read_lines(self.path / "metrics.jsonl"))
+
+    def evaluation(self) -> dict:
+        """eval.json, or an error that says how to make it."""
+        found = read_json(self.path / "eval.json", default=None)
+        if found is None:
+            raise UserError(
+                f"{self.name}: not evaluated yet; run: python -m facelib eval {self.name}"
+            )
+        return found
+
+    def _repr_html_(self) -> str:
+        status = self.status
+        step, steps = status.get("step", 0), status.get("steps", "?")
+        return f"<b>{self.name}</b>: {self.state}, step {step} of {steps}"
+
+
+def create_run(cfg: Config, root: Path | None = None) -> Run:
+    """The run of a config: its folder is made, or found again with all that it holds.
+
+    Raises:
+        UserError: the folder exists with another configuration (edited by hand, or a collision of
+            digests), or cannot be written.
+    """
+    path = (root or runs_root()) / cfg.run_name
+    if (path / "config.json").is_file():
+        found = load_run(path).config
+        if found.digest() != cfg.digest():
+            keys = ", ".join(found.changes_from(cfg))
+            raise UserError(
+                f"{path} holds another configuration (differs in {keys}): "
+                "give this run another name, or move that folder away"
+            )
+        if found == cfg:
+            return Run(path, found)
+    try:
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_json(path / "config.json", cfg.to_dict())
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); free space or set FACELIB_RUNS"
+        ) from error
+    return Run(path, cfg)
+
+
+def load_run(name: str | Path) -> Run:
+    """A run by folder, by name under the runs root, or by a unique beginning of its name."""
+    path = Path(name)
+    if not (path / "config.json").is_file():
+        matches = sorted(p for p in runs_root().glob(f"{name}*") if (p / "config.json").is_file())
+        if len(matches) != 1:
+            what = ", ".join(p.name for p in matches) or "none"
+            raise UserError(
+                f"run {str(name)!r}: matching runs: {what}; list them: python -m facelib runs"
+            )
+        path = matches[0]
+    settings = read_json(path / "config.json")
+    try:
+        return Run(path.resolve(), Config(**settings))
+    except (TypeError, UserError) as error:
+        raise BadData(
+            f"{path / 'config.json'}: not a configuration of this version: {error}"
+        ) from error
+
+
+def list_runs(root: Path | None = None) -> list[Run]:
+    """All runs under the runs root, by name; an unreadable folder is logged and left out."""
+    runs = []
+    for config in sorted((root or runs_root()).glob("*/config.json")):
+        try:
+            runs.append(load_run(config.parent))
+        except BadData as error:
+            log.warning("%s", error)
+    return runs
+
+
+def tabulate(runs: list[Run] | None = None):
+    """One row a run: name, state, step, loss, images/s, and best-threshold accuracies (%)."""
+    import pandas as pd
+
+    rows = []
+    for run in list_runs() if runs is None else runs:
+        status, last = run.status, (read_lines(run.path / "metrics.jsonl") or [{}])[-1]
+        row = {
+            "run": run.name,
+            "state": run.state,
+            "step": status.get("step", 0),
+            "steps": status.get("steps"),
+            "loss": last.get("loss"),
+            "images/s": last.get("images_per_s"),
+        }
+        report = read_json(run.path / "eval.json", default={"benchmarks": {}})
+        for name, figures in report["benchmarks"].items():
+            row[name] = round(100 * figures["best"]["accuracy"], 2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare_configs(runs: list[Run]):
+    """The settings in which runs differ: one row a run."""
+    import pandas as pd
+
+    frame = pd.DataFrame([{"run": r.name, **r.config.to_dict()} for r in runs]).set_index("run")
+    return frame.loc[:, frame.nunique() > 1]
+
+
+def record_row(row: dict) -> None:
+    """Hand one result row to a sweep: written to `$FACELIB_ROW`, which only a sweep sets."""
+    target = os.environ.get("FACELIB_ROW")
+    if target:
+        write_json(Path(target), row)
+
+
+def environment() -> dict:
+    """Versions, machine and commit, as kept in env.json."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "gpus": gpus,
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "command": sys.argv,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=REPO, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # not a git checkout: a downloaded archive is fine
+    return done.stdout.strip()
+
+
+def read_json(path: Path, default: object = ...) -> dict:
+    """A JSON file; `default` where it is absent; BadData where it is no JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        if default is not ...:
+            return default
+        raise BadData(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadData(f"{path}: not JSON ({error}); move it away and run again") from error
+
+
+def write_json(path: Path, content: dict) -> None:
+    """JSON, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_lines(path: Path) -> list[dict]:
+    """A JSON-lines file; an unfinished last line (a killed writer) is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            log.debug("%s: unfinished line left out", path)
+    return rows
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock of a run folder while training it. The kernel frees it at any death.
+
+    Raises:
+        UserError: another process trains this run.
+    """
+    with open(path / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path.name} is being trained by another process; "
+                f"watch it: python -m facelib follow {path.name}"
+            ) from None
+        yield
+
+
+def is_alive(path: Path) -> bool:
+    """Does a process on this machine hold the run's lock, or is one just starting?"""
+    import psutil
+
+    try:
+        with open(path / ".lock") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        pass
+    except BlockingIOError:
+        return True
+    status = read_json(path / "status.json", default={})
+    try:
+        process = psutil.Process(status.get("pid", -1))
+        return abs(process.create_time() - status.get("pid_started", 0)) < 1
+    except (psutil.NoSuchProcess, ValueError):
+        return False

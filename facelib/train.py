@@ -1,0 +1,320 @@
+"""The training loop, on 1 process, N processes or N nodes. Also `python -m facelib.train RUN_DIR`.
+
+One step: the sampler names the images of the joint batch, each rank takes its part, the learner
+returns the loss, accelerate reduces the gradients, SGD steps with a rate that is a function of the
+step. Everything random is a function of (seed, step) or saved in the checkpoint, so that a resumed
+run continues bit for bit.
+"""
+
+import contextlib
+import logging
+import math
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from facelib import distributed
+from facelib.checkpoint import load_checkpoint, restore, save_checkpoint
+from facelib.config import Config
+from facelib.data.feed import Feed
+from facelib.errors import UserError
+from facelib.losses import LOSSES
+from facelib.metrics import MetricsLog
+from facelib.models import build_backbone
+from facelib.runs import Run, environment, hold, load_run, write_json
+from facelib.validate import validation_figures
+
+log = logging.getLogger(__name__)
+
+
+class Learner(nn.Module):
+    """Backbone and criterion as one module, so that DDP wraps both. forward -> (loss, logs)."""
+
+    def __init__(self, backbone: nn.Module, criterion: nn.Module):
+        super().__init__()
+        self.backbone, self.criterion = backbone, criterion
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor):
+        z = self.backbone(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.criterion(z.float(), labels)
+
+
+class Stop(Exception):
+    """Ctrl-C or SIGTERM: leave with a checkpoint."""
+
+
+def build_learner(cfg: Config, classes: int) -> Learner:
+    """Seeded weights: the same on every rank and in every run with this seed."""
+    torch.manual_seed(cfg.seed)
+    backbone = build_backbone(cfg).to(memory_format=torch.channels_last)
+    return Learner(backbone, LOSSES[cfg.loss].build(cfg, classes))
+
+
+def total_steps(cfg: Config, steps_per_epoch: int) -> int:
+    """Length of the run in optimiser steps."""
+    if cfg.images_seen:
+        return max(1, round(cfg.images_seen / cfg.global_batch))
+    return max(1, round(cfg.epochs * steps_per_epoch))
+
+
+def learning_rate(cfg: Config, step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine to zero, per step."""
+    warm = cfg.warmup * steps
+    if step < warm:
+        return cfg.lr * (step + 1) / math.ceil(warm)
+    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
+
+
+def make_accelerator(cfg: Config) -> Accelerator:
+    """Device and process group. Checks what would otherwise go wrong silently."""
+    if cfg.precision != "fp32" and not torch.cuda.is_available():
+        raise UserError(
+            f"precision={cfg.precision!r} needs CUDA; use precision=fp32 on this machine"
+        )
+    mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
+    accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
+    if accelerator.num_processes != cfg.processes:
+        raise UserError(
+            f"{accelerator.num_processes} process(es) run, the configuration says processes="
+            f"{cfg.processes}; start it with: python -m facelib train --run RUN"
+        )
+    if cfg.sync_batchnorm and accelerator.device.type != "cuda":
+        raise UserError("sync_batchnorm=True needs CUDA; use sync_batchnorm=false on this machine")
+    torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "highest")
+    return accelerator
+
+
+class Trainer:
+    """State of one run in one process: learner, optimiser, data, step."""
+
+    def __init__(self, run: Run, feed: Feed, accelerator: Accelerator):
+        cfg = self.cfg = run.config
+        self.run, self.feed, self.accelerator = run, feed, accelerator
+        self.steps = total_steps(cfg, feed.sampler.steps_per_epoch)
+        learner = build_learner(cfg, feed.classes)
+        if cfg.sync_batchnorm:
+            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        trainable = [p for p in learner.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(
+            trainable, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay
+        )
+        self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
+        torch.manual_seed(cfg.seed + 1000 * distributed.rank())  # dropout differs between ranks
+        self.step, self.best = 0, None
+        self.metrics = MetricsLog(run.path, main=accelerator.is_main_process)
+        self.recent: list[tuple[int, torch.Tensor]] = []
+
+    @property
+    def plain_learner(self) -> Learner:
+        """The learner without the DDP wrapper."""
+        return self.accelerator.unwrap_model(self.learner)
+
+    def resume(self) -> None:
+        """Continue from checkpoints/last.pt if there is one."""
+        path = self.run.path / "checkpoints" / "last.pt"
+        if path.is_file():
+            self.step, self.best = restore(load_checkpoint(path), self)
+            self.metrics.cut_after(self.step)
+            log.info("resumed at step %d of %d", self.step, self.steps)
+
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One optimiser step on this rank's part of the joint batch; returns what to log."""
+        cfg, accelerator = self.cfg, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(cfg, self.step, self.steps)
+        totals: dict[str, torch.Tensor] = {}
+        for micro in range(cfg.accumulate):
+            own = slice(micro * len(images) // cfg.accumulate,
+                        (micro + 1) * len(images) // cfg.accumulate)  # fmt: skip
+            last = micro == cfg.accumulate - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.learner):
+                loss, logs = self.learner(images[own], labels[own])
+                accelerator.backward(loss / cfg.accumulate)
+            for name, value in {"loss": loss, **logs}.items():
+                totals[name] = totals.get(name, 0) + value.detach() / cfg.accumulate
+        limit = cfg.clip_norm or math.inf
+        totals["grad_norm"] = accelerator.clip_grad_norm_(self.learner.parameters(), limit)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return totals
+
+    def fit(self) -> None:
+        """Train to the end; raises Stop on a signal, UserError on a loss that is not finite."""
+        cfg = self.cfg
+        eval_every = cfg.eval_every or math.ceil(self.steps / 4)
+        save_every = cfg.save_every or math.ceil(self.steps / 10)
+        self._set_mode()
+        self.metrics.start(self.step, self.steps, cfg.global_batch)
+        for images, labels in self.feed.batches(self.step, self.steps):
+            values = self.train_step(images, labels)
+            self.recent.append((self.step, values["loss"]))
+            final = self.step == self.steps
+            if final or self.step % cfg.log_every == 0 or self.accelerator.device.type == "cpu":
+                self._check(values)
+            if final or self.step % eval_every == 0:
+                self._validate()
+            if final or self.step % save_every == 0:
+                self.save()
+        self.metrics.close()
+
+    def _set_mode(self) -> None:
+        self.learner.train()
+        if self.cfg.freeze_batchnorm:
+            for module in self.learner.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def _check(self, values: dict[str, torch.Tensor]) -> None:
+        """At a log tick: finite loss, one metrics line, stop requests."""
+        for step, loss in self.recent:
+            if not torch.isfinite(loss):
+                self._dump(step)
+        self.recent.clear()
+        tick = self.step == self.steps or self.step % self.cfg.log_every == 0
+        if tick:
+            means = distributed.mean_over_ranks(values)
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.metrics.write(self.step, {**means, "lr": lr, "epoch": self.feed.epoch(self.step)})
+            if self.accelerator.is_main_process:
+                self.run.set_status(step=self.step)
+        if (tick or distributed.world_size() == 1) and self._stop_wanted():
+            self.save()
+            raise Stop
+
+    def _stop_wanted(self) -> bool:
+        wanted = torch.tensor(float(_SIGNALLED), device=self.accelerator.device)
+        return distributed.mean_over_ranks({"stop": wanted})["stop"] > 0
+
+    def _dump(self, step: int) -> None:
+        """Keep what is needed to replay the step that went wrong, then stop."""
+        path = self.run.path / f"dump-step{step}-rank{distributed.rank()}.pt"
+        torch.save(
+            {
+                "step": step,
+                "losses": [(s, v.item()) for s, v in self.recent],
+                "indices": self.feed.sampler.indices(step - 1),
+                "learner": self.plain_learner.state_dict(),
+            },
+            path,
+        )
+        raise UserError(
+            f"the loss of step {step} is not finite; dump: {path}; lower lr (now {self.cfg.lr}) or "
+            "raise warmup, then start a new run; the last checkpoint is untouched"
+        )
+
+    def _validate(self) -> None:
+        """Figures on the validation images; keeps the best checkpoint if `select` asks for one."""
+        figures = validation_figures(self)
+        self._set_mode()
+        self.metrics.write_validation(self.step, figures)
+        select = self.cfg.select
+        if select == "last":
+            return
+        value = self.metrics.mean_loss() if select == "train_loss" else figures[select]
+        score = value if select == "val_auc" else -value
+        if self.best is None or score > self.best:
+            self.best = score
+            save_checkpoint(self, "best.pt")
+
+    def save(self) -> None:
+        """Write checkpoints/last.pt."""
+        save_checkpoint(self, "last.pt")
+
+
+_SIGNALLED = False
+
+
+def _on_signal(number: int, frame: object) -> None:
+    """First signal: stop at the next step. If that hangs (a dead peer), die after 30 seconds."""
+    global _SIGNALLED
+    _SIGNALLED = True
+    signal.alarm(30)
+
+
+def train(run: Run, accelerator: Accelerator | None = None) -> None:
+    """Train a run to its end in this process (one of `cfg.processes`)."""
+    accelerator = accelerator or make_accelerator(run.config)
+    main = accelerator.is_main_process
+    with hold(run.path) if main else contextlib.nullcontext():
+        with distributed.main_first():  # the first makes the rendered faces, the others find them
+            feed = Feed(run.config, accelerator.device)
+        trainer = Trainer(run, feed, accelerator)
+        trainer.resume()
+        if main:
+            write_json(run.path / "env.json", environment())
+            facts = {**feed.facts, "parameters": _count(trainer.plain_learner)}
+            run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts)
+            log.info("%s: %d steps; %s", run.name, trainer.steps, facts)
+        trainer.fit()
+        if main:
+            run.set_status(state="done", step=trainer.step)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
+    """The trained backbone in eval mode, and a digest of its checkpoint.
+
+    The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
+    Which checkpoint: best.pt where the config selects one, else last.pt.
+    """
+    run = load_run(run_dir)
+    name = "last.pt" if run.config.select == "last" else "best.pt"
+    path = run.path / "checkpoints" / name
+    if not path.is_file():
+        raise UserError(
+            f"{run.name}: no {name} yet; train it: python -m facelib train --run {run.name}"
+        )
+    state = load_checkpoint(path)
+    backbone = build_backbone(run.config.replace(init="scratch"))
+    prefix = "backbone."
+    weights = {k[len(prefix) :]: v for k, v in state["learner"].items() if k.startswith(prefix)}
+    backbone.load_state_dict(weights)
+    return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the subprocess. Exit codes: 0 done, 2 wrong input, 130 stopped with a checkpoint."""
+    from facelib.launch import die_with_parent
+
+    die_with_parent()
+    signal.signal(signal.SIGINT, _on_signal)
+    signal.signal(signal.SIGTERM, _on_signal)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    run = load_run(arguments[0])
+    code, message = 0, ""
+    try:
+        train(run)
+    except Stop:
+        code, message = 130, "stopped on request; the checkpoint is saved"
+        run.set_status(state="stopped", message=message)
+        log.info(message)
+    except UserError as error:
+        code, message = 2, str(error)
+        log.error("error: %s", message)
+    except OSError as error:
+        code, message = 2, f"{error.strerror}: {error.filename or run.path}; free space, run again"
+        log.error("error: %s", message)
+    except Exception as error:
+        code, message = 1, f"{type(error).__name__}: {error}"
+        log.exception("failed")
+    if code in (1, 2):
+        with contextlib.suppress(OSError):
+            run.set_status(state="failed", message=message)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return code
+
+
+if __name__ == "__main__":
+    np.seterr(all="warn")
+    sys.exit(main(sys.argv[1:]))
