@@ -112,3 +112,10 @@ def replicate_border(image: np.ndarray) -> np.ndarray:
     place = np.zeros(nearest.max() + 1, dtype=np.int64)
     place[nearest[picture]] = np.flatnonzero(picture)
     return image.reshape(-1, 3)[place[nearest]]
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """Encode uint8 (H, W, 3) RGB as JPEG, chroma at half resolution like InsightFace's files."""
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling="420"
+    )
