@@ -1,0 +1,255 @@
+"""Embeddings and scores of benchmarks: each unique image once, kept beside the run.
+
+    RUN/embeddings/NAME.npz   emb, emb_flip (U, d) float32 as the network gives them; key
+    RUN/scores/NAME.npz       per-pair scores, see `facelib.evaluate.scores`
+    RUN/eval.json             {"checkpoint", "rendered", "benchmarks": {NAME: figures}}
+
+The key covers checkpoint, benchmark, input size and border filling, so that a changed one is
+embedded again and an unchanged one is not.
+"""
+
+import hashlib
+import json
+import logging
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.decode import decode
+from facelib.errors import BadData, UserError
+from facelib.evaluate.scores import Scores, make_scores, save_scores
+from facelib.evaluate.verification import verify_scores
+from facelib.paths import atomic_file
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+DECODERS = 4  # threads: JPEG decoding and resizing release the GIL
+LOG_SECONDS = 10
+
+
+def embed_images(
+    model: nn.Module,
+    images: Sequence[bytes],
+    size: int,
+    device: torch.device | str = "cpu",
+    batch: int = BATCH,
+    flip: bool = False,
+    fill_border: str = "none",
+    half: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Embed encoded images in eval mode; the model's own mode is restored.
+
+    Args:
+        model: maps RGB floats (B, 3, size, size) in [-1, 1] to (B, d); lies on `device`.
+        images: U encoded images.
+        flip: embed the mirror images too.
+        half: fp16 autocast, on CUDA only.
+
+    Returns:
+        emb (U, d) float32, not normalised, and the same of the mirror images or None.
+
+    Raises:
+        BadData: an image that does not decode.
+        UserError: an embedding that is not finite or all zero, or no image at all.
+    """
+    if not len(images):
+        raise UserError("no images to embed")
+    was_training = model.training
+    model.eval()
+    plain, mirrored = [], []
+    try:
+        with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=half):
+            for pixels in _log_progress(_batches(images, size, batch, fill_border), len(images)):
+                x = to_input(pixels, device)
+                plain.append(model(x).float().cpu().numpy())
+                if flip:
+                    mirrored.append(model(x.flip(3)).float().cpu().numpy())
+    finally:
+        model.train(was_training)
+    return _joined(plain), _joined(mirrored) if flip else None
+
+
+def to_input(pixels: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    """uint8 RGB (B, S, S, 3) to floats (B, 3, S, S) in [-1, 1], channels last in memory."""
+    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    return x.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+
+
+def _batches(images, size: int, batch: int, fill_border: str) -> Iterator[np.ndarray]:
+    def decode_one(i: int) -> np.ndarray:
+        try:
+            return decode(images[i], size, fill_border)
+        except BadData as error:
+            raise BadData(f"image {i} of {len(images)}: {error}") from error
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for start in range(0, len(images), batch):
+            rows = range(start, min(start + batch, len(images)))
+            yield np.stack(list(pool.map(decode_one, rows)))
+
+
+def _log_progress(batches: Iterator[np.ndarray], total: int) -> Iterator[np.ndarray]:
+    start = last = time.monotonic()
+    done = 0
+    for pixels in batches:
+        yield pixels
+        done += len(pixels)
+        now = time.monotonic()
+        if now - last > LOG_SECONDS:
+            last, rate = now, done / (now - start)
+            left = (total - done) / rate
+            log.info("embedded %d of %d images, %.0f/s, %.0f s left", done, total, rate, left)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    emb = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(emb).all(axis=1) | ~emb.any(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} of {len(emb)} embeddings are not finite or all zero (first: image "
+            f"{bad[0]}): the network is broken; evaluate an earlier checkpoint or train again"
+        )
+    return emb
+
+
+def unit_rows(emb: np.ndarray) -> np.ndarray:
+    """Rows (U, d) scaled to length 1, in float64: the sixth digit of a threshold hangs on it."""
+    emb = np.asarray(emb, dtype=np.float64)
+    return emb / np.linalg.norm(emb, axis=1, keepdims=True)
+
+
+def score_benchmark(emb: np.ndarray, emb_flip: np.ndarray | None, bench: Benchmark) -> Scores:
+    """Cosines of every pair, with all that the benchmark knows about it.
+
+    Args:
+        emb: (U, d) embeddings of the unique images, any length.
+        emb_flip: (U, d) of their mirror images, or None: no `score_flip` then.
+    """
+    sides = bench.index1, bench.index2
+    flip = None
+    if emb_flip is not None:
+        flip = _cosines(unit_rows(np.asarray(emb, np.float64) + emb_flip), *sides)
+    return make_scores(
+        _cosines(unit_rows(emb), *sides),
+        bench.same,
+        bench.fold,
+        score_flip=flip,
+        **{k: getattr(bench, k) for k in ("id1", "id2", "yaw1", "yaw2", "index1", "index2")},
+    )
+
+
+def _cosines(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.ndarray:
+    return np.einsum("pd,pd->p", unit[index1], unit[index2]).clip(-1, 1)
+
+
+def cache_key(checkpoint: str, bench: Benchmark, size: int, fill_border: str) -> str:
+    """Digest of all that decides the embeddings."""
+    parts = [checkpoint, bench.digest, size, fill_border]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def cached_embeddings(
+    path: Path, key: str, compute: Callable[[], tuple[np.ndarray, np.ndarray]], force: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """(emb, emb_flip) from `path` if it was written under `key`, else computed and written."""
+    if path.is_file() and not force:
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                if str(kept["key"]) == key:
+                    return kept["emb"], kept["emb_flip"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            log.warning("%s: unreadable cache (%s), embedding again", path, error)
+    emb, emb_flip = compute()
+    with atomic_file(path) as temporary, open(temporary, "wb") as out:
+        np.savez(out, emb=emb, emb_flip=emb_flip, key=np.array(key))
+    return emb, emb_flip
+
+
+def evaluate_benchmark(
+    run_dir: Path,
+    bench: Benchmark,
+    model: nn.Module,
+    checkpoint: str,
+    size: int,
+    fill_border: str = "none",
+    bootstrap: int = 1000,
+    force: bool = False,
+) -> dict:
+    """Embed (or find the embeddings), save the scores, and return the figures of one benchmark.
+
+    Args:
+        model: used only if the embeddings are missing or of another checkpoint.
+        checkpoint: digest of the model's weights.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
+        log.info("%s: embedding %d images", bench.name, len(bench.images))
+        return embed_images(
+            model.to(device), bench.images, size, device, flip=True, fill_border=fill_border
+        )
+
+    key = cache_key(checkpoint, bench, size, fill_border)
+    path = run_dir / "embeddings" / f"{bench.name}.npz"
+    scores = score_benchmark(*cached_embeddings(path, key, compute, force), bench)
+    save_scores(run_dir / "scores" / f"{bench.name}.npz", scores)
+    figures = verify_scores(scores, bootstrap).to_dict()
+    return {"images": len(bench.images), "digest": bench.digest, **figures}
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    benchmarks: Sequence[str | Path] | None = None,
+    bootstrap: int = 1000,
+    force: bool = False,
+) -> dict:
+    """Evaluate a run's checkpoint and write RUN/eval.json.
+
+    Args:
+        run_dir: run folder, or name of a run.
+        benchmarks: `.bin` files; None takes those of the run's configuration.
+        bootstrap: replicates of the identity bootstrap, 0 for no intervals.
+        force: embed again even if the embeddings are there.
+    """
+    from facelib.data.locate import benchmark_paths
+    from facelib.runs import load_run, write_json
+    from facelib.train import load_model
+
+    run = load_run(run_dir)
+    cfg = run.config
+    paths = [Path(p) for p in benchmarks] if benchmarks else benchmark_paths(cfg)
+    if not paths:
+        raise UserError(f"{run.name}: no benchmark to evaluate; set benchmarks=lfw,cfp_ff,cfp_fp")
+    model, checkpoint = load_model(run.path)
+    reports = {}
+    for path in paths:
+        bench = load_benchmark(path)
+        if bench.name in reports:
+            raise UserError(f"two benchmarks are called {bench.name!r}: rename one of the files")
+        figures = evaluate_benchmark(
+            run.path, bench, model, checkpoint,
+            cfg.image_size, cfg.fill_border, bootstrap, force,
+        )  # fmt: skip
+        # Rendered faces carry their specification beside them; every table must call them so.
+        figures["rendered"] = (path.parent / "spec.json").is_file()
+        reports[bench.name] = figures
+        log.info(
+            "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
+            figures["strict"]["accuracy"], figures["best"]["accuracy"],
+        )  # fmt: skip
+    result = {
+        "checkpoint": checkpoint,
+        "rendered": any(r["rendered"] for r in reports.values()),
+        "benchmarks": reports,
+    }
+    write_json(run.path / "eval.json", result)
+    return result
