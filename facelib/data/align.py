@@ -95,8 +95,8 @@ def cfp_five_points(fiducials: np.ndarray, profile: bool) -> np.ndarray:
     """Five landmarks from CFP's 30 fiducials, which cover one half of the face.
 
     Frontal: the points are on the image's left half; the other eye and mouth corner are mirrored
-    over the mid-line (a line fitted to chin, nose bridge, nose base and mouth middle). Profile: the hidden eye
-    is put at the nose bridge, the hidden mouth corner at the middle of the mouth.
+    over the mid-line (a line fitted to chin, nose bridge, nose base and mouth middle). Profile: the
+    hidden eye is put at the nose bridge, the hidden mouth corner at the middle of the mouth.
 
     Args:
         fiducials: (30, 2) pixels.
