@@ -1,0 +1,144 @@
+"""The mesh of one person: head, layers of hair and beard, long hair, glasses.
+
+Hair is a stack of thin layers over the skin, each a little farther out and a little sparser, so
+that it has volume and a soft edge; long hair adds a curtain that falls from the scalp.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facelib.data import raster
+from facelib.data.accessories import Patch, glasses, grid_triangles
+from facelib.data.heads import HeadAssets
+from facelib.data.people import Person
+from facelib.data.raster import AXIS_Z
+from facelib.data.skin import paint_head
+from facelib.data.styles import beard_cover, scalp_cover, scalp_length, smoothstep
+
+LAYERS = (0.25, 0.5, 0.75, 1.0)
+CURTAIN_COLUMNS, CURTAIN_ROWS = 37, 10
+CURTAIN_TOP = 7.9
+
+
+@dataclass(frozen=True)
+class Model:
+    """A person ready to be posed: head vertices first, then hair layers, then fixed patches."""
+
+    person: Person
+    texture: np.ndarray  # (TEXTURE, TEXTURE, 5)
+    layer_of: np.ndarray  # (L,) head vertex under each vertex of one hair layer
+    layer_triangles: np.ndarray  # (K, 3) into `layer_of`
+    layer_length: np.ndarray  # (L,)
+    curtain: Patch | None
+    frame: Patch | None
+    lenses: np.ndarray | None  # (2, n, 3) outlines of the lenses
+
+
+def build_model(assets: HeadAssets, person: Person) -> Model:
+    """Texture and mesh of a person; about 30 ms."""
+    layer_of, triangles, length = _hair_layers(assets, person)
+    curtain = _curtain(assets, person) if person.hairstyle.curtain else None
+    frame, lenses = (
+        glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
+    )
+    return Model(
+        person=person,
+        texture=paint_head(assets, person),
+        layer_of=layer_of,
+        layer_triangles=triangles,
+        layer_length=length,
+        curtain=curtain,
+        frame=frame,
+        lenses=lenses,
+    )
+
+
+def _hair_layers(assets: HeadAssets, person: Person):
+    """Head vertices that carry hair, the triangles between them, and how far hair stands off."""
+    rest = assets.base
+    scalp = scalp_cover(rest, person.hairstyle, person.hairline)
+    beard = beard_cover(rest, person.beard, np.zeros(len(rest)))
+    beard = beard * (person.beard.length > 0.02)
+    length = np.maximum(
+        scalp_length(rest, person.hairstyle, person.hairline) * (scalp > 0.01),
+        person.beard.length * smoothstep(beard, 0.0, 0.8),
+    )
+    rng = np.random.default_rng(person.seed + 1)
+    waves = np.sin(rest @ rng.normal(0, 2.5, 3) + rng.uniform(0, 6))
+    waves = waves + 0.8 * np.sin(rest @ rng.normal(0, 5.0, 3) + rng.uniform(0, 6))
+    length = length * (1 + (0.10 + 0.10 * person.hairstyle.curl) * waves)
+    hairy = (np.maximum(scalp, beard) > 0.01) & (assets.part_of_vertex == raster.SKIN)
+    chosen = assets.triangles[(assets.part == raster.SKIN) & hairy[assets.triangles].any(1)]
+    layer_of, triangles = np.unique(chosen, return_inverse=True)
+    triangles = triangles.reshape(-1, 3).astype(np.int32)
+    return layer_of, triangles, length[layer_of].astype(np.float32)
+
+
+def _curtain(assets: HeadAssets, person: Person) -> Patch:
+    """Long hair: columns from temple to temple round the back, each falling from the scalp."""
+    style = person.hairstyle
+    rng = np.random.default_rng(person.seed + 2)
+    start = rng.uniform(54, 66)
+    turn = np.radians(np.linspace(start, 360 - start, CURTAIN_COLUMNS))[None, :]
+    drop = np.linspace(0, 1, CURTAIN_ROWS)[:, None]
+    direction = np.stack([np.sin(turn), np.zeros_like(turn), np.cos(turn)], -1)
+    skull = np.hypot(0.80 * np.sin(turn), np.where(np.cos(turn) > 0, 0.80, 0.86) * np.cos(turn))
+    flare = rng.uniform(-0.02, 0.12) * drop + 0.10 * np.sin(np.pi * np.clip(drop * 1.4, 0, 1))
+    wave = np.sin(turn * rng.uniform(5, 9) + drop * rng.uniform(2, 7) + rng.uniform(0, 6))
+    curls = (0.02 + 0.05 * style.curl) * wave * drop
+    radius = skull + style.sides * (0.55 + 0.45 * smoothstep(drop, 0, 0.3)) + flare + curls
+    height = CURTAIN_TOP + (style.curtain - CURTAIN_TOP) * drop + 0.05 * wave * drop
+    points = direction * radius[..., None]
+    points[..., 1] += height
+    points[..., 2] += AXIS_Z
+    anchors = _nearest_scalp(assets, turn[0])
+    points = points + (person.positions - assets.base)[anchors][None]
+    # Read the texture where the scalp is full of hair, stretched along the fall of the strands.
+    read = direction * 0.8 + np.zeros_like(radius)[..., None]
+    read[..., 1] += 8.35 - 0.6 * drop
+    read[..., 2] += AXIS_Z
+    ends = smoothstep(drop, 0.8, 1.0) + 0.55 * smoothstep(np.abs(np.cos(turn)), 0.3, 0.6) * (
+        np.cos(turn) > 0
+    )
+    return Patch(
+        positions=points.reshape(-1, 3).astype(np.float32),
+        triangles=grid_triangles(CURTAIN_ROWS, CURTAIN_COLUMNS),
+        part=raster.CURTAIN,
+        rest=read.reshape(-1, 3).astype(np.float32),
+        level=np.clip(0.45 + 0 * radius + 0.55 * np.clip(ends, 0, 1), 0, 1)
+        .reshape(-1)
+        .astype(np.float32),
+    )
+
+
+def _nearest_scalp(assets: HeadAssets, turns: np.ndarray) -> np.ndarray:
+    """The skin vertex nearest to each angle (radians) at the height of the temples."""
+    skin = np.flatnonzero(assets.part_of_vertex == raster.SKIN)
+    rest = assets.base[skin]
+    around = np.arctan2(rest[:, 0], rest[:, 2] - AXIS_Z)
+    gap = np.angle(np.exp(1j * (around[:, None] - turns[None])))
+    distance = np.abs(gap) + 2 * np.abs(rest[:, 1:2] - 7.6)
+    return skin[distance.argmin(0)]
+
+
+def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: float = 1.0):
+    """Vertices of head and hair layers with an expression, in the head's own frame.
+
+    Args:
+        actions: facial action -> weight 0..1. Eyeballs do not move (gaze is shaded).
+        volume: factor on the thickness of the hair.
+
+    Returns:
+        (head positions (V, 3), layer positions (len(LAYERS) * L, 3)).
+    """
+    head = model.person.positions.copy()
+    index = {str(name): i for i, name in enumerate(assets.action_names)}
+    for name, weight in actions.items():
+        head += np.float32(weight) * assets.action_shapes[index[name]]
+    eyeball = assets.part_of_vertex == raster.EYE
+    head[eyeball] = model.person.positions[eyeball]
+    normals = raster.vertex_normals(head, assets.triangles)[model.layer_of]
+    reach = normals * (model.layer_length * np.float32(volume))[:, None]
+    layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
+    return head, np.concatenate(layers)

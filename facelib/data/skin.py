@@ -1,0 +1,168 @@
+"""The texture of a rendered head: skin, lips, brows, beard shadow, and where hair grows.
+
+Colours are linear RGB. Everything is painted in rest positions of the average head, so that one
+brush (an eyebrow, a cheek) lands on the same feature of every head.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from facelib.data.heads import HeadAssets
+from facelib.data.people import Person
+from facelib.data.raster import TEXTURE
+from facelib.data.styles import beard_cover, scalp_cover, smoothstep
+
+
+@lru_cache(maxsize=1)
+def noise_fields() -> dict[str, np.ndarray]:
+    """Unit-variance textures that tile: pores, mottling, clouds; strands and curls 0..1."""
+    rng = np.random.default_rng(20231)
+
+    def blurred(across: float, along: float) -> np.ndarray:
+        tiled = cv2.copyMakeBorder(
+            rng.standard_normal((TEXTURE, TEXTURE)).astype(np.float32), *[64] * 4, cv2.BORDER_WRAP
+        )
+        field = cv2.GaussianBlur(tiled, (0, 0), across, sigmaY=along)[64:-64, 64:-64]
+        return field / field.std()
+
+    strands = 0.75 * blurred(0.9, 14) + 0.5 * blurred(3, 20)
+    curls = 0.5 * blurred(1.2, 1.2) + 0.8 * blurred(3.0, 3.0)
+    return {
+        "pores": blurred(0.8, 0.8),
+        "mottling": blurred(3, 3),
+        "clouds": blurred(12, 12),
+        "strands": _uniform(strands),
+        "curls": _uniform(curls),
+    }
+
+
+def _uniform(field: np.ndarray) -> np.ndarray:
+    """Replace values by their ranks, so that a threshold t keeps a share 1 − t of the field."""
+    ranks = np.empty(field.size, np.float32)
+    ranks[np.argsort(field, axis=None)] = np.linspace(0, 1, field.size, dtype=np.float32)
+    return ranks.reshape(field.shape)
+
+
+def paint_head(assets: HeadAssets, person: Person) -> np.ndarray:
+    """Texture (TEXTURE, TEXTURE, 5) float32: linear red, green, blue, hair coverage, strands."""
+    rng = np.random.default_rng(person.seed)
+    noise = noise_fields()
+    shift = rng.integers(0, TEXTURE, 2)
+    grain = {name: np.roll(noise[name], shift, (0, 1)) for name in ("pores", "mottling", "clouds")}
+    rest = assets.layout
+    strands = strand_field(person, shift)
+    paint = _complexion(person, rest, rng, grain)
+    _paint_marks(paint, person, rest, rng, grain)
+    _paint_lips(paint, person, assets, rng)
+    lids = assets.lids[..., None] * np.float32(rng.uniform(0.1, 0.35))
+    paint *= 1 - lids * np.array([0.8, 1, 1], np.float32)
+
+    brows = brow_cover(rest, rng) * (0.55 + 0.6 * strands)
+    beard = beard_cover(rest, person.beard, assets.lips)
+    scalp = scalp_cover(rest, person.hairstyle, person.hairline)
+    stubble = np.clip(beard * (0.55 + 0.35 * grain["pores"]), 0, 1)
+    hair = person.hair
+    _cover(paint, brows, hair * 0.55)
+    _cover(paint, stubble * (0.55 if person.beard.length < 0.02 else 0.8), hair * 0.6)
+    _cover(paint, scalp * (0.55 + 0.4 * strands), hair * 0.45)
+    coverage = np.maximum(scalp, beard * (person.beard.length > 0.02))
+    return np.concatenate(
+        [np.clip(paint, 0.004, 1), coverage[..., None], strands[..., None]], -1
+    ).astype(np.float32)
+
+
+def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
+    """Strands (TEXTURE, TEXTURE) 0..1: straight, slanted by the style, or mixed with curls."""
+    noise = noise_fields()
+    curl = max(person.hairstyle.curl, person.curl * 0.9)
+    slant = person.hairstyle.sweep
+    columns = np.arange(TEXTURE)[None, :]
+    rows = np.arange(TEXTURE)[:, None]
+    wave = 3.0 * np.sin(rows / 9.0 + person.seed % 7)
+    source = (columns + slant * rows + curl * wave + shift[1]).astype(int) % TEXTURE
+    straight = noise["strands"][(rows + shift[0]) % TEXTURE, source]
+    curls = np.roll(noise["curls"], shift, (0, 1))
+    mix = float(np.clip(2 * curl - 0.6, 0, 1))
+    return ((1 - mix) * straight + mix * curls).astype(np.float32)
+
+
+def _cover(paint: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
+    alpha = np.clip(alpha, 0, 1)[..., None].astype(np.float32)
+    paint *= 1 - alpha
+    paint += alpha * colour.astype(np.float32)
+
+
+def _complexion(person: Person, rest, rng, grain) -> np.ndarray:
+    """Skin with blood in cheeks, nose and chin, a paler forehead, and uneven pigment."""
+    x, y, z = np.abs(rest[..., 0]), rest[..., 1], rest[..., 2]
+    front = smoothstep(z, 0.4, 0.8)
+    cheeks = np.exp(-((x - 0.45) ** 2) / 0.05 - (y - 6.9) ** 2 / 0.06)
+    nose = np.exp(-(x**2) / 0.02 - (y - 6.93) ** 2 / 0.02)
+    blood = (cheeks * rng.uniform(0.3, 1.1) + nose * rng.uniform(0.2, 0.9)) * front
+    blood = blood * (1 - 0.55 * person.melanin) + 0.07 * grain["clouds"]
+    forehead = smoothstep(y, 7.5, 7.8) * front * rng.uniform(0.0, 0.06)
+    jaw = smoothstep(y, 6.85, 6.55) * front * (0.10 if person.male else 0.02)
+    value = (
+        1 + 0.030 * grain["pores"] + 0.025 * grain["mottling"] * (1 + person.age) + 0.03 * forehead
+    )
+    tint = np.stack(
+        [
+            1 + 0.06 * blood - 0.9 * jaw,
+            1 - 0.13 * blood - 0.85 * jaw + 0.3 * forehead,
+            1 - 0.14 * blood - 0.75 * jaw,
+        ],
+        -1,
+    )
+    return (person.skin * value[..., None] * tint).astype(np.float32)
+
+
+def _paint_marks(paint, person: Person, rest, rng, grain) -> None:
+    """Eye shadows, folds that come with age, freckles and moles."""
+    x, y, z = np.abs(rest[..., 0]), rest[..., 1], rest[..., 2]
+    front = smoothstep(z, 0.5, 0.8)
+    rings = np.exp(-((x - 0.31) ** 2) / 0.02 - (y - 7.13) ** 2 / 0.003) * front
+    sockets = np.exp(-((x - 0.29) ** 2) / 0.03 - (y - 7.36) ** 2 / 0.004) * front
+    shade = rings * rng.uniform(0.04, 0.22) + sockets * rng.uniform(0.05, 0.2)
+    fold_x = 0.20 + (6.9 - y) * 0.42
+    fold = np.exp(-(((x - fold_x) / 0.022) ** 2)) * smoothstep(y, 6.58, 6.7) * (y < 6.92)
+    lines = 0.5 + 0.5 * np.sin(y * 62 + 2.5 * np.cos(x * 3.1))
+    frown = (
+        lines**6 * smoothstep(y, 7.62, 7.72) * smoothstep(y, 8.05, 7.9) * smoothstep(x, 0.5, 0.3)
+    )
+    shade = shade + (0.30 * fold + 0.22 * frown) * front * smoothstep(person.age, 0.15, 0.8)
+    freckled = rng.random() < 0.25 and person.melanin < 0.4
+    strength = rng.uniform(0.1, 0.4) * freckled
+    spots = np.clip(grain["pores"] - 0.7, 0, 1) * np.exp(-(x**2) / 0.3 - (y - 7.0) ** 2 / 0.06)
+    shade = shade + strength * spots * front
+    for _ in range(rng.poisson(1.3)):
+        mx, my, radius = rng.uniform(-0.6, 0.6), rng.uniform(6.3, 7.9), rng.uniform(0.012, 0.026)
+        mole = np.exp(-((rest[..., 0] - mx) ** 2 + (y - my) ** 2) / radius**2)
+        shade = np.maximum(shade, 0.6 * mole * front)
+    paint *= 1 - np.clip(shade, 0, 0.7)[..., None] * np.array([0.75, 1.0, 0.95], np.float32)
+
+
+def _paint_lips(paint, person: Person, assets: HeadAssets, rng) -> None:
+    natural = person.skin * np.array([0.80, 0.50, 0.52]) * rng.uniform(0.85, 1.05)
+    if not person.male and rng.random() < 0.4:
+        stick = np.array([[0.42, 0.04, 0.06], [0.48, 0.13, 0.14], [0.30, 0.04, 0.08]])
+        natural = 0.45 * natural + 0.55 * stick[rng.integers(3)] * (1 - 0.4 * person.melanin)
+    _cover(paint, assets.lips * 0.8, natural)
+    y, x = assets.layout[..., 1], np.abs(assets.layout[..., 0])
+    parting = np.exp(-(((y - 6.625) / 0.012) ** 2)) * smoothstep(x, 0.27, 0.2)
+    paint *= 1 - 0.55 * (parting * assets.lips)[..., None]
+
+
+def brow_cover(rest: np.ndarray, rng) -> np.ndarray:
+    """Density (...) of the eyebrows: a tapered arc, soft below, its shape drawn from `rng`."""
+    x, y = np.abs(rest[..., 0]), rest[..., 1]
+    lift, arch = rng.normal(0.0, 0.03), rng.uniform(0.02, 0.09)
+    thickness, density = rng.uniform(0.030, 0.062), rng.uniform(0.65, 1.0)
+    inner, outer = rng.uniform(0.07, 0.13), rng.uniform(0.52, 0.62)
+    along = np.clip((x - inner) / (outer - inner), -0.2, 1.2)
+    middle = 7.49 + lift + arch * np.sin(np.clip(along, 0, 1) * 2.2) - 0.06 * along**3
+    half = thickness * (1 - 0.62 * np.clip(along, 0, 1) ** 1.5)
+    band = smoothstep(np.abs(y - middle) / half, 1.25, 0.55)
+    ends = smoothstep(along, -0.06, 0.10) * smoothstep(along, 1.06, 0.85)
+    return (band * ends * density * (rest[..., 2] > 0.6)).astype(np.float32)

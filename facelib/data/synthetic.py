@@ -1,0 +1,332 @@
+"""The embedded data set: *rendered* faces, no real person in them, in the real formats.
+
+`rendered_dataset` makes, on first use, a folder with a training set (`train.rec`, `train.idx`,
+`property`, `names.txt`) and three verification benchmarks (`lfw.bin`, `cfp_ff.bin`, `cfp_fp.bin`
+look-alikes) whose people are disjoint from the training people. Every picture depends only on the
+spec and its own numbers, so the bytes do not depend on how many processes drew them.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm.auto import tqdm
+
+from facelib.data.benchmarks import save_benchmark
+from facelib.data.heads import load_assets
+from facelib.data.mesh import build_model
+from facelib.data.people import sample_person
+from facelib.data.recordio import write_face_records
+from facelib.data.render import Picture, render
+from facelib.data.scene import sample_conditions
+from facelib.errors import UserError
+from facelib.paths import data_root
+
+log = logging.getLogger(__name__)
+
+LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what it draws
+TRAIN, TEST = 0, 1
+FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
+FOLDS, PAIRS = 10, 350  # folds of a benchmark; genuine and impostor pairs in each
+SECONDS_PER_IMAGE = 0.008  # of one core at 64 px, for the estimate
+CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
+
+
+@dataclass(frozen=True)
+class RenderedSpec:
+    """What to render. Difficulty grows with `nuisance` and falls with `spread`.
+
+    Args:
+        identities, images: training people and pictures of each.
+        test_identities: people of the benchmarks, none of them in training; 17 pictures each.
+        size: pixels on a side.
+        spread: how different people are (1 = as people are, 0 = one average head).
+        nuisance: how much pictures of a person differ beyond yaw (0 = studio, 1 = in the wild).
+        seed: of everything.
+    """
+
+    identities: int = 250
+    images: int = 24
+    test_identities: int = 200
+    size: int = 64
+    spread: float = 1.0
+    nuisance: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        limits = {
+            "identities": (2, 1_000_000),
+            "images": (2, 10_000),
+            "test_identities": (2 * FOLDS, 100_000),
+            "size": (24, 512),
+            "spread": (0.0, 2.0),
+            "nuisance": (0.0, 2.0),
+            "seed": (0, 2**31 - 1),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            whole = name not in ("spread", "nuisance")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                good = False
+            else:
+                good = low <= value <= high
+            if not good:
+                kind = "a whole number" if whole else "a number"
+                raise UserError(
+                    f"rendered faces: {name}={value!r} is not allowed, it must be {kind} from "
+                    f"{low} to {high}; next: python -m facelib prepare rendered --help"
+                )
+
+    def digest(self) -> str:
+        """First 8 hex digits of a hash of all values and of the renderer's version."""
+        text = json.dumps({"look": LOOK_VERSION, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def mixed_yaw(rng: np.random.Generator) -> float:
+    """Yaw (radians) of a training picture: 45 % near frontal, 35 % turned, 20 % profile."""
+    kind = rng.random()
+    if kind < 0.45:
+        return rng.normal(0, 0.25)
+    if kind < 0.80:
+        return rng.uniform(-0.8, 0.8)
+    return rng.choice((-1, 1)) * rng.uniform(0.8, np.pi / 2)
+
+
+def benchmark_yaw(rng: np.random.Generator, number: int) -> float:
+    """Yaw (radians) of picture `number` of a test identity: frontal, profile (69–90°), wild."""
+    if number < FRONTAL:
+        return float(np.clip(rng.normal(0, 0.17), -0.45, 0.45))
+    if number < FRONTAL + PROFILE:
+        return rng.choice((-1, 1)) * np.radians(rng.uniform(69, 90))
+    return float(np.clip(rng.normal(0, 0.35), -1.2, 1.2))
+
+
+def draw_identity(spec: RenderedSpec, split: int, identity: int, root: Path) -> list[Picture]:
+    """All pictures of one person of the training (`TRAIN`) or test (`TEST`) split."""
+    assets = load_assets(root)
+    person = sample_person(assets, [spec.seed, split, identity], spec.spread)
+    model = build_model(assets, person)
+    count = spec.images if split == TRAIN else FRONTAL + PROFILE + WILD
+    pictures = []
+    for number in range(count):
+        rng = np.random.default_rng([spec.seed, split, identity, number + 1])
+        yaw = mixed_yaw(rng) if split == TRAIN else benchmark_yaw(rng, number)
+        conditions = sample_conditions(rng, yaw, spec.nuisance)
+        pictures.append(render(assets, model, conditions, spec.size))
+    return pictures
+
+
+def rendered_dataset(
+    spec: RenderedSpec | None = None, root: Path | None = None, workers: int | None = None
+) -> Path:
+    """Folder of the rendered data set of `spec`, made on first use.
+
+    Args:
+        root: where data sets live, default `data_root()`.
+        workers: drawing processes, default one a core.
+
+    Raises:
+        UserError: a value out of range, or the 3-D assets are not installed.
+    """
+    spec = spec or RenderedSpec()
+    root = Path(root or data_root())
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / f"rendered-{spec.digest()}"
+    if folder.is_dir():
+        return folder
+    with _lock(root / f".rendered-{spec.digest()}.lock"):
+        if folder.is_dir():  # another process made it while this one waited
+            return folder
+        for stale in root.glob(f".rendered-{spec.digest()}.*.tmp"):  # of a killed process
+            shutil.rmtree(stale)
+        temporary = root / f".rendered-{spec.digest()}.{os.getpid()}.tmp"
+        temporary.mkdir()
+        try:
+            _build(spec, temporary, root, workers or len(os.sched_getaffinity(0)))
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock that the system frees even if the process is killed."""
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
+    load_assets(root)  # parse once, before several processes would
+    test_images = FRONTAL + PROFILE + WILD
+    total = spec.identities * spec.images + spec.test_identities * test_images
+    workers = max(1, min(workers, spec.identities))
+    pixels = (spec.size / 64) ** 2
+    seconds = total * SECONDS_PER_IMAGE * (0.6 + 0.4 * pixels) / workers + 15
+    log.info(
+        "rendering %d faces of %d people at %d px with %d processes into %s: about %.0f s, %.0f MB",
+        *(total, spec.identities + spec.test_identities, spec.size, workers, root),
+        *(seconds, (total + 6 * FOLDS * PAIRS) * 0.0026 * pixels**0.8),
+    )
+    with (
+        tqdm(total=total, unit="image", desc="rendered faces", mininterval=1) as progress,
+        _drawn(spec, root, workers) as identities,
+    ):
+        write_face_records(
+            folder,
+            _train_images(spec, identities, progress, folder),
+            size=(spec.size, spec.size),
+            names=[f"rendered-{i:05d}" for i in range(spec.identities)],
+        )
+        tests = []
+        for _ in range(spec.test_identities):
+            tests.append(next(identities))
+            progress.update(len(tests[-1]))
+    _write_benchmarks(spec, tests, folder)
+    (folder / "spec.json").write_text(
+        json.dumps({"look": LOOK_VERSION, **asdict(spec)}, indent=2) + "\n"
+    )
+
+
+@contextmanager
+def _drawn(spec: RenderedSpec, root: Path, workers: int) -> Iterator[Iterator[list]]:
+    """Yield an iterator over the encoded pictures of each identity, train first, in order."""
+    jobs = [(spec, TRAIN, i, root) for i in range(spec.identities)]
+    jobs += [(spec, TEST, i, root) for i in range(spec.test_identities)]
+    if workers == 1:
+        yield map(_encode_identity, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
+        try:
+            yield pool.map(_encode_identity, jobs, chunksize=2)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _encode_identity(job) -> list[tuple[bytes, np.ndarray]]:
+    """(JPEG, [yaw, pitch, roll, 5 × (x, y)]) for each picture of an identity."""
+    return [
+        (
+            simplejpeg.encode_jpeg(picture.image, quality=95, colorspace="RGB"),
+            np.array([picture.yaw, picture.pitch, picture.roll, *picture.landmarks.ravel()]),
+        )
+        for picture in draw_identity(*job)
+    ]
+
+
+def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[int, bytes]]:
+    """Hand the training pictures to the writer; afterwards leave `train.meta.npz`."""
+    rows, labels = [], []
+    for label in range(spec.identities):
+        for jpeg, meta in next(identities):
+            rows.append(meta)
+            labels.append(label)
+            progress.update()
+            yield label, jpeg
+    table = np.array(rows, np.float32)
+    np.savez(
+        folder / "train.meta.npz",
+        yaw=table[:, 0],
+        pitch=table[:, 1],
+        roll=table[:, 2],
+        landmarks=table[:, 3:].reshape(-1, 5, 2),
+        label=np.array(labels),
+    )
+
+
+def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
+    """Three benchmarks over the same test people: frontal–frontal, frontal–profile, wild."""
+    frontal = range(FRONTAL)
+    profile = range(FRONTAL, FRONTAL + PROFILE)
+    wild = range(FRONTAL + PROFILE, FRONTAL + PROFILE + WILD)
+    sides = {
+        "cfp_ff": (frontal, frontal),
+        "cfp_fp": (frontal, profile),
+        "lfw": (wild, wild),
+    }
+    for number, (name, (first, second)) in enumerate(sides.items()):
+        rng = np.random.default_rng([spec.seed, 2, number])
+        pairs, same, fold = choose_pairs(rng, spec.test_identities, first, second)
+        (id1, image1), (id2, image2) = pairs[:, 0].T, pairs[:, 1].T
+        save_benchmark(
+            folder / f"{name}.bin",
+            [tests[i][n][0] for i, n in zip(id1, image1)],
+            [tests[i][n][0] for i, n in zip(id2, image2)],
+            same,
+            fold=fold,
+            id1=id1 + spec.identities,  # numbers that no training person has
+            id2=id2 + spec.identities,
+            yaw1=np.array([tests[i][n][1][0] for i, n in zip(id1, image1)], np.float32),
+            yaw2=np.array([tests[i][n][1][0] for i, n in zip(id2, image2)], np.float32),
+        )
+
+
+def choose_pairs(
+    rng: np.random.Generator, identities: int, first: range, second: range
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs in folds of disjoint people: in each fold first the genuine, then the impostors.
+
+    Up to `PAIRS` of either kind in each fold, equally many everywhere; no pair occurs twice, in
+    either order.
+
+    Returns:
+        pairs (P, 2, 2): (identity, picture) of both sides; same (P,) bool; fold (P,) 0-based.
+    """
+    drawn = []
+    for people in np.array_split(np.arange(identities), FOLDS):
+        everyone = [
+            ((a, m), (b, n))
+            for a in people
+            for b in people
+            for m in first
+            for n in second
+            if first != second or (a, m) < (b, n)
+        ]
+        genuine = [pair for pair in everyone if pair[0][0] == pair[1][0]]
+        impostor = [pair for pair in everyone if pair[0][0] != pair[1][0]]
+        drawn.append((rng.permutation(genuine), rng.permutation(impostor)))
+    count = min(PAIRS, *(len(kind) for fold in drawn for kind in fold))
+    pairs = np.concatenate([kind[:count] for fold in drawn for kind in fold])
+    same = np.tile(np.repeat([True, False], count), FOLDS)
+    return pairs, same, np.repeat(np.arange(FOLDS), 2 * count)
+
+
+def contact_sheet(
+    spec: RenderedSpec | None = None,
+    identities: int = 10,
+    yaws: tuple[float, ...] = CONTACT_YAWS,
+    root: Path | None = None,
+) -> np.ndarray:
+    """Picture (identities·112, len(yaws)·112, 3) uint8: a training person a row, a yaw a column.
+
+    Yaws are in degrees. The first column has mild conditions, the others those of the spec.
+    """
+    spec = spec or RenderedSpec()
+    assets = load_assets(Path(root or data_root()))
+    rows = []
+    for identity in range(identities):
+        person = sample_person(assets, [spec.seed, TRAIN, identity], spec.spread)
+        model = build_model(assets, person)
+        row = []
+        for column, yaw in enumerate(yaws):
+            rng = np.random.default_rng([spec.seed, 3, identity, column])
+            strength = spec.nuisance * (1.0 if column else 0.25)
+            conditions = sample_conditions(rng, np.radians(yaw), strength)
+            row.append(render(assets, model, conditions, 112).image)
+        rows.append(np.concatenate(row, 1))
+    return np.concatenate(rows)
