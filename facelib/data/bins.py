@@ -59,6 +59,17 @@ class _Reconstruct(_Rebuild):
         return np.empty(0, dtype=np.uint8)
 
 
+class _FromBuffer(_Rebuild):
+    """How protocol 5 stores an array."""
+
+    __slots__ = ()
+
+    def __call__(self, content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+        if not isinstance(dtype, np.dtype) or not isinstance(content, bytes | bytearray):
+            raise pickle.UnpicklingError("an array that holds no plain numbers")
+        return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)
+
+
 class _Scalar(_Rebuild):
     __slots__ = ()
 
@@ -88,7 +99,7 @@ class _EmptyBytes(_Rebuild):
         return b""
 
 
-_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_NUMPY_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
 ALLOWED = {
     ("numpy", "ndarray"): _Ndarray(),
     ("numpy", "dtype"): _Dtype(),
@@ -96,9 +107,13 @@ ALLOWED = {
     ("builtins", "bytes"): _EmptyBytes(),
     ("__builtin__", "bytes"): _EmptyBytes(),
 } | {
-    (module, name): rebuild
-    for module in _ARRAY_MODULES
-    for name, rebuild in (("_reconstruct", _Reconstruct()), ("scalar", _Scalar()))
+    (f"{core}.{module}", name): rebuild
+    for core in _NUMPY_CORES
+    for module, name, rebuild in (
+        ("multiarray", "_reconstruct", _Reconstruct()),
+        ("multiarray", "scalar", _Scalar()),
+        ("numeric", "_frombuffer", _FromBuffer()),
+    )
 }
 
 
