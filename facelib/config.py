@@ -195,6 +195,9 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
     settings = {**PRESETS[preset], **changes}
+    for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
+        if changes.get(given) and other not in changes:
+            settings[other] = 0 if other == "images_seen" else 0.0
     if "name" not in changes:
         loss = settings.get("loss", Config.loss)
         settings["name"] = preset if loss in preset else f"{preset}-{loss}"

@@ -25,6 +25,12 @@ from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file, runs_root
 
 log = logging.getLogger(__name__)
+
+
+class AlreadyTraining(UserError):
+    """Another process holds the lock of this run."""
+
+
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "opencv-python-headless", "simplejpeg")
 
 
@@ -145,7 +151,8 @@ def tabulate(runs: list[Run] | None = None):
 
     rows = []
     for run in list_runs() if runs is None else runs:
-        status, last = run.status, (read_lines(run.path / "metrics.jsonl") or [{}])[-1]
+        ticks = [line for line in read_lines(run.path / "metrics.jsonl") if "loss" in line]
+        status, last = run.status, ticks[-1] if ticks else {}
         row = {
             "run": run.name,
             "state": run.state,
@@ -245,13 +252,13 @@ def hold(path: Path) -> Iterator[None]:
     """Hold the lock of a run folder while training it. The kernel frees it at any death.
 
     Raises:
-        UserError: another process trains this run.
+        AlreadyTraining: another process trains this run.
     """
     with open(path / ".lock", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise AlreadyTraining(
                 f"{path.name} is being trained by another process; "
                 f"watch it: python -m facelib follow {path.name}"
             ) from None

@@ -26,7 +26,7 @@ from facelib.errors import UserError
 from facelib.losses import LOSSES
 from facelib.metrics import MetricsLog
 from facelib.models import build_backbone
-from facelib.runs import Run, environment, hold, load_run, write_json
+from facelib.runs import AlreadyTraining, Run, environment, hold, load_run, write_json
 from facelib.validate import validation_figures
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Learner(nn.Module):
     def forward(self, images: torch.Tensor, labels: torch.Tensor):
         z = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
-            return self.criterion(z.float(), labels)
+            return self.criterion(z.to(torch.promote_types(z.dtype, torch.float32)), labels)
 
 
 class Stop(Exception):
@@ -298,6 +298,9 @@ def main(arguments: list[str]) -> int:
         code, message = 130, "stopped on request; the checkpoint is saved"
         run.set_status(state="stopped", message=message)
         log.info(message)
+    except AlreadyTraining as error:
+        log.error("error: %s", error)
+        return 2  # the status file belongs to the process that trains
     except UserError as error:
         code, message = 2, str(error)
         log.error("error: %s", message)

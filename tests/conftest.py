@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,3 +17,30 @@ def real_faces() -> Path:
     if not (folder / "lfw_train" / "train.rec").is_file():
         pytest.skip(f"real development faces are not on this machine ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_records(tmp_path_factory) -> Path:
+    """24 identities × 6 blotchy 32-pixel images in the real training format."""
+    import cv2
+
+    from facelib.data.recordio import write_face_records
+
+    rng = np.random.default_rng(0)
+    images = []
+    for label in range(24):
+        base = rng.integers(0, 255, (4, 4, 3), np.uint8)
+        for _ in range(6):
+            noisy = np.clip(base + rng.normal(0, 30, base.shape), 0, 255).astype(np.uint8)
+            large = cv2.resize(noisy, (32, 32), interpolation=cv2.INTER_CUBIC)
+            images.append((label, cv2.imencode(".jpg", large)[1].tobytes()))
+    folder = tmp_path_factory.mktemp("tiny")
+    write_face_records(folder, images, size=(32, 32), names=[f"person {i}" for i in range(24)])
+    return folder
+
+
+@pytest.fixture
+def runs_folder(tmp_path, monkeypatch) -> Path:
+    """An empty runs root for this test."""
+    monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"

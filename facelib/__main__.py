@@ -1,0 +1,346 @@
+"""Command line: `python -m facelib --help`. Each verb has `--help` with examples."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from facelib.config import PRESETS, Config, make_config, parse_settings
+from facelib.errors import UserError
+
+EXAMPLES = """examples:
+  python -m facelib doctor                          is everything here?
+  python -m facelib train --set loss=infonce        train on rendered faces (a minute), evaluate
+  python -m facelib train --preset ms1m-arcface --set data=/data/ms1m-arcface --dry-run
+  python -m facelib verify runs/RUN/scores/cfp_fp.npz --json
+  python -m facelib runs                            all runs and their figures
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Returns 0, 2 (wrong input, one clear line) or 130 (interrupted)."""
+    options = build_parser().parse_args(arguments)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    try:
+        return options.run(options) or 0
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        where = error.filename or "a file"
+        sys.stderr.write(f"error: {where}: {error.strerror or error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues\n")
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m facelib",
+        description="Face verification by contrastive learning: ArcFace against InfoNCE.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for add in (_study, _doctor, _prepare, _inspect, _train, _eval, _verify, _compare, _sweep,
+                _follow, _runs, _report):  # fmt: skip
+        add(verbs)
+    return parser
+
+
+def _verb(verbs, name: str, text: str, run: Callable, examples: str) -> argparse.ArgumentParser:
+    lines = "examples:\n" + "\n".join(f"  python -m facelib {e}" for e in examples.split("\n"))
+    verb = verbs.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=lines,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _print_json(content: dict) -> None:
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def _study(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.study import run_study
+
+        index = run_study(only=options.only or None, force=options.force)
+        sys.stdout.write(f"{index.as_uri()}\n")
+
+    verb = _verb(verbs, "study", "run all notebooks in order and build the site", run,
+                 "study\nstudy --only 02 03")  # fmt: skip
+    verb.add_argument("--only", nargs="*", metavar="NN", help="these notebooks only")
+    verb.add_argument("--force", action="store_true", help="run again what is up to date")
+
+
+def _doctor(verbs) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from facelib.doctor import check, render
+
+        found = check()
+        _print_json(found) if options.json else sys.stdout.write(render(found) + "\n")
+        return 2 if found["problems"] else 0
+
+    verb = _verb(verbs, "doctor", "check versions, devices, disk, data and live runs", run,
+                 "doctor\ndoctor --json")  # fmt: skip
+    verb.add_argument("--json", action="store_true")
+
+
+def _prepare(verbs) -> None:
+    examples = (
+        "prepare rendered --set data_seed=1\n"
+        "prepare folder my_photos --out .data/mine --align insightface\n"
+        "prepare lfw lfw/pairs.txt lfw/images --out .data/lfw.bin\n"
+        "prepare cfp cfp-dataset --protocol FP --out .data/cfp_fp.bin"
+    )
+    verb = _verb(verbs, "prepare", "write training sets and benchmarks in the study's formats",
+                 lambda _: verb.print_help(), examples)  # fmt: skip
+    kinds = verb.add_subparsers(metavar="KIND")
+    rendered = kinds.add_parser("rendered", help="the embedded, rendered faces")
+    rendered.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    rendered.set_defaults(run=_prepare_rendered)
+    folder = kinds.add_parser("folder", help="SRC/IDENTITY/*.jpg to train.rec")
+    folder.add_argument("src", type=Path)
+    folder.add_argument("--min-images", type=int, default=1)
+    folder.set_defaults(run=_prepare_folder)
+    lfw = kinds.add_parser("lfw", help="pairs.txt and images to a .bin")
+    lfw.add_argument("pairs", type=Path)
+    lfw.add_argument("images", type=Path)
+    lfw.set_defaults(run=_prepare_lfw)
+    cfp = kinds.add_parser("cfp", help="Protocol/ and images to a .bin")
+    cfp.add_argument("root", type=Path)
+    cfp.add_argument("--protocol", required=True, choices=("FF", "FP"))
+    cfp.set_defaults(run=_prepare_cfp)
+    for kind in (folder, lfw, cfp):
+        kind.add_argument("--out", type=Path, required=True)
+        kind.add_argument("--size", type=int, default=112, help="pixels (default 112)")
+        kind.add_argument("--align", metavar="CSV|insightface|retinaface",
+                          help="landmarks file or detector; default: images are aligned already "
+                          "(cfp: its own fiducials where they are)")  # fmt: skip
+        kind.add_argument("--skip-bad", action="store_true", help="count and leave out bad images")
+
+
+def _prepare_rendered(options: argparse.Namespace) -> None:
+    from facelib.data.locate import train_folder
+
+    folder = train_folder(make_config(**_settings(options)))
+    sys.stdout.write(f"{folder}\n")
+
+
+def _prepare_folder(options: argparse.Namespace) -> None:
+    from facelib.data.folders import folder_to_records
+
+    _print_json(folder_to_records(options.src, options.out, options.size, options.align,
+                                  options.min_images, options.skip_bad))  # fmt: skip
+
+
+def _prepare_lfw(options: argparse.Namespace) -> None:
+    from facelib.data.lfw import lfw_to_bin
+
+    _print_json(lfw_to_bin(options.pairs, options.images, options.out, options.size,
+                           options.align, options.skip_bad))  # fmt: skip
+
+
+def _prepare_cfp(options: argparse.Namespace) -> None:
+    from facelib.data.cfp import cfp_to_bin
+
+    _print_json(cfp_to_bin(options.root, options.protocol, options.out, options.size,
+                           options.align, options.skip_bad))  # fmt: skip
+
+
+def _inspect(verbs) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from facelib.data.inspection import inspect
+
+        found = inspect(options.path, deep=options.deep)
+        if options.json:
+            _print_json(found)
+        else:
+            lines = (f"{key:>24}: {value}" for key, value in found.items())
+            sys.stdout.write("\n".join(lines) + "\n")
+        return 2 if found["problems"] else 0
+
+    verb = _verb(verbs, "inspect", "report on a data file or folder of any known format", run,
+                 "inspect .data/ms1m-arcface --json\ninspect lfw.bin --deep")  # fmt: skip
+    verb.add_argument("path", type=Path)
+    verb.add_argument("--deep", action="store_true", help="decode every image")
+    verb.add_argument("--json", action="store_true")
+
+
+def _settings(options: argparse.Namespace) -> dict:
+    """--set values; a data path that exists from here becomes absolute."""
+    settings = parse_settings(options.set)
+    for key in ("data", "exclude", "init"):
+        if key in settings and Path(settings[key]).exists():
+            settings[key] = str(Path(settings[key]).resolve())
+    if "benchmarks" in settings:
+        names = [name.strip() for name in settings["benchmarks"].split(",")]
+        here = [str(Path(n).resolve()) if Path(n).is_file() else n for n in names]
+        settings["benchmarks"] = ",".join(here)
+    return settings
+
+
+def _train(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.launch import launch
+        from facelib.runs import create_run, load_run
+
+        given = load_run(options.run_name).config if options.run_name else None
+        cfg = given or make_config(options.preset, **_settings(options))
+        if options.dry_run:
+            from facelib.plan import describe_plan, plan
+
+            found = plan(cfg)
+            _print_json(found) if options.json else sys.stdout.write(describe_plan(found, cfg))
+            return
+        if options.create:
+            sys.stdout.write(f"{create_run(cfg).path}\n")
+            return
+        trained = launch(cfg)
+        if not options.no_eval and cfg.benchmarks:
+            _evaluate(trained.path, options.json)
+        else:
+            sys.stdout.write(f"{trained.path}\n")
+
+    fields = ", ".join(Config.__dataclass_fields__)
+    examples = (
+        "train --set loss=infonce tau=0.1\n"
+        "train --preset ms1m-arcface --set data=/data/ms1m-arcface processes=8 --dry-run\n"
+        "train --run smoke-infonce          (resume by name)\n"
+        f"settings: {fields}"
+    )
+    verb = _verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
+    verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
+    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
+    verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
+    verb.add_argument("--dry-run", action="store_true", help="estimate time, memory, disk; stop")
+    verb.add_argument("--create", action="store_true",
+                      help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
+    verb.add_argument("--no-eval", action="store_true")
+    verb.add_argument("--json", action="store_true")
+
+
+def _evaluate(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
+              force: bool = False) -> None:  # fmt: skip
+    from facelib.evaluate.embed import evaluate_run
+    from facelib.evaluate.tables import figures_table
+
+    report = evaluate_run(run, benchmarks or None, force=force)
+    if as_json:
+        _print_json(report)
+    else:
+        sys.stdout.write(figures_table(report).to_string() + "\n")
+
+
+def _eval(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        _evaluate(options.name, options.json, options.benchmarks, options.force)
+
+    verb = _verb(verbs, "eval", "evaluate a run on its benchmarks, or on others", run,
+                 "eval smoke-arcface\neval smoke-arcface --benchmarks lfw.bin agedb_30.bin --json",
+                 )  # fmt: skip
+    verb.add_argument("name", help="run folder, run name, or a unique beginning of it")
+    verb.add_argument("--benchmarks", nargs="*", metavar="BIN")
+    verb.add_argument("--force", action="store_true", help="embed again")
+    verb.add_argument("--json", action="store_true")
+
+
+def _verify(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.evaluate.tables import figures_table
+        from facelib.evaluate.verification import verify_file
+
+        found = verify_file(options.scores, bootstrap=options.bootstrap)
+        if options.json:
+            _print_json(found)
+        else:
+            table = figures_table({"benchmarks": {options.scores.stem: found}})
+            sys.stdout.write(table.to_string() + "\n")
+
+    verb = _verb(verbs, "verify", "all verification figures of a file of scores", run,
+                 "verify scores.npz --json\nverify scores.npz --bootstrap 1000")  # fmt: skip
+    verb.add_argument("scores", type=Path, help="npz: score (P,), same (P,), optional fold (P,)")
+    verb.add_argument("--bootstrap", type=int, default=0, metavar="N", help="for intervals")
+    verb.add_argument("--json", action="store_true")
+
+
+def _compare(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.evaluate.compare import compare_files
+
+        _print_json(compare_files(options.a, options.b))
+
+    verb = _verb(verbs, "compare", "two files of scores of the same pairs: McNemar, bootstrap",
+                 run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz")  # fmt: skip
+    verb.add_argument("a", type=Path)
+    verb.add_argument("b", type=Path)
+
+
+def _sweep(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.sweep import run_sweep_command
+
+        run_sweep_command(options)
+
+    verb = _verb(verbs, "sweep", "run a notebook over a grid of its parameters, resumable", run,
+                 "sweep 03_infonce --grid global_batch=64,128 seed=0,1 --jobs 2")  # fmt: skip
+    verb.add_argument("notebook", help="name or path of a notebook")
+    verb.add_argument("--grid", nargs="+", required=True, metavar="KEY=V1,V2")
+    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    verb.add_argument("--jobs", type=int, default=1, help="cells of the grid side by side")
+    verb.add_argument("--out", type=Path)
+
+
+def _follow(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.launch import stop, wait_and_follow
+        from facelib.runs import load_run
+
+        if options.stop:
+            stop(load_run(options.name))
+        sys.stdout.write(f"{wait_and_follow(options.name).state}\n")
+
+    verb = _verb(verbs, "follow", "watch a running training, or stop it", run,
+                 "follow smoke-arcface\nfollow smoke-arcface --stop")  # fmt: skip
+    verb.add_argument("name")
+    verb.add_argument("--stop", action="store_true", help="save its checkpoint and stop it")
+
+
+def _runs(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runs import compare_configs, load_run, tabulate
+
+        chosen = [load_run(name) for name in options.names] or None
+        frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
+        sys.stdout.write((frame.to_string() if len(frame) else "no runs yet") + "\n")
+
+    verb = _verb(verbs, "runs", "list runs and figures, or what changed between them", run,
+                 "runs\nruns smoke-arcface smoke-infonce --diff")  # fmt: skip
+    verb.add_argument("names", nargs="*")
+    verb.add_argument("--diff", action="store_true", help="settings in which the runs differ")
+
+
+def _report(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.report import build_site
+
+        sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
+
+    verb = _verb(verbs, "report", "one HTML site of the executed notebooks", run,
+                 "report\nreport --out /tmp/site")  # fmt: skip
+    verb.add_argument("--out", type=Path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

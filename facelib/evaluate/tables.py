@@ -1,0 +1,55 @@
+"""Figures as tables for people: percentages with 95 % intervals, both protocols side by side."""
+
+import pandas as pd
+
+
+def percent(value: float | None, interval: list[float] | None = None, digits: int = 1) -> str:
+    """`93.2 [92.4, 94.0]`; "not estimable" for None."""
+    if value is None:
+        return "not estimable"
+    text = f"{100 * value:.{digits}f}"
+    if interval:
+        text += f" [{100 * interval[0]:.{digits}f}, {100 * interval[1]:.{digits}f}]"
+    return text
+
+
+def figures_table(report: dict) -> pd.DataFrame:
+    """One row a benchmark of an eval.json: both protocols, TAR@FAR, AUC and EER, in percent.
+
+    The strict threshold hangs on very few impostor pairs: its mean and spread over the folds stand
+    beside the accuracy. Rendered faces are called so in the name of the row.
+    """
+    rows = {}
+    for name, figures in report["benchmarks"].items():
+        intervals = figures.get("intervals") or {}
+        strict, best = figures["strict"], figures["best"]
+        rows[f"{name} (rendered)" if figures.get("rendered") else name] = {
+            "pairs": figures["pairs"],
+            "best-threshold acc.": percent(best["accuracy"], intervals.get("best.accuracy")),
+            "strict acc.": percent(strict["accuracy"], intervals.get("strict.accuracy")),
+            "strict TAR": percent(strict["tar"], intervals.get("strict.tar")),
+            "strict threshold": f"{strict['threshold']:.3f} ± {strict['threshold_std']:.3f}",
+            "TAR@FAR=1e-3": percent(figures["tar_at_far"].get("1e-3")),
+            "AUC": percent(figures["auc"], intervals.get("auc")),
+            "EER": percent(figures["eer"], intervals.get("eer")),
+        }
+    return pd.DataFrame(rows).T.rename_axis("benchmark")
+
+
+def best_frame(reports: dict[str, dict], figure: str = "best.accuracy") -> pd.DataFrame:
+    """Long frame for a forest plot: run, benchmark, value, lo, hi (percent) of one figure."""
+    group, key = figure.split(".")
+    rows = []
+    for run, report in reports.items():
+        for name, figures in report["benchmarks"].items():
+            lo, hi = (figures.get("intervals") or {}).get(figure) or (None, None)
+            rows.append(
+                {
+                    "run": run,
+                    "benchmark": name,
+                    "value": 100 * figures[group][key],
+                    "lo": None if lo is None else 100 * lo,
+                    "hi": None if hi is None else 100 * hi,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,100 @@
+"""What a training run will do, before it starts: steps, negatives, parameters, time, disk."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from facelib.config import Config
+from facelib.data.datasets import FaceRecords, split_identities, split_within
+from facelib.data.feed import MEMORY_LIMIT
+from facelib.data.locate import rendered_spec, train_folder
+from facelib.data.sampler import SAMPLERS
+from facelib.losses import LOSSES
+from facelib.paths import data_root, runs_root
+from facelib.train import build_learner, total_steps
+
+PROBE_STEPS = 3
+PROBE_IMAGES = 64
+
+
+def plan(cfg: Config) -> dict:
+    """Estimates for a config on this machine; the speed is measured on a few steps.
+
+    The rendered faces are made if they are not there yet (the counts come from the data).
+
+    Returns:
+        JSON-able dict with images, identities, steps, negatives, parameters, images_per_s,
+        hours, disk_mb, memory notes. `images_per_s` is of one process of this machine, times
+        `processes`: on other hardware, run the plan there.
+    """
+    records = FaceRecords(train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None)
+    split = split_within if cfg.split == "within" else split_identities
+    train, val = split(records.labels, cfg.val_fraction, cfg.seed)
+    entry = LOSSES[cfg.loss]
+    sampler = SAMPLERS[entry.layout](records.labels[train], cfg.global_batch, cfg.seed)
+    steps = total_steps(cfg, sampler.steps_per_epoch)
+    learner = build_learner(cfg, records.classes)
+    parameters = sum(p.numel() for p in learner.parameters())
+    speed = _measure(cfg, learner, records.classes) * cfg.processes
+    ranks = cfg.processes if cfg.gather else 1
+    negatives = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks - 2
+    return {
+        "run": cfg.run_name,
+        "images": len(train),
+        "validation_images": len(val),
+        "identities": records.classes,
+        "steps": steps,
+        "images_seen": steps * cfg.global_batch,
+        "epochs": round(steps * cfg.global_batch / len(train), 2),
+        "negatives_per_anchor": negatives if entry.layout == "pairs" else None,
+        "negative_centres": records.classes - 1 if entry.needs_head else None,
+        "parameters": parameters,
+        "images_per_s": round(speed, 1),
+        "hours": round(steps * cfg.global_batch / speed / 3600, 3),
+        "disk_mb": round(parameters * 4 * 2 * (1 if cfg.select == "last" else 2) / 2**20, 1),
+        "decoded_in_memory": not cfg.workers
+        and len(records) * cfg.image_size**2 * 3 <= MEMORY_LIMIT,
+    }
+
+
+def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
+    """Images per second of forward + backward of one process, on random images."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    own = cfg.global_batch // (cfg.processes * cfg.accumulate)
+    heavy = cfg.width >= 64 and device.type == "cpu"
+    batch = max(4, min(own, 8 if heavy else PROBE_IMAGES) // 2 * 2)
+    learner = learner.to(device).train()
+    images = torch.randn(batch, 3, cfg.image_size, cfg.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch // 2, device=device).repeat_interleave(2) % classes
+    kinds = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+    dtype = kinds[cfg.precision] if device.type == "cuda" else None
+    for step in range(PROBE_STEPS + 1):
+        if step == 1:  # the first one warms up
+            begin = time.perf_counter()
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            loss, _ = learner(images, labels)
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return PROBE_STEPS * batch / (time.perf_counter() - begin)
+
+
+def describe_plan(found: dict, cfg: Config) -> str:
+    """The plan as lines for a person."""
+    lines = [f"{key.replace('_', ' '):>22}: {value}" for key, value in found.items()
+             if value is not None]  # fmt: skip
+    free = _free_gb(runs_root())
+    lines.append(f"{'free disk':>22}: {free:.0f} GB at {runs_root()}")
+    if cfg.data == "rendered":
+        lines.append(f"{'rendered faces':>22}: {rendered_spec(cfg).digest()} in {data_root()}")
+    return "\n".join(lines)
+
+
+def _free_gb(path: Path) -> float:
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize / 2**30

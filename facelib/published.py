@@ -1,0 +1,65 @@
+"""Published figures of the study that is reproduced here, and how ours stand beside them.
+
+Source A: "Face Verification: ArcFace vs InfoNCE". MS1M-ArcFace, 85,742 identities, two H100;
+accuracies in percent under the strict protocol (threshold at FAR 0.001 on nine folds). Single runs
+without seeds or intervals; the frozen models are not trained, LoRA is rank 8.
+"""
+
+import pandas as pd
+
+from facelib.evaluate.tables import percent
+
+BENCHMARKS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
+
+SOURCE_A: dict[str, tuple[float, float, float]] = {
+    "ArcFace R50": (99.72, 99.80, 95.84),
+    "InfoNCE R50": (99.55, 99.59, 87.89),
+    "ArcFace + InfoNCE R50": (99.72, 99.73, 95.30),
+    "CLIP ViT-B/32 frozen": (68.35, 69.01, 56.69),
+    "DINOv2 ViT-B/14 frozen": (57.85, 51.39, 50.43),
+    "I-JEPA ViT-H/14 frozen": (52.57, 51.64, 50.13),
+    "CLIP ViT-B/32 + LoRA": (96.08, 89.79, 72.24),
+    "DINOv2 ViT-B/14 + LoRA": (94.78, 96.81, 78.50),
+    "I-JEPA ViT-H/14 + LoRA": (89.12, 89.57, 72.73),
+}
+
+LOSS_OF_ROW = {
+    "ArcFace R50": "arcface",
+    "InfoNCE R50": "infonce",
+    "ArcFace + InfoNCE R50": "hybrid",
+}
+NOT_RUN = "not run: this part of the study does not exist yet"
+
+
+def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
+    """Every row of source A beside this machine's figure, or the reason why there is none.
+
+    Args:
+        reports: eval.json by loss name ("arcface", "infonce", "hybrid"), as far as there are runs.
+        setting: what was trained here, for example "rendered faces, IResNet-10 at 32 px"; it says
+            that the two columns are not comparable unless data and backbone agree.
+
+    Returns:
+        Frame with columns experiment, benchmark, published strict, here strict, here best
+        threshold, setting here.
+    """
+    rows = []
+    for experiment, published in SOURCE_A.items():
+        report = reports.get(LOSS_OF_ROW.get(experiment, ""))
+        for (key, name), value in zip(BENCHMARKS.items(), published):
+            row = {"experiment": experiment, "benchmark": name, "published strict": f"{value:.2f}"}
+            figures = report["benchmarks"].get(key) if report else None
+            rows.append(row | _here(figures, setting, experiment in LOSS_OF_ROW))
+    return pd.DataFrame(rows).set_index(["experiment", "benchmark"])
+
+
+def _here(figures: dict | None, setting: str, known: bool) -> dict:
+    if figures is None:
+        why = "not run on this machine yet" if known else NOT_RUN
+        return {"here strict": why, "here best threshold": "", "setting here": ""}
+    intervals = figures.get("intervals") or {}
+    return {
+        "here strict": percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy")),
+        "here best threshold": percent(figures["best"]["accuracy"], intervals.get("best.accuracy")),
+        "setting here": setting,
+    }

@@ -1,0 +1,91 @@
+"""Samplers: pure functions of the step, no identity twice in a pair batch, equal shares."""
+
+import numpy as np
+import pytest
+
+from facelib.data.sampler import PairSampler, PlainSampler, flips, local_slice
+from facelib.errors import UserError
+
+
+def long_tailed_labels(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.permutation(np.repeat(np.arange(300), rng.integers(1, 40, 300)))
+
+
+def test_a_pair_batch_holds_each_identity_once_with_two_different_images():
+    # Catches: batches across a round's bound that meet an identity twice (a false negative).
+    labels = long_tailed_labels()
+    sampler = PairSampler(labels, 64, seed=0)
+    for step in range(3 * sampler.steps_per_epoch):
+        batch = sampler.indices(step)
+        ids = labels[batch]
+        assert (ids[::2] == ids[1::2]).all()
+        assert len(set(ids[::2])) == 32
+        assert len(set(batch)) == 64
+
+
+def test_no_image_is_shown_twice_in_an_epoch_and_few_are_left_out():
+    # Catches: rounds that repeat pairs; a sampler that drops whole rounds.
+    labels = long_tailed_labels()
+    sampler = PairSampler(labels, 64, seed=0)
+    seen = np.concatenate([sampler.indices(s) for s in range(sampler.steps_per_epoch)])
+    assert len(set(seen)) == len(seen) == sampler.images_per_epoch
+    assert sampler.coverage == len(seen) / len(labels) > 0.95
+
+
+def test_equal_identities_are_all_seen():
+    # Catches: an off-by-one in the rounds (methods: about 99 % of the images in an epoch).
+    sampler = PairSampler(np.repeat(np.arange(240), 24), 64, seed=0)
+    assert sampler.coverage == 1
+
+
+@pytest.mark.parametrize("kind", [PlainSampler, PairSampler])
+def test_a_step_s_batch_depends_on_nothing_before_it(kind):
+    # Catches: hidden state: a resumed run would see other images.
+    labels = long_tailed_labels()
+    walked = kind(labels, 32, seed=3)
+    history = [walked.indices(step) for step in range(2 * walked.steps_per_epoch)]
+    for step in (0, walked.steps_per_epoch - 1, walked.steps_per_epoch + 5):
+        assert (kind(labels, 32, seed=3).indices(step) == history[step]).all()
+    assert (kind(labels, 32, seed=4).indices(0) != history[0]).any()
+
+
+def test_epochs_pair_the_images_anew():
+    # Catches: the same pairs in each epoch.
+    labels = np.repeat(np.arange(20), 10)
+    sampler = PairSampler(labels, 20, seed=0)
+    n = sampler.steps_per_epoch
+    epochs = [{tuple(p) for s in range(e * n, e * n + n)
+               for p in sampler.indices(s).reshape(-1, 2)} for e in (0, 1)]  # fmt: skip
+    assert len(epochs[0] & epochs[1]) < len(epochs[0]) / 2
+
+
+def test_images_without_a_partner_are_counted_and_left_out():
+    # Catches: an identity with one image paired with itself or with a stranger.
+    labels = np.array([0, 0, 1, 2, 2, 3])
+    sampler = PairSampler(labels, 4, seed=0)
+    assert sampler.single_images == 2
+    assert set(labels[sampler.indices(0)]) == {0, 2}
+
+
+def test_a_batch_larger_than_the_identities_says_the_largest_possible():
+    # Catches: an endless loop or repeated identities.
+    with pytest.raises(UserError, match=r"takes 32 identities .* the data has 20.*global_batch=40"):
+        PairSampler(np.repeat(np.arange(20), 5), 64, seed=0)
+    with pytest.raises(UserError, match="larger than the 6 training images"):
+        PlainSampler(np.arange(6), 8, seed=0)
+
+
+def test_ranks_and_micro_batches_cut_a_joint_batch_without_overlap():
+    # Catches: overlapping or missing parts, pairs cut in two.
+    parts = [local_slice(48, 2, micro, 3, rank) for micro in range(2) for rank in range(3)]
+    joined = np.concatenate([np.arange(48)[part] for part in parts])
+    assert (joined == np.arange(48)).all()
+    assert all(part.start % 2 == 0 for part in parts)
+
+
+def test_flips_are_fair_and_belong_to_the_step():
+    # Catches: flips drawn per rank, or the same for every step.
+    assert (flips(64, 0, 7) == flips(64, 0, 7)).all()
+    assert (flips(64, 0, 7) != flips(64, 0, 8)).any()
+    assert 0.45 < flips(10_000, 0, 0).mean() < 0.55

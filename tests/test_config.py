@@ -1,0 +1,92 @@
+"""Config: unknown keys, bad values, digests, presets."""
+
+import dataclasses
+
+import pytest
+
+from facelib.config import PRESETS, Config, make_config, parse_settings
+from facelib.errors import UserError
+
+
+def test_an_unknown_setting_names_the_nearest_known_one():
+    # Catches: silently ignored typos: the run would go on with a default.
+    with pytest.raises(UserError, match=r"'global_bach'.*did you mean 'global_batch'"):
+        make_config(global_bach=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "softmax"}, "loss='softmax': allowed are arcface, infonce, hybrid"),
+        ({"tau": 0.0}, "tau=0.0: must be above 0"),
+        ({"tau": "0.1"}, "wanted float, got str"),
+        ({"global_batch": 64.0}, "wanted int, got float"),
+        ({"flip": 1}, "wanted bool, got int"),
+        ({"warmup": 1.0}, r"must be in \[0, 1\)"),
+        ({"epochs": 2.0, "images_seen": 64}, "set exactly one above 0"),
+        ({"images_seen": 0}, "set exactly one above 0"),
+        ({"val_fraction": 0.0, "select": "val_auc"}, "needs val_fraction above 0"),
+        ({"name": "a/b"}, "a folder name without slashes"),
+    ],
+)
+def test_a_bad_value_is_one_clear_error(changes, message):
+    # Catches: a check left out; the message must hold the value and what is allowed.
+    with pytest.raises(UserError, match=message):
+        make_config(**changes)
+
+
+def test_a_batch_that_does_not_divide_names_two_that_do():
+    # Catches: ranks with unequal shares, or a pair cut in two.
+    with pytest.raises(UserError, match="use 64 or 68"):
+        make_config(loss="infonce", global_batch=66, processes=2)
+    make_config(loss="arcface", global_batch=66, processes=2)
+
+
+def test_digest_changes_with_every_field_that_can_change_a_result():
+    # Catches: a result-bearing field left out of the digest: two runs would share one folder.
+    base = make_config()
+    same = {"log_every": 5, "save_every": 3, "workers": 2, "threads": 1}
+    other = {"loss": "infonce", "seed": 1, "data_seed": 1, "tau": 0.1, "val_fraction": 0.1}
+    assert {base.replace(**{k: v}).digest() for k, v in same.items()} == {base.digest()}
+    assert len({base.replace(**{k: v}).digest() for k, v in other.items()}) == len(other)
+
+
+def test_presets_hold_source_a_s_numbers():
+    # Catches: drift of the published settings.
+    arc, nce = make_config("ms1m-arcface"), make_config("ms1m-infonce")
+    assert (arc.s, arc.m, arc.lr, arc.weight_decay, arc.clip_norm) == (32, 0.2, 0.1, 5e-4, 5)
+    assert (arc.global_batch // arc.processes, nce.global_batch // nce.processes) == (1350, 1450)
+    assert (nce.tau, nce.gather, arc.epochs, arc.dropout, arc.dim) == (0.07, False, 30, 0.4, 512)
+    assert make_config("ms1m-hybrid").contrastive_weight == 0.5
+    standard = make_config("ms1m-arcface-standard")
+    assert (standard.s, standard.m) == (64, 0.5)
+    assert set(PRESETS) == {"smoke", *(f"ms1m-{n}" for n in ("arcface", "infonce", "hybrid"))} | {
+        "ms1m-arcface-standard"
+    }
+
+
+def test_settings_on_the_command_line_get_the_type_of_their_field():
+    # Catches: strings reaching the config, "False" read as true.
+    found = parse_settings(["tau=0.1", "images_seen=10_000", "flip=False", "loss=hybrid"])
+    assert found == {"tau": 0.1, "images_seen": 10_000, "flip": False, "loss": "hybrid"}
+    with pytest.raises(UserError, match="write KEY=VALUE"):
+        parse_settings(["tau"])
+    with pytest.raises(UserError, match="tau='x': wanted float"):
+        parse_settings(["tau=x"])
+
+
+def test_a_length_in_epochs_replaces_a_length_in_images():
+    # Catches: "--set epochs=2" refused because the preset counts images, or the reverse.
+    assert make_config(epochs=2.0).images_seen == 0
+    assert make_config("ms1m-arcface", images_seen=640).epochs == 0
+
+
+def test_config_cannot_be_changed_in_place():
+    # Catches: a run folder whose digest no longer describes what is trained.
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().tau = 1.0
+
+
+def test_differences_between_configs_are_listed():
+    # Catches: swapped sides.
+    assert make_config(tau=0.1).changes_from(make_config()) == {"tau": (0.07, 0.1)}

@@ -1,0 +1,110 @@
+"""Two processes of half a batch equal one process of the joint batch, loss by loss.
+
+The workers are started once for the whole file (a process costs about four seconds).
+"""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from facelib.config import make_config
+from facelib.distributed import gather, gather_with_grad, mean_over_ranks
+from facelib.launch import free_port
+from facelib.losses import LOSSES
+from facelib.train import Learner
+
+NAMES = ("arcface", "infonce", "hybrid")
+LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
+
+
+def learner(name: str) -> Learner:
+    torch.manual_seed(0)
+    cfg = make_config(loss=name, dim=4, s=8.0)
+    return Learner(torch.nn.Linear(5, 4), LOSSES[name].build(cfg, 6)).double()
+
+
+def batch() -> torch.Tensor:
+    return torch.randn(12, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {k.removeprefix("module."): p.grad.clone() for k, p in module.named_parameters()}
+
+
+def plain_gather(block: torch.Tensor) -> torch.Tensor:
+    """all_gather as many codes use it: no gradient to the other ranks' embeddings."""
+    blocks = gather(block.detach()).chunk(2)
+    return torch.cat([block if r == dist.get_rank() else b for r, b in enumerate(blocks)])
+
+
+def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
+    from facelib.losses import contrastive
+
+    kept, contrastive.gather_with_grad = contrastive.gather_with_grad, plain_gather
+    wrapped = DistributedDataParallel(learner("infonce"))
+    wrapped(batch()[own], LABELS[own])[0].backward()
+    contrastive.gather_with_grad = kept
+    return gradients(wrapped)
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    own, found = slice(6 * rank, 6 * rank + 6), {}
+    for name in NAMES:
+        wrapped = DistributedDataParallel(learner(name))
+        loss, logs = wrapped(batch()[own], LABELS[own])
+        loss.backward()
+        means = mean_over_ranks({"loss": loss, **logs})
+        found[name] = {"means": means, "gradients": gradients(wrapped)}
+    found["detached"] = detached_infonce_gradient(own)
+    found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(worker, (free_port(), str(folder)), nprocs=2)
+    return [torch.load(folder / f"{r}.pt", weights_only=False) for r in (0, 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_equal_one_process(two_ranks, name):
+    # Catches: negatives of one rank only, a wrong own column, gradients summed instead of averaged.
+    alone = learner(name)
+    loss, logs = alone(batch(), LABELS)
+    loss.backward()
+    for found in two_ranks:
+        for key, value in {"loss": loss, **logs}.items():
+            assert found[name]["means"][key] == pytest.approx(value.item(), abs=1e-6), key
+        for key, gradient in gradients(alone).items():
+            assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
+
+
+def test_a_gather_without_gradient_would_be_wrong(two_ranks):
+    # Shows why facelib owns its gather: the usual all_gather loses what other ranks' losses say.
+    alone = learner("infonce")
+    alone(batch(), LABELS)[0].backward()
+    right = gradients(alone)["backbone.weight"]
+    wrong = two_ranks[0]["detached"]["backbone.weight"]
+    assert (wrong - right).norm() / right.norm() > 0.01
+
+
+def test_gather_keeps_rank_order(two_ranks):
+    # Catches: blocks in another order on some rank, which would swap partners.
+    for found in two_ranks:
+        assert found["gathered"].flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_one_process_gathers_nothing():
+    # Catches: a needless copy or a failing collective without a process group.
+    block = torch.ones(2, 3, requires_grad=True)
+    assert gather_with_grad(block) is block
+    assert mean_over_ranks({"a": F.mse_loss(block, block)}) == {"a": 0.0}

@@ -1,0 +1,219 @@
+"""The loop: real subprocesses on tiny records. Resume, processes, signals, bad states."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from facelib.config import make_config
+from facelib.errors import UserError
+from facelib.launch import launch, start, stop
+from facelib.runs import create_run, load_run, read_lines
+from facelib.train import learning_rate, load_model
+
+
+def tiny(records, **changes):
+    settings = {
+        "data": str(records), "benchmarks": "", "width": 4, "image_size": 16, "dim": 8,
+        "global_batch": 16, "images_seen": 96, "val_fraction": 0.25, "log_every": 1, "threads": 1,
+        **changes,
+    }  # fmt: skip
+    return make_config(**settings)
+
+
+def weights(run):
+    state = torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)
+    return state["learner"]
+
+
+def largest_difference(a, b):
+    return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
+
+
+def test_a_run_learns_and_leaves_its_files(tiny_records, runs_folder):
+    # Catches: gradients that do not reach the weights, missing records of the run.
+    run = launch(tiny(tiny_records, loss="infonce", images_seen=1600))
+    assert run.state == "done"
+    metrics = run.metrics()
+    losses = metrics["loss"].dropna()
+    assert losses.iloc[-10:].mean() < losses.iloc[:10].mean() - 0.3
+    assert metrics["val_auc"].dropna().iloc[-1] > 0.9
+    assert {"images_per_s", "eta_s", "peak_memory_mb", "lr", "grad_norm"} <= set(metrics)
+    assert json.loads((run.path / "env.json").read_text())["packages"]["torch"]
+    assert run.status["facts"]["negatives_per_anchor"] == 14
+    model, digest = load_model(run.path)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
+    assert len(digest) == 16
+
+
+def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
+    # Catches: training again what is done.
+    run = launch(tiny(tiny_records))
+    before = (run.path / "metrics.jsonl").stat().st_mtime_ns
+    begin = time.monotonic()
+    assert launch(tiny(tiny_records)).path == run.path
+    assert time.monotonic() - begin < 1
+    assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid"])
+def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(tiny_records, runs_folder, loss):
+    # Catches: RNG, momentum, sampler position or BatchNorm statistics not restored.
+    slow = {"loss": loss, "global_batch": 24, "images_seen": 144, "save_every": 3, "dropout": 0.3,
+            "width": 16, "image_size": 48, "backbone": "iresnet18"}  # fmt: skip
+    whole = launch(tiny(tiny_records, name="whole", **slow))
+    run = create_run(tiny(tiny_records, name="killed", **slow))
+    child = start(run)
+    while not (run.path / "checkpoints" / "last.pt").is_file():
+        assert child.poll() is None
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    assert run.state == "died"
+    assert torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)["step"] == 3
+    resumed = launch(run.config)
+    assert largest_difference(weights(whole), weights(resumed)) == 0
+    steps = [row["step"] for row in read_lines(resumed.path / "metrics.jsonl") if "loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid"])
+def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss):
+    # Catches: one process started instead of two, unequal shares, ungathered negatives.
+    same = {"loss": loss, "images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
+    one = launch(tiny(tiny_records, processes=1, **same))
+    two = launch(tiny(tiny_records, processes=2, **same))
+    assert two.status["facts"]["images"] == one.status["facts"]["images"]
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+    a, b = (r.metrics()["loss"].dropna().to_numpy() for r in (one, two))
+    assert np.abs(a - b).max() < 1e-5
+
+
+def test_accumulated_micro_batches_equal_one_batch_for_a_classifier(tiny_records, runs_folder):
+    # Catches: a gradient that is summed instead of averaged over micro-batches.
+    same = {"images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
+    one = launch(tiny(tiny_records, accumulate=1, **same))
+    two = launch(tiny(tiny_records, accumulate=2, **same))
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resumes(tiny_records, runs_folder):
+    # Catches: an interrupt that loses the steps since the last checkpoint, or reads as a failure.
+    cfg = tiny(tiny_records, images_seen=160_000, save_every=100_000)
+    run = create_run(cfg)
+    child = start(run)
+    while run.status.get("step", 0) < 20:
+        assert child.poll() is None
+        time.sleep(0.02)
+    stop(run, child)
+    assert child.wait() == 130
+    assert run.state == "stopped"
+    saved = torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)["step"]
+    assert saved >= 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, number, processes):
+    # Catches: orphans that keep the cores or the GPU after a killed kernel.
+    cfg = tiny(tiny_records, images_seen=1_600_000, processes=processes)
+    run = create_run(cfg)
+    code = f"from facelib.launch import launch; from facelib.runs import load_run;\
+        launch(load_run({str(run.path)!r}).config)"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        while run.status.get("step", 0) < 3:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) >= processes
+        os.kill(parent.pid, number)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    finally:
+        parent.kill()
+    assert run.state in ("stopped", "died")
+
+
+def test_a_second_trainer_of_the_same_run_is_refused(tiny_records, runs_folder):
+    # Catches: two processes that write one checkpoint.
+    run = create_run(tiny(tiny_records, images_seen=160_000))
+    first = start(run)
+    try:
+        while run.status.get("step", 0) < 1:
+            time.sleep(0.02)
+        second = subprocess.run(
+            [sys.executable, "-m", "facelib.train", str(run.path)], capture_output=True, text=True
+        )
+        assert second.returncode == 2
+        assert "is being trained by another process" in second.stderr
+        assert run.state == "running"
+    finally:
+        stop(run, first)
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_dump(tiny_records, runs_folder):
+    # Catches: training on with NaN weights, or overwriting the last good checkpoint.
+    with pytest.raises(UserError, match="is not finite; dump: .*lower lr"):
+        launch(tiny(tiny_records, lr=1e30, clip_norm=0.0, warmup=0.0))
+    run = load_run("smoke-arcface")
+    assert run.state == "failed"
+    dump = torch.load(next(run.path.glob("dump-*.pt")), weights_only=False)
+    assert len(dump["indices"]) == 16
+
+
+def test_a_failure_raises_with_its_reason_and_the_resume_command(tiny_records, runs_folder):
+    # Catches: a notebook cell that goes on after a failed training.
+    cfg = tiny(tiny_records, loss="infonce", global_batch=64)
+    with pytest.raises(UserError, match="takes 32 identities.*facelib train --run smoke-infonce"):
+        launch(cfg)
+
+
+def test_the_wrong_number_of_processes_is_refused(tiny_records, runs_folder):
+    # Catches: `accelerate launch` that silently starts one process.
+    run = create_run(tiny(tiny_records, processes=2))
+    done = subprocess.run(
+        [sys.executable, "-m", "facelib.train", str(run.path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "1 process(es) run, the configuration says processes=2" in done.stderr
+
+
+def test_half_precision_without_cuda_is_refused(tiny_records, runs_folder):
+    # Catches: bf16 on a CPU, which is 17 times slower.
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UserError, match="precision='fp16' needs CUDA"):
+        launch(tiny(tiny_records, precision="fp16"))
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    # Catches: per-epoch steps, or a warm-up that starts at zero.
+    cfg = make_config(lr=0.1, warmup=0.1)
+    rates = [learning_rate(cfg, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
+    assert rates[-1] < 1e-4
+
+
+def test_the_best_checkpoint_is_kept_on_request(tiny_records, runs_folder):
+    # Catches: evaluation of the last weights where the config selects the best.
+    run = launch(tiny(tiny_records, select="val_auc", images_seen=320, eval_every=5))
+    figures = run.metrics()["val_auc"].dropna()
+    best = torch.load(run.path / "checkpoints" / "best.pt", weights_only=True)
+    assert best["best"] == pytest.approx(figures.max())
+    assert best["step"] == run.metrics().loc[figures.idxmax(), "step"]
+    assert load_model(run.path)[1] == best["digest"]
+    with pytest.raises(UserError, match="needs split='within'"):
+        launch(tiny(tiny_records, select="val_loss"))
+    within = launch(tiny(tiny_records, select="val_loss", split="within"))
+    assert within.metrics()["val_loss"].dropna().between(0, 100).all()
