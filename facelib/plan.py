@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from facelib.config import Config
-from facelib.data.datasets import FaceRecords, split_identities, split_within
-from facelib.data.feed import MEMORY_LIMIT
+from facelib.data.datasets import FaceRecords
+from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import rendered_spec, train_folder
 from facelib.data.sampler import SAMPLERS
 from facelib.losses import LOSSES
@@ -30,8 +30,7 @@ def plan(cfg: Config) -> dict:
         `processes`: on other hardware, run the plan there.
     """
     records = FaceRecords(train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None)
-    split = split_within if cfg.split == "within" else split_identities
-    train, val = split(records.labels, cfg.val_fraction, cfg.seed)
+    train, val = split_records(cfg, records.labels)
     entry = LOSSES[cfg.loss]
     sampler = SAMPLERS[entry.layout](records.labels[train], cfg.global_batch, cfg.seed)
     steps = total_steps(cfg, sampler.steps_per_epoch)

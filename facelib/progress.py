@@ -21,7 +21,7 @@ def show_progress(run: Run, child: subprocess.Popen | None) -> None:
         now = time.monotonic()
         if ended or now - shown >= every:
             line = describe(run)
-            if line != text or ended:
+            if line != text:
                 show(line, ended)
             shown, text = now, line
         if ended:
@@ -61,7 +61,7 @@ def _display() -> tuple[Callable[[str, bool], None], float]:
         return lambda line, last: handle.update({"text/plain": line}, raw=True), 1.0
     if sys.stderr.isatty():
         return lambda line, last: _rewrite(line, last), 1.0
-    return lambda line, last: print(line, file=sys.stderr, flush=True), 10.0
+    return lambda line, last: sys.stderr.write(line + "\n"), 10.0
 
 
 def _rewrite(line: str, last: bool) -> None:

@@ -25,6 +25,14 @@ def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     return images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
+def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(training, validation) record indices of a config; no validation for val_fraction=0."""
+    if cfg.val_fraction == 0:
+        return np.arange(len(labels)), np.empty(0, np.int64)
+    split = split_within if cfg.split == "within" else split_identities
+    return split(labels, cfg.val_fraction, cfg.seed)
+
+
 class Feed:
     """Training images, validation images and the batches of one process.
 
@@ -51,8 +59,7 @@ class Feed:
             fill_border=cfg.fill_border,
             exclude=cfg.exclude or None,
         )
-        split = split_within if cfg.split == "within" else split_identities
-        self.train, self.val = split(self.records.labels, cfg.val_fraction, cfg.seed)
+        self.train, self.val = split_records(cfg, self.records.labels)
         kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
         self.classes = len(kept)
         self.val_labels = self._validation_labels(kept)
