@@ -1,4 +1,4 @@
-"""Things worn or held before a face: glasses (here), and patches of mesh in general."""
+"""Patches of mesh that are added to a head, and glasses, the most common of them."""
 
 from dataclasses import dataclass
 
@@ -49,8 +49,8 @@ def grid_triangles(rows: int, columns: int) -> np.ndarray:
     ).astype(np.int32)
 
 
-def tube(path: np.ndarray, radius: float, up, sides: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Sweep a small polygon along `path` (P, 3): positions (P·(sides+1), 3), triangles."""
+def tube(path: np.ndarray, radius, up, sides: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Sweep a polygon of `radius` (a number or (P,)) along `path` (P, 3): positions, triangles."""
     tangent = np.gradient(path, axis=0)
     across = np.cross(tangent, up)
     across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-9
@@ -58,7 +58,7 @@ def tube(path: np.ndarray, radius: float, up, sides: int = 5) -> tuple[np.ndarra
     above /= np.linalg.norm(above, axis=1, keepdims=True) + 1e-9
     turn = np.linspace(0, 2 * np.pi, sides + 1)[None, :, None]
     ring = np.cos(turn) * across[:, None] + np.sin(turn) * above[:, None]
-    points = path[:, None] + radius * ring
+    points = path[:, None] + np.reshape(radius, (-1, 1, 1)) * ring
     return points.reshape(-1, 3), grid_triangles(len(path), sides + 1)
 
 

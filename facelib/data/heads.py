@@ -23,7 +23,7 @@ from facelib.paths import atomic_file, data_root
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 LOCAL_FOLDERS = (
     *("head", "nose", "eyes", "mouth", "chin", "cheek"),
     *("ears", "eyebrows", "forehead", "neck", "asym"),
@@ -34,8 +34,9 @@ HELPERS = {
     "helper-upper-teeth": raster.TEETH,
     "helper-lower-teeth": raster.TEETH,
     "helper-tongue": raster.INNER,
-    **{f"helper-{side}-eyelashes-{row}": raster.LASH for side in "lr" for row in "12"},
+    **{f"helper-{side}-eyelashes-2": raster.LASH for side in "lr"},  # 1 is the lower row
 }
+MASKS = ("lips", "ears", "eyelids")
 # Islands of the MakeHuman texture layout: (u range, v range) of eye sockets and inner mouth.
 INNER_ISLANDS = ((0.0, 0.16, 0.5, 0.7), (0.74, 1.0, 0.0, 0.14))
 
@@ -136,16 +137,11 @@ def parse_assets(folder: Path) -> HeadAssets:
         **shapes,
         eye_centres=np.stack([base[eyes & (base[:, 0] * s > 0)].mean(0) for s in (1, -1)]),
         nose_tip=middle[base[middle, 2].argmax()],
-        mouth_corners=lip_vertices[
-            [base[lip_vertices, 0].argmax(), base[lip_vertices, 0].argmin()]
-        ],
+        mouth_corners=_mirrored_pair(base, lip_vertices[base[lip_vertices, 0].argmax()]),
         layout=layout,
         lips=lips,
         lids=lids,
     )
-
-
-MASKS = ("lips", "ears", "eyelids")
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -216,6 +212,12 @@ def _mask_at_vertices(path: Path, vertex_uv: np.ndarray) -> np.ndarray:
     image = cv2.GaussianBlur(cv2.imread(str(path), 0).astype(np.float32) / 255, (0, 0), 2)
     size = image.shape[0] - 1
     return image[((1 - vertex_uv[:, 1]) * size).astype(int), (vertex_uv[:, 0] * size).astype(int)]
+
+
+def _mirrored_pair(base: np.ndarray, left: int) -> np.ndarray:
+    """Vertex `left` and the one nearest to its mirror image."""
+    mirrored = base[left] * np.array([-1, 1, 1], np.float32)
+    return np.array([left, ((base - mirrored) ** 2).sum(1).argmin()])
 
 
 def _bake_layout(base, triangles, part, masks):

@@ -17,8 +17,8 @@ from facelib.data.skin import paint_head
 from facelib.data.styles import beard_cover, scalp_cover, scalp_length, smoothstep
 
 LAYERS = (0.25, 0.5, 0.75, 1.0)
-CURTAIN_COLUMNS, CURTAIN_ROWS = 37, 10
-CURTAIN_TOP = 7.9
+CURTAIN_COLUMNS, CURTAIN_ROWS = 49, 14
+CURTAIN_TOP = 8.25
 
 
 @dataclass(frozen=True)
@@ -79,36 +79,44 @@ def _curtain(assets: HeadAssets, person: Person) -> Patch:
     """Long hair: columns from temple to temple round the back, each falling from the scalp."""
     style = person.hairstyle
     rng = np.random.default_rng(person.seed + 2)
-    start = rng.uniform(54, 66)
-    turn = np.radians(np.linspace(start, 360 - start, CURTAIN_COLUMNS))[None, :]
     drop = np.linspace(0, 1, CURTAIN_ROWS)[:, None]
+    height = CURTAIN_TOP + (style.curtain - CURTAIN_TOP) * drop
+    # The front edge leaves the parting, clears the eyes and comes forward again below the ear.
+    edge = np.interp(height, (5.2, 6.4, 7.2, 7.7, CURTAIN_TOP), (48, 56, 67, 60, 34))
+    edge = edge + rng.normal(0, 4)
+    share = np.linspace(0, 1, CURTAIN_COLUMNS)[None, :]
+    turn = np.radians(edge + share * (360 - 2 * edge))
     direction = np.stack([np.sin(turn), np.zeros_like(turn), np.cos(turn)], -1)
-    skull = np.hypot(0.80 * np.sin(turn), np.where(np.cos(turn) > 0, 0.80, 0.86) * np.cos(turn))
-    flare = rng.uniform(-0.02, 0.12) * drop + 0.10 * np.sin(np.pi * np.clip(drop * 1.4, 0, 1))
-    wave = np.sin(turn * rng.uniform(5, 9) + drop * rng.uniform(2, 7) + rng.uniform(0, 6))
-    curls = (0.02 + 0.05 * style.curl) * wave * drop
-    radius = skull + style.sides * (0.55 + 0.45 * smoothstep(drop, 0, 0.3)) + flare + curls
-    height = CURTAIN_TOP + (style.curtain - CURTAIN_TOP) * drop + 0.05 * wave * drop
+    dome = np.sqrt(np.clip(1 - ((height - 7.5) / 1.02) ** 2, 0.05, 1)) * (height > 7.5)
+    dome = dome + (height <= 7.5)
+    skull = np.hypot(0.79 * np.sin(turn), np.where(np.cos(turn) > 0, 0.80, 0.86) * np.cos(turn))
+    flare = rng.uniform(0.0, 0.14) * drop + 0.09 * np.sin(np.pi * np.clip(drop * 1.3, 0, 1))
+    lock = rng.uniform(14, 20) * turn + rng.uniform(1, 4) * drop + rng.uniform(0, 6)
+    wave = np.sin(lock) + 0.6 * np.sin(1.7 * lock + 5 * drop + 1)
+    ear = 0.07 * np.exp(
+        -(((height - 7.1) / 0.3) ** 2) - ((np.abs(turn - np.pi) - 1.55) / 0.35) ** 2
+    )
+    waves = (0.012 + 0.035 * style.curl) * wave * smoothstep(drop, 0.05, 0.4)
+    radius = (
+        skull * dome + style.sides * (0.45 + 0.55 * smoothstep(drop, 0, 0.3)) + flare + waves + ear
+    )
     points = direction * radius[..., None]
-    points[..., 1] += height
+    points[..., 1] += height + 0.06 * wave * drop
     points[..., 2] += AXIS_Z
-    anchors = _nearest_scalp(assets, turn[0])
+    anchors = _nearest_scalp(assets, turn.mean(0))
     points = points + (person.positions - assets.base)[anchors][None]
     # Read the texture where the scalp is full of hair, stretched along the fall of the strands.
-    read = direction * 0.8 + np.zeros_like(radius)[..., None]
+    read = direction * 0.8
     read[..., 1] += 8.35 - 0.6 * drop
     read[..., 2] += AXIS_Z
-    ends = smoothstep(drop, 0.8, 1.0) + 0.55 * smoothstep(np.abs(np.cos(turn)), 0.3, 0.6) * (
-        np.cos(turn) > 0
-    )
+    rim = smoothstep(np.minimum(share, 1 - share), 0.03, 0.0)
+    thin = np.clip(smoothstep(drop, 0.85, 1.0) + 0.7 * rim + 0.0 * radius, 0, 1)
     return Patch(
         positions=points.reshape(-1, 3).astype(np.float32),
         triangles=grid_triangles(CURTAIN_ROWS, CURTAIN_COLUMNS),
         part=raster.CURTAIN,
         rest=read.reshape(-1, 3).astype(np.float32),
-        level=np.clip(0.45 + 0 * radius + 0.55 * np.clip(ends, 0, 1), 0, 1)
-        .reshape(-1)
-        .astype(np.float32),
+        level=(0.3 + 0.7 * thin).reshape(-1).astype(np.float32),
     )
 
 
@@ -132,13 +140,19 @@ def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: fl
     Returns:
         (head positions (V, 3), layer positions (len(LAYERS) * L, 3)).
     """
-    head = model.person.positions.copy()
-    index = {str(name): i for i, name in enumerate(assets.action_names)}
-    for name, weight in actions.items():
-        head += np.float32(weight) * assets.action_shapes[index[name]]
+    head = model.person.positions + expression(assets, actions)
     eyeball = assets.part_of_vertex == raster.EYE
     head[eyeball] = model.person.positions[eyeball]
     normals = raster.vertex_normals(head, assets.triangles)[model.layer_of]
     reach = normals * (model.layer_length * np.float32(volume))[:, None]
     layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
     return head, np.concatenate(layers)
+
+
+def expression(assets: HeadAssets, actions: dict[str, float]) -> np.ndarray:
+    """Displacements (V, 3) of weighted facial actions."""
+    index = {str(name): i for i, name in enumerate(assets.action_names)}
+    moved = np.zeros_like(assets.base)
+    for name, weight in actions.items():
+        moved += np.float32(weight) * assets.action_shapes[index[name]]
+    return moved

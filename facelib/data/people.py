@@ -26,13 +26,13 @@ SIDEWAYS = ("nose-trans-out", "mouth-trans-out")  # whole features off the middl
 # sRGB skin tones along melanin 0..1 (light to dark).
 MELANIN = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SKIN_TONES = np.array(
-    [[236, 190, 168], [222, 170, 142], [196, 140, 108], [156, 104, 76], [112, 72, 52], [72, 46, 35]]
+    [[234, 192, 172], [220, 172, 148], [192, 142, 114], [148, 104, 80], [106, 74, 57], [72, 50, 41]]
 )
 # sRGB hair colours: black, dark brown, brown, light brown, blond, red, grey.
 HAIR_COLOURS = np.array(
     [
         *([24, 20, 19], [48, 34, 26], [78, 54, 38], [122, 88, 58]),
-        *([176, 138, 88], [128, 62, 34], [150, 146, 142]),
+        *([166, 138, 102], [128, 62, 34], [150, 146, 142]),
     ]
 )
 HAIR_ODDS_LIGHT = (0.18, 0.26, 0.22, 0.14, 0.13, 0.07, 0.0)
@@ -86,7 +86,7 @@ def sample_person(assets: HeadAssets, seed, spread: float = 1.0) -> Person:
     melanin = float(np.clip(0.35 + (melanin - 0.35) * min(1, spread), 0, 1))
     light = bool(ancestry[2] > 0.45)
     hair = linear(HAIR_COLOURS[rng.choice(7, p=HAIR_ODDS_LIGHT if light else HAIR_ODDS_DARK)])
-    grey = float(np.clip((age - 0.35) * 2.2 + rng.normal(0, 0.25), 0, 1)) if age > 0.3 else 0.0
+    grey = float(np.clip((age - 0.45) * 2.2 + rng.normal(0, 0.2), 0, 1)) if age > 0.35 else 0.0
     hair = hair * rng.uniform(0.8, 1.25) * (1 - grey) + linear(HAIR_COLOURS[6]) * grey
     names, odds = MEN if male else WOMEN
     hairstyle = HAIRSTYLES[names[rng.choice(len(names), p=odds)]]
@@ -113,7 +113,7 @@ def sample_person(assets: HeadAssets, seed, spread: float = 1.0) -> Person:
 
 def _skin_colour(rng, melanin: float, spread: float) -> np.ndarray:
     tone = linear([np.interp(melanin, MELANIN, SKIN_TONES[:, k]) for k in range(3)])
-    redness, yellowness = rng.normal(0, 0.05 * spread, 2)
+    redness, yellowness = rng.normal(0, 0.035 * spread, 2)
     return (tone * (1 + redness, 1 - redness / 2, 1 - redness / 2 - yellowness)).astype(np.float32)
 
 

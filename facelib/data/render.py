@@ -6,14 +6,14 @@ straight into the aligned crop at twice its size, shade, then develop with lens 
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from facelib.data import raster, shading
+from facelib.data.assembly import assemble
 from facelib.data.heads import HeadAssets
-from facelib.data.mesh import LAYERS, Model, pose
+from facelib.data.mesh import LAYERS, Model, expression
 from facelib.data.people import eye_positions
-from facelib.data.scene import Conditions, develop, paint_background
+from facelib.data.scene import Conditions, develop, hold_object, paint_background
 
 # InsightFace's template of a 112×112 crop: left-of-image eye, other eye, nose tip, mouth corners.
 TEMPLATE = np.array(
@@ -26,12 +26,23 @@ TEMPLATE = np.array(
     ]
 )
 OVERSAMPLE = 2
+# Linear RGB: black, tortoise, brown, steel, gold.
+FRAME_COLOURS = np.array(
+    [
+        [0.01, 0.01, 0.01],
+        [0.06, 0.03, 0.015],
+        [0.03, 0.012, 0.01],
+        [0.2, 0.2, 0.21],
+        [0.3, 0.2, 0.08],
+    ]
+)
+PUPIL = np.array([0, 0, 0.12], np.float32)  # from the middle of the eyeball
 HEAD_CENTRE = np.array([0, 7.1, 0.35], np.float32)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """image (S, S, 3) uint8 RGB; landmarks (5, 2) float32 pixels, template order; angles in degrees."""
+    """An RGB image (S, S, 3) uint8, landmarks (5, 2) in pixels, angles in degrees."""
 
     image: np.ndarray
     landmarks: np.ndarray
@@ -60,93 +71,97 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
     return matrix, target_mean - matrix @ source_mean
 
 
-def assemble(assets: HeadAssets, model: Model, conditions: Conditions):
-    """All geometry of a picture in the head's frame, as flat arrays for the rasteriser.
-
-    Returns:
-        dict with positions, triangles, part, tint, rest, level, open_sky; head vertices come first.
-    """
-    head, layers = pose(assets, model, conditions.actions, conditions.hair_volume)
-    below = model.layer_of
-    copies = len(LAYERS)
-    blocks = [
-        (head, assets.triangles, assets.part, 0, assets.base, 0.0, assets.occlusion),
-        (
-            layers,
-            np.concatenate([model.layer_triangles + i * len(below) for i in range(copies)]),
-            raster.SHELL,
-            0,
-            np.tile(assets.base[below], (copies, 1)),
-            np.repeat(np.float32(LAYERS), len(below)),
-            np.tile(np.maximum(assets.occlusion[below], 0.5), copies),
-        ),
-    ]
-    for patch in (model.curtain, model.frame):
-        if patch is not None:
-            blocks.append(
-                (
-                    patch.positions,
-                    patch.triangles,
-                    patch.part,
-                    patch.tint,
-                    patch.rest,
-                    patch.level,
-                    0.8,
-                )
-            )
-    return _concatenate(blocks)
-
-
-def _concatenate(blocks) -> dict[str, np.ndarray]:
-    starts = np.cumsum([0] + [len(block[0]) for block in blocks])
-    columns = {"positions": [], "triangles": [], "part": [], "tint": []}
-    columns |= {"rest": [], "level": [], "open_sky": []}
-    for start, (positions, triangles, part, tint, rest, level, sky) in zip(starts, blocks):
-        n, t = len(positions), len(triangles)
-        columns["positions"].append(positions)
-        columns["triangles"].append(triangles + np.int32(start))
-        columns["part"].append(np.broadcast_to(np.int32(part), t))
-        columns["tint"].append(np.full(t, tint, np.int32))
-        columns["rest"].append(rest)
-        columns["level"].append(np.broadcast_to(np.float32(level), n))
-        columns["open_sky"].append(np.broadcast_to(np.float32(sky), n))
-    return {name: np.concatenate(parts) for name, parts in columns.items()}
-
-
 def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int = 112) -> Picture:
     """Draw one picture; the same arguments give the same bytes."""
-    scene = assemble(assets, model, conditions)
-    turn = rotation(conditions.yaw, conditions.pitch, conditions.roll)
-    pivot = model.person.positions[assets.nose_tip] - np.array([0, 0, 0.6], np.float32)
-    camera = (scene["positions"] - pivot) @ turn.T
-    normals = raster.vertex_normals(camera, scene["triangles"])
+    shape = assemble(assets, model, conditions)
+    camera = _Camera(assets, model, conditions, size)
+    seen = camera.turn_to(shape.positions)
+    normals = raster.vertex_normals(seen, shape.triangles)
     _smooth_layer_normals(normals, len(assets.base), model)
-    landmarks, screen = _project(assets, model, conditions, camera, turn, pivot, size)
+    screen = camera.project(seen)
     n = size * OVERSAMPLE
     depth = np.full((n, n), -9, np.float32)
     index = np.full((n, n), -1, np.int32)
     weights = np.zeros((n, n, 2), np.float32)
-    surface = (scene["triangles"], scene["part"])
+    surface = (shape.triangles, shape.part)
     raster.rasterise(
-        screen, *surface, scene["rest"], scene["level"], model.texture, depth, index, weights
+        screen, *surface, shape.rest, shape.level, model.texture, depth, index, weights
     )
-    centred = camera - turn @ (HEAD_CENTRE - pivot)
-    lit = raster.visible_from(centred, *surface, conditions.lamp)
+    lit = raster.visible_from(seen - camera.turn_to(HEAD_CENTRE), *surface, conditions.lamp)
     light = paint_background(conditions, n)
     half = conditions.lamp + np.array([0, 0, 1], np.float32)
     shading.shade(
-        light, index, weights, *surface, scene["tint"], normals, scene["rest"], scene["level"],
-        scene["open_sky"], lit, model.texture, _palette(model, conditions),
+        light, index, weights, *surface, shape.tint, normals, shape.rest, shape.level,
+        shape.open_sky, lit, model.texture, _palette(model, conditions),
         assets.eye_centres, _gaze(conditions), conditions.lamp, half / np.linalg.norm(half),
         conditions.lamp_rgb, conditions.sky_rgb, conditions.ground_rgb, _look(model, conditions),
     )  # fmt: skip
+    if shape.lenses is not None:
+        light = _draw_lenses(light, depth, camera, shape.lenses, conditions)
+    if conditions.occluder == "object":
+        light = hold_object(light, conditions)
     return Picture(
         image=develop(light, conditions, size),
-        landmarks=landmarks.astype(np.float32),
+        landmarks=camera.landmarks.astype(np.float32),
         yaw=float(np.degrees(conditions.yaw)),
         pitch=float(np.degrees(conditions.pitch)),
         roll=float(np.degrees(conditions.roll)),
     )
+
+
+class _Camera:
+    """Turns the head, projects it in perspective, and fits its landmarks to the template."""
+
+    def __init__(self, assets: HeadAssets, model: Model, conditions: Conditions, size: int):
+        neutral = model.person.positions
+        posed = neutral + expression(assets, conditions.actions)
+        self.distance = np.float32(conditions.distance)
+        self.rotation = rotation(conditions.yaw, conditions.pitch, conditions.roll)
+        self.pivot = neutral[assets.nose_tip] - np.array([0, 0, 0.6], np.float32)
+        left_eye, right_eye = eye_positions(assets, neutral) + PUPIL
+        left, right = posed[assets.mouth_corners]
+        points = np.stack([right_eye, left_eye, posed[assets.nose_tip], right, left])
+        flat = self._flatten(self.turn_to(points).astype(np.float64))
+        target = (TEMPLATE + conditions.jitter) * size / 112
+        self.matrix, self.shift = fit_similarity(flat, target)
+        self.landmarks = flat @ self.matrix.T + self.shift  # (5, 2) pixels of the crop
+
+    def turn_to(self, positions: np.ndarray) -> np.ndarray:
+        """Head frame (N, 3) -> camera frame."""
+        return (positions - self.pivot) @ self.rotation.T
+
+    def _flatten(self, seen: np.ndarray) -> np.ndarray:
+        scale = self.distance / (self.distance - seen[:, 2])
+        return np.stack([seen[:, 0] * scale, -seen[:, 1] * scale], -1)
+
+    def project(self, seen: np.ndarray) -> np.ndarray:
+        """Camera frame -> screen x, y of the oversampled crop and 1 / distance, (N, 3)."""
+        screen = np.empty(seen.shape, np.float32)
+        screen[:, :2] = (self._flatten(seen) @ self.matrix.T + self.shift) * OVERSAMPLE
+        screen[:, 2] = 1 / (self.distance - seen[:, 2])
+        return screen
+
+
+def _draw_lenses(light, depth, camera: _Camera, lenses: np.ndarray, conditions: Conditions):
+    """Lay tinted or clear glass with a soft reflection over what is behind it."""
+    count = lenses.shape[1]
+    points = np.concatenate([lenses.mean(1), lenses.reshape(-1, 3)]).astype(np.float32)
+    ring = np.arange(count - 1)
+    fans = [
+        np.stack([np.full(count - 1, e), 2 + e * count + ring, 3 + e * count + ring], -1)
+        for e in (0, 1)
+    ]
+    screen = camera.project(camera.turn_to(points))
+    index = np.full(depth.shape, -1, np.int32)
+    weights = np.zeros((*depth.shape, 2), np.float32)
+    raster.rasterise_plain(screen, np.concatenate(fans).astype(np.int32), depth, index, weights)
+    inside = index >= 0
+    rows, columns = np.nonzero(inside)
+    sheen = 0.5 + 0.5 * np.sin((rows + 0.6 * columns) * (9.0 / len(depth)) + conditions.seed % 6)
+    through, glare = (0.04, 0.04) if conditions.dark_lenses else (0.90, 0.09)
+    reflected = (0.012 + glare * sheen**6)[:, None] * conditions.sky_rgb
+    light[inside] = light[inside] * np.float32(through) + reflected.astype(np.float32)
+    return light
 
 
 def _smooth_layer_normals(normals: np.ndarray, heads: int, model: Model) -> None:
@@ -156,25 +171,6 @@ def _smooth_layer_normals(normals: np.ndarray, heads: int, model: Model) -> None
         block = slice(heads + i * count, heads + (i + 1) * count)
         mixed = normals[block] + normals[model.layer_of]
         normals[block] = mixed / (np.linalg.norm(mixed, axis=1, keepdims=True) + 1e-9)
-
-
-def _project(assets, model, conditions, camera, turn, pivot, size):
-    """Landmarks (5, 2) in the crop and screen coordinates (N, 3) in the oversampled crop."""
-    eyes = (eye_positions(assets, model.person.positions) - pivot) @ turn.T
-    eyes += turn[:, 2] * np.float32(0.11)  # from the middle of the eyeball to the pupil
-    left, right = assets.mouth_corners
-    points = np.stack([eyes[1], eyes[0], camera[assets.nose_tip], camera[right], camera[left]])
-
-    def flatten(xyz):
-        scale = conditions.distance / (conditions.distance - xyz[:, 2])
-        return np.stack([xyz[:, 0] * scale, -xyz[:, 1] * scale], -1)
-
-    flat = flatten(points.astype(np.float64))
-    matrix, shift = fit_similarity(flat, (TEMPLATE + conditions.jitter) * size / 112)
-    screen = np.empty_like(camera)
-    screen[:, :2] = (flatten(camera) @ matrix.T + shift) * OVERSAMPLE
-    screen[:, 2] = 1 / (conditions.distance - camera[:, 2])
-    return flat @ matrix.T + shift, screen
 
 
 def _gaze(conditions: Conditions) -> np.ndarray:
@@ -191,6 +187,9 @@ def _palette(model: Model, conditions: Conditions) -> np.ndarray:
     palette[shading.HAIR] = model.person.hair
     palette[shading.IRIS] = model.person.iris
     palette[shading.SHIRT] = conditions.shirt
+    palette[shading.FRAME] = FRAME_COLOURS[model.person.seed % len(FRAME_COLOURS)]
+    palette[shading.CLOTH] = conditions.cloth
+    palette[shading.HAND] = model.person.skin * np.float32(0.95)
     return palette
 
 
@@ -198,10 +197,5 @@ def _look(model: Model, conditions: Conditions) -> np.ndarray:
     look = np.zeros(5, np.float32)
     look[shading.AMBIENT], look[shading.KEY] = conditions.ambient, conditions.key
     look[shading.OIL], look[shading.COLLAR] = conditions.oil, conditions.collar
-    look[shading.GREY] = 0.6 * model.person.grey
+    look[shading.GREY] = 0.3 * model.person.grey
     return look
-
-
-def contact_row(pictures) -> np.ndarray:
-    """Pictures side by side."""
-    return cv2.hconcat([picture.image for picture in pictures])

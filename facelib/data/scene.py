@@ -11,6 +11,7 @@ BOTH_SIDES = (
     *("mouthSmile", "mouthFrown", "mouthStretch", "eyeBlink", "eyeSquint", "eyeWide", "browDown"),
     *("browOuterUp", "cheekSquint", "noseSneer", "mouthUpperUp", "mouthLowerDown", "mouthPress"),
 )
+OCCLUDERS = ("mask", "scarf", "beanie", "beanie", "hand", "object", "object")
 WHOLE_FACE = (
     *("mouthPucker", "mouthFunnel", "cheekPuff", "mouthLeft", "mouthRight"),
     *("jawLeft", "jawRight", "browInnerUp"),
@@ -42,7 +43,10 @@ class Conditions:
     contrast: float
     blur: float  # pixels of the 112 template
     noise: float
-    quality: float
+    shows_glasses: float  # 0..1, compared with how often this person wears them
+    dark_lenses: bool
+    occluder: str  # "" or one of OCCLUDERS
+    cloth: np.ndarray
     seed: int
 
 
@@ -75,7 +79,10 @@ def sample_conditions(rng: np.random.Generator, yaw: float, strength: float = 1.
         contrast=float(np.exp(rng.normal(0, 0.10 * k))),
         blur=float(abs(rng.normal(0, 0.65 * k))),
         noise=float(rng.uniform(0.003, 0.016) * k),
-        quality=float(rng.random()),
+        shows_glasses=float(rng.random()),
+        dark_lenses=bool(rng.random() < 0.12 * k),
+        occluder=OCCLUDERS[rng.integers(len(OCCLUDERS))] if rng.random() < 0.15 * k else "",
+        cloth=_muted_colour(rng),
         seed=int(rng.integers(1 << 31)),
     )
 
@@ -88,6 +95,9 @@ def _expression(rng, k: float) -> dict[str, float]:
                 weight = min(0.9, rng.exponential(0.36) * k)
                 actions[f"{name}Left"] = weight * rng.uniform(0.75, 1)
                 actions[f"{name}Right"] = weight * rng.uniform(0.75, 1)
+        if rng.random() < 0.5:  # people smile at cameras
+            smile = rng.uniform(0, 0.6) * k
+            actions["mouthSmileLeft"] = actions["mouthSmileRight"] = smile
         if rng.random() < 0.3:
             actions["jawOpen"] = rng.random() * 0.45 * k
         if rng.random() < 0.1:
@@ -103,10 +113,10 @@ def _gaze(rng, yaw: float) -> tuple[float, float]:
 
 def _muted_colour(rng) -> np.ndarray:
     """A restrained surface colour, linear RGB: mostly grey, now and then a hue."""
-    value, saturation = rng.uniform(25, 225), rng.beta(1.2, 4.0)
+    value, saturation = rng.uniform(25, 215), rng.beta(1.0, 6.0)
     hue = rng.uniform(0, 2 * np.pi)
     wheel = np.cos(hue + np.array([0, 2.09, 4.19]))
-    return linear(np.clip(value * (1 + 0.6 * saturation * wheel), 8, 245))
+    return linear(np.clip(value * (1 + 0.5 * min(saturation, 0.5) * wheel), 8, 245))
 
 
 def paint_background(conditions: Conditions, size: int) -> np.ndarray:
@@ -121,6 +131,23 @@ def paint_background(conditions: Conditions, size: int) -> np.ndarray:
         scene[max(0, top) : top + height, max(0, left) : left + width] = _muted_colour(rng)
     scene = cv2.GaussianBlur(scene.astype(np.float32), (0, 0), rng.uniform(0.9, 4.0))
     return cv2.resize(scene * conditions.lamp_rgb, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def hold_object(light: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """A blurred thing close to the lens that reaches into the picture from one side."""
+    rng = np.random.default_rng(conditions.seed + 2)
+    size = len(light)
+    centre, tilt = rng.uniform(0.1, 0.9), rng.uniform(-25, 25) + 90 * rng.integers(4)
+    long, wide = rng.uniform(0.45, 0.8) * size, rng.uniform(0.16, 0.4) * size
+    direction = np.radians(tilt)
+    middle = size / 2 + 0.62 * size * np.array([np.cos(direction), np.sin(direction)])
+    middle += (centre - 0.5) * 0.7 * size * np.array([-np.sin(direction), np.cos(direction)])
+    cover = np.zeros((size, size), np.float32)
+    corners = cv2.boxPoints((tuple(middle.tolist()), (long, wide), tilt))
+    cv2.fillConvexPoly(cover, np.round(corners).astype(np.int32), 1.0)
+    cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.012, 0.04) * size)[..., None]
+    shade = np.linspace(0.7, 1.2, size, dtype=np.float32)[None, :, None]
+    return light * (1 - cover) + cover * shade * conditions.cloth * conditions.lamp_rgb
 
 
 def develop(light: np.ndarray, conditions: Conditions, size: int) -> np.ndarray:

@@ -45,7 +45,7 @@ def _eye_colour(x, y, z, gaze, iris):
     away = np.arccos(min(1.0, max(-1.0, x * gaze[0] + y * gaze[1] + z * gaze[2])))
     if away > 0.50:
         vein = 1.0 - 0.25 * min(1.0, (away - 0.50) * 1.5)
-        return 0.60, 0.56 * vein, 0.53 * vein
+        return 0.50, 0.46 * vein, 0.43 * vein
     if away < 0.19:
         return 0.006, 0.006, 0.007
     ring = 0.35 if away > 0.43 else 0.75 + 1.6 * (away - 0.19) * (1.0 if y < gaze[1] else 0.2)
@@ -119,19 +119,21 @@ def shade(
                 for k in range(3):
                     colour[k] *= lid
                 sky, seen = 0.75, 0.3 + 0.7 * seen
-                gloss = 0.9 * (shine > 0.982)
+                gloss = 0.7 * (shine > 0.990)
             elif kind == SHELL or kind == CURTAIN:
                 column, row = texel(x, y, z)
                 strand = _sample(texture, column, row, STRAND)
                 deep = u * level[a] + v * level[b] + w * level[c]
-                shade_in = (0.35 + 0.65 * deep) * (0.55 + 0.9 * strand)
+                if kind == CURTAIN:
+                    deep = 0.55 + 0.45 * deep
+                shade_in = (0.4 + 0.6 * deep) * (0.65 + 0.7 * strand)
                 pale = look[GREY] * max(0.0, strand - 0.5)
                 for k in range(3):
                     colour[k] = (palette[HAIR, k] + pale * (0.4 - palette[HAIR, k])) * shade_in
                 flow = 1 / np.sqrt(max(0.02, 1 - ny * ny))  # tangent: downhill on the surface
                 tx, ty, tz = nx * ny * flow, (ny * ny - 1) * flow, nz * ny * flow
                 along = tx * half[0] + ty * half[1] + tz * half[2]
-                gloss = (0.25 + 0.75 * strand) * 0.10 * max(0.0, 1 - along * along) ** 18
+                gloss = (0.25 + 0.75 * strand) * 0.055 * max(0.0, 1 - along * along) ** 18
                 gloss *= deep * max(0.0, facing + 0.2)
                 wrap_r, wrap_g, wrap_b = 0.3, 0.3, 0.3
                 sky *= 0.4 + 0.6 * deep
@@ -142,7 +144,7 @@ def shade(
                 colour[0], colour[1], colour[2] = 0.16, 0.045, 0.04
                 sky *= 0.5
             elif kind == LASH:
-                colour[0], colour[1], colour[2] = 0.012, 0.010, 0.009
+                colour[0], colour[1], colour[2] = 0.020, 0.014, 0.011
             else:
                 row_of = tint[t]
                 for k in range(3):

@@ -12,7 +12,7 @@ import numpy as np
 from facelib.data.heads import HeadAssets
 from facelib.data.people import Person
 from facelib.data.raster import TEXTURE
-from facelib.data.styles import beard_cover, scalp_cover, smoothstep
+from facelib.data.styles import above_hairline, beard_cover, scalp_cover, smoothstep
 
 
 @lru_cache(maxsize=1)
@@ -35,6 +35,7 @@ def noise_fields() -> dict[str, np.ndarray]:
         "clouds": blurred(12, 12),
         "strands": _uniform(strands),
         "curls": _uniform(curls),
+        "bristles": _uniform(blurred(0.7, 1.6)),
     }
 
 
@@ -59,15 +60,19 @@ def paint_head(assets: HeadAssets, person: Person) -> np.ndarray:
     lids = assets.lids[..., None] * np.float32(rng.uniform(0.1, 0.35))
     paint *= 1 - lids * np.array([0.8, 1, 1], np.float32)
 
-    brows = brow_cover(rest, rng) * (0.55 + 0.6 * strands)
+    brows = brow_cover(rest, rng) * (0.9 + 0.1 * grain["pores"])
     beard = beard_cover(rest, person.beard, assets.lips)
     scalp = scalp_cover(rest, person.hairstyle, person.hairline)
     stubble = np.clip(beard * (0.55 + 0.35 * grain["pores"]), 0, 1)
     hair = person.hair
-    _cover(paint, brows, hair * 0.55)
+    _cover(paint, brows, hair * 0.45)
     _cover(paint, stubble * (0.55 if person.beard.length < 0.02 else 0.8), hair * 0.6)
+    under = above_hairline(rest, person.hairstyle, person.hairline)
+    paint *= 1 - 0.35 * smoothstep(under, -0.16, 0.02)[..., None] * (scalp > 0)[..., None]
     _cover(paint, scalp * (0.55 + 0.4 * strands), hair * 0.45)
     coverage = np.maximum(scalp, beard * (person.beard.length > 0.02))
+    bristles = np.roll(noise_fields()["bristles"], shift, (0, 1))
+    strands = np.where(rest[..., 1] < 7.0, bristles, strands)  # beards are finer than hair
     return np.concatenate(
         [np.clip(paint, 0.004, 1), coverage[..., None], strands[..., None]], -1
     ).astype(np.float32)
@@ -84,7 +89,7 @@ def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
     source = (columns + slant * rows + curl * wave + shift[1]).astype(int) % TEXTURE
     straight = noise["strands"][(rows + shift[0]) % TEXTURE, source]
     curls = np.roll(noise["curls"], shift, (0, 1))
-    mix = float(np.clip(2 * curl - 0.6, 0, 1))
+    mix = float(np.clip(2.5 * curl - 1.1, 0, 1))
     return ((1 - mix) * straight + mix * curls).astype(np.float32)
 
 
@@ -144,7 +149,8 @@ def _paint_marks(paint, person: Person, rest, rng, grain) -> None:
 
 
 def _paint_lips(paint, person: Person, assets: HeadAssets, rng) -> None:
-    natural = person.skin * np.array([0.80, 0.50, 0.52]) * rng.uniform(0.85, 1.05)
+    blush = np.array([0.80, 0.52, 0.54]) + person.melanin * np.array([0.0, 0.22, 0.22])
+    natural = person.skin * blush * rng.uniform(0.85, 1.05)
     if not person.male and rng.random() < 0.4:
         stick = np.array([[0.42, 0.04, 0.06], [0.48, 0.13, 0.14], [0.30, 0.04, 0.08]])
         natural = 0.45 * natural + 0.55 * stick[rng.integers(3)] * (1 - 0.4 * person.melanin)
@@ -161,8 +167,14 @@ def brow_cover(rest: np.ndarray, rng) -> np.ndarray:
     thickness, density = rng.uniform(0.030, 0.062), rng.uniform(0.65, 1.0)
     inner, outer = rng.uniform(0.07, 0.13), rng.uniform(0.52, 0.62)
     along = np.clip((x - inner) / (outer - inner), -0.2, 1.2)
-    middle = 7.49 + lift + arch * np.sin(np.clip(along, 0, 1) * 2.2) - 0.06 * along**3
+    middle = (
+        7.50
+        + lift
+        + 0.015 * (1 - along)
+        + arch * np.sin(np.clip(along, 0, 1) * 2.2)
+        - 0.06 * along**3
+    )
     half = thickness * (1 - 0.62 * np.clip(along, 0, 1) ** 1.5)
-    band = smoothstep(np.abs(y - middle) / half, 1.25, 0.55)
-    ends = smoothstep(along, -0.06, 0.10) * smoothstep(along, 1.06, 0.85)
+    band = smoothstep(np.abs(y - middle) / half, 1.35, 0.45)
+    ends = smoothstep(along, -0.10, 0.16) * smoothstep(along, 1.10, 0.75)
     return (band * ends * density * (rest[..., 2] > 0.6)).astype(np.float32)

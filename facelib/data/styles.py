@@ -13,7 +13,7 @@ from facelib.data.raster import AXIS_Z
 
 @dataclass(frozen=True)
 class Hairstyle:
-    """Lengths in rest units (10 cm). `curtain` is the height y to which long hair falls (0: none)."""
+    """Lengths in rest units (10 cm); long hair falls to the height `curtain` (0: no long hair)."""
 
     name: str
     top: float
@@ -110,7 +110,7 @@ def scalp_cover(rest: np.ndarray, style: Hairstyle, shift: float) -> np.ndarray:
     """Density (...) of scalp hair, 0..1, soft over about a centimetre at the hairline."""
     cover = smoothstep(above_hairline(rest, style, shift), -0.05, 0.10)
     if style.crown < 1:
-        ring = smoothstep(rest[..., 1], 7.75, 7.5) * 0.75
+        ring = smoothstep(rest[..., 1], 8.0, 7.6) * 0.75
         cover = cover * np.maximum(style.crown, ring)
     return cover
 
@@ -131,10 +131,10 @@ def beard_cover(rest: np.ndarray, beard: Beard, lips: np.ndarray) -> np.ndarray:
     front = smoothstep(z, 0.35, 0.55)
     throat = smoothstep(y, 5.98, 6.16)
     cheeks = smoothstep(y - line, 0.06, -0.07) * front * throat * beard.cheeks
-    moustache = np.exp(-(((y - 6.745 + 0.32 * x * x) / 0.055) ** 2)) * smoothstep(x, 0.34, 0.22)
-    moustache = moustache * beard.moustache * (z > 0.9)
-    corners = np.exp(-(((x - 0.29) / 0.05) ** 2)) * smoothstep(y, 6.74, 6.66) * (y > 6.3)
-    chin = smoothstep(x, 0.30, 0.20) * smoothstep(y, 6.55, 6.47) * throat * (z > 0.6)
-    chin = np.maximum(chin, corners * (z > 0.9)) * beard.chin
+    moustache = smoothstep(np.abs(y - 6.735 + 0.45 * x * x), 0.085, 0.03)
+    moustache = moustache * smoothstep(x, 0.33, 0.20) * beard.moustache * (z > 0.9)
+    corners = smoothstep(np.abs(x - 0.285), 0.07, 0.02) * smoothstep(y, 6.74, 6.64) * (y > 6.3)
+    chin = smoothstep(x, 0.33, 0.16) * smoothstep(y, 6.56, 6.46) * throat * (z > 0.6)
+    chin = np.maximum(chin, 0.8 * corners * (z > 0.9)) * beard.chin
     cover = np.maximum(np.maximum(cheeks, moustache * 1.1), chin)
     return np.clip(cover, 0, 1) * np.clip(1 - 1.2 * lips, 0, 1)

@@ -1,0 +1,81 @@
+"""All the geometry of one picture as flat arrays: head, hair layers, long hair, things worn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facelib.data import raster
+from facelib.data.accessories import FRAMES, Patch, glasses
+from facelib.data.heads import HeadAssets
+from facelib.data.mesh import LAYERS, Model, pose
+from facelib.data.occluders import WORN, occluder
+from facelib.data.scene import Conditions
+
+WEARERS, OTHERS = 0.85, 0.04  # share of pictures with glasses
+UNDER_BEANIE = 0.25  # hair below cloth is pressed flat
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """N vertices, T triangles in the head's frame; the head's own vertices come first."""
+
+    positions: np.ndarray  # (N, 3) float32
+    triangles: np.ndarray  # (T, 3) int32
+    part: np.ndarray  # (T,) int32
+    tint: np.ndarray  # (T,) int32 palette rows
+    rest: np.ndarray  # (N, 3) float32
+    level: np.ndarray  # (N,) float32
+    open_sky: np.ndarray  # (N,) float32
+    lenses: np.ndarray | None  # (2, n, 3) outlines
+
+
+def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geometry:
+    """Pose the head and put on what this picture shows."""
+    volume = UNDER_BEANIE if conditions.occluder == "beanie" else conditions.hair_volume
+    head, layers = pose(assets, model, conditions.actions, volume)
+    frame, lenses = _worn_glasses(assets, model, conditions)
+    patches = [model.curtain, frame]
+    if conditions.occluder in WORN:
+        rng = np.random.default_rng(conditions.seed + 3)
+        patches.append(occluder(assets, head, conditions.occluder, rng))
+    below, copies = model.layer_of, len(LAYERS)
+    hair = Patch(
+        positions=layers,
+        triangles=np.concatenate([model.layer_triangles + i * len(below) for i in range(copies)]),
+        part=raster.SHELL,
+        rest=np.tile(assets.base[below], (copies, 1)),
+        level=np.repeat(np.float32(LAYERS), len(below)),
+    )
+    bare = Patch(head, assets.triangles, assets.part, assets.base, np.zeros(len(head), np.float32))
+    under_hair = np.tile(np.maximum(assets.occlusion[below], 0.5), copies)
+    blocks = [(bare, assets.occlusion), (hair, under_hair)]
+    blocks += [(p, np.full(len(p.positions), 0.85, np.float32)) for p in patches if p is not None]
+    return _concatenate(blocks, lenses)
+
+
+def _worn_glasses(assets: HeadAssets, model: Model, conditions: Conditions):
+    """The person's own frame in most pictures; now and then one on somebody who wears none."""
+    usual = model.frame is not None
+    if conditions.shows_glasses > (WEARERS if usual else OTHERS):
+        return None, None
+    if usual:
+        return model.frame, model.lenses
+    return glasses(assets, model.person.positions, 1 + conditions.seed % len(FRAMES))
+
+
+def _concatenate(blocks: list[tuple[Patch, np.ndarray]], lenses) -> Geometry:
+    starts = np.cumsum([0] + [len(patch.positions) for patch, _ in blocks])
+    patches = [patch for patch, _ in blocks]
+    counts = [len(patch.triangles) for patch in patches]
+    return Geometry(
+        positions=np.concatenate([p.positions for p in patches]),
+        triangles=np.concatenate([p.triangles + np.int32(s) for p, s in zip(patches, starts)]),
+        part=np.concatenate(
+            [np.broadcast_to(np.int32(p.part), n) for p, n in zip(patches, counts)]
+        ),
+        tint=np.repeat(np.int32([p.tint for p in patches]), counts),
+        rest=np.concatenate([p.rest for p in patches]),
+        level=np.concatenate([p.level for p in patches]),
+        open_sky=np.concatenate([sky for _, sky in blocks]),
+        lenses=lenses,
+    )
