@@ -148,11 +148,9 @@ def _best_folds(scores: Scores, weights) -> dict[str, np.ndarray]:
     rejected = _fold_sums(weights * ~scores.same, scores)  # right if nothing is accepted
     right = np.take_along_axis(correct, chosen[:, :, None], axis=2)[:, :, 0] + rejected
     total = _fold_sums(weights, scores)
-    trained = total.sum(axis=1, keepdims=True) - total
-    known = (total > 0) & (trained > 0)
     return {
-        "threshold": np.where(known, DISTANCE_GRID[chosen], np.nan),
-        "accuracy": np.where(known, right / total, np.nan),
+        "threshold": np.where(total > 0, DISTANCE_GRID[chosen], np.nan),
+        "accuracy": right / total,
     }
 
 
