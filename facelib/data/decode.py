@@ -44,12 +44,7 @@ def decode(jpeg: bytes, size: int | None = None, fill_border: str = "none") -> n
 def _decode_pixels(jpeg: bytes) -> np.ndarray:
     try:
         if simplejpeg.is_jpeg(jpeg):
-            try:
-                return simplejpeg.decode_jpeg(jpeg, "RGB")
-            except ValueError as error:
-                # CMYK is valid, but not simplejpeg's; Pillow would also grey out a truncated one.
-                if "color" not in str(error).lower():
-                    raise
+            return simplejpeg.decode_jpeg(jpeg, "RGB")
         with Image.open(io.BytesIO(jpeg)) as picture:
             return np.array(picture.convert("RGB"))
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
