@@ -10,6 +10,9 @@ Every rate and threshold of `verification` is computed here from weights; with w
 it equals that module's figure on the pairs repeated so many times. All replicates of a block at
 once: (R, P) arrays, pairs sorted by score one time. The standard deviations over folds get no
 interval: a replicate holds fewer different people than the data, which inflates them.
+
+Read the intervals of the strict protocol as one-sided: its threshold is nearly the largest impostor
+score, and no replicate can hold a larger one than the data, though another sample of people could.
 """
 
 from collections.abc import Iterator
@@ -21,7 +24,8 @@ from facelib.errors import UserError
 from facelib.evaluate.scores import Scores
 from facelib.evaluate.verification import DISTANCE_GRID, EPSILON, FARS, STRICT_FAR, far_name
 
-BLOCK = 100  # replicates at once: (100, 7000) float64 is 6 MB, small enough for a cache
+BLOCK = 100  # most replicates at once
+BLOCK_WEIGHTS = 2_000_000  # most weights at once: 16 MB, whatever the number of pairs
 LEVEL = 0.95
 
 
@@ -64,12 +68,13 @@ def resampling_units(scores: Scores) -> Units:
 
 
 def draw_weights(units: Units, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield blocks (R <= BLOCK, P) of pair weights, the same for the same units and seed."""
+    """Yield blocks (R, P) of pair weights, the same for the same units and seed."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(units.group == g) for g in np.unique(units.group)]
     one_unit = units.side1 == units.side2
-    for start in range(0, replicates, BLOCK):
-        rows = min(BLOCK, replicates - start)
+    block = max(1, min(BLOCK, BLOCK_WEIGHTS // len(units.side1)))
+    for start in range(0, replicates, block):
+        rows = min(block, replicates - start)
         draws = np.zeros((rows, len(units.group)))
         for unit in members:
             n = len(unit)

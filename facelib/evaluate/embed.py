@@ -214,6 +214,8 @@ def evaluate_run(
 ) -> dict:
     """Evaluate a run's checkpoint and write RUN/eval.json.
 
+    Figures that eval.json already holds of other benchmarks stay, if they are of this checkpoint.
+
     Args:
         run_dir: run folder, or name of a run.
         benchmarks: `.bin` files; None takes those of the run's configuration.
@@ -221,7 +223,7 @@ def evaluate_run(
         force: embed again even if the embeddings are there.
     """
     from facelib.data.locate import benchmark_paths
-    from facelib.runs import load_run, write_json
+    from facelib.runs import load_run, read_json, write_json
     from facelib.train import load_model
 
     run = load_run(run_dir)
@@ -246,6 +248,9 @@ def evaluate_run(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
             figures["strict"]["accuracy"], figures["best"]["accuracy"],
         )  # fmt: skip
+    kept = read_json(run.path / "eval.json", default={})
+    if kept.get("checkpoint") == checkpoint:
+        reports = kept["benchmarks"] | reports
     result = {
         "checkpoint": checkpoint,
         "rendered": any(r["rendered"] for r in reports.values()),

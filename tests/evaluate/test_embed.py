@@ -8,10 +8,18 @@ import torch
 from PIL import Image
 from torch import nn
 
+from facelib.config import make_config
 from facelib.data.benchmarks import load_benchmark, save_benchmark
 from facelib.errors import BadData, UserError
-from facelib.evaluate.embed import embed_images, evaluate_benchmark, score_benchmark, unit_rows
+from facelib.evaluate.embed import (
+    embed_images,
+    evaluate_benchmark,
+    evaluate_run,
+    score_benchmark,
+    unit_rows,
+)
 from facelib.evaluate.scores import load_scores
+from facelib.runs import create_run
 
 
 def picture(seed: int, size: int = 24) -> bytes:
@@ -143,3 +151,29 @@ def test_broken_images_and_networks_are_one_clear_error():
         embed_images(model, [picture(0), picture(1)], 16)
     with pytest.raises(UserError, match="no images"):
         embed_images(model, [], 16)
+
+
+def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
+    bench, tmp_path, monkeypatch
+):
+    # catches: eval.json overwritten, figures of an older checkpoint kept, every face "rendered"
+    import facelib.train
+
+    run = create_run(make_config(name="toy", image_size=16), root=tmp_path / "runs")
+    other = tmp_path / "rendered" / "other.bin"
+    sides = [[bench.images[i] for i in index] for index in (bench.index1, bench.index2)]
+    save_benchmark(other, *sides, bench.same, fold=bench.fold)
+    (other.parent / "spec.json").write_text("{}")
+    model = CountingModel()
+    for checkpoint, path, wanted in (
+        ("a", tmp_path / "toy.bin", {"toy": False}),
+        ("a", other, {"toy": False, "other": True}),
+        ("b", other, {"other": True}),
+    ):
+        monkeypatch.setattr(facelib.train, "load_model", lambda _, c=checkpoint: (model, c))
+        report = evaluate_run(run.path, [path], bootstrap=5)
+        assert report == run.evaluation() and report["checkpoint"] == checkpoint
+        assert {k: v["rendered"] for k, v in report["benchmarks"].items()} == wanted
+    assert report["benchmarks"]["other"]["bootstrap"]["unit"] == "identity"
+    with pytest.raises(UserError, match="two benchmarks are called 'toy'"):
+        evaluate_run(run.path, [tmp_path / "toy.bin"] * 2, bootstrap=0)
