@@ -71,21 +71,24 @@ def border_mask(image: np.ndarray) -> np.ndarray:
     picture is a convex quadrilateral, so a dent in it is dark hair or background, not border, and
     is kept; where black content reaches a corner of the picture it cannot be told from border.
     """
-    black = (image.max(axis=2) <= BLACK).astype(np.uint8)
-    if not black.any():
-        return black.astype(bool)
-    _, component = cv2.connectedComponents(black, connectivity=4)
-    edge = np.concatenate([component[0], component[-1], component[:, 0], component[:, -1]])
-    touches = np.zeros(component.max() + 1, dtype=np.uint8)
-    touches[edge] = 1
-    touches[0] = 0  # component 0 is everything that is not black
+    brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+    black = (brightest <= BLACK).astype(np.uint8)
+    # One flood from a black frame around the image reaches all that touches its edge.
+    framed = cv2.copyMakeBorder(black, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    picture = (framed[1:-1, 1:-1] != 2).astype(np.uint8)
+    if picture.all():
+        return np.zeros(black.shape, dtype=bool)
     # Opening drops specks of JPEG noise in the black, which would stretch the hull.
-    picture = cv2.morphologyEx(1 - touches[component], cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    points = cv2.findNonZero(picture)
-    if points is None:
+    picture = cv2.morphologyEx(picture, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    rows = np.flatnonzero(picture.any(axis=1))
+    if len(rows) == 0:
         return np.ones(black.shape, dtype=bool)
-    hull = cv2.fillConvexPoly(np.zeros_like(black), cv2.convexHull(points), 1)
-    return hull == 0
+    left = picture[rows].argmax(axis=1)
+    right = picture.shape[1] - 1 - picture[rows, ::-1].argmax(axis=1)
+    ends = np.concatenate([np.stack([left, rows], 1), np.stack([right, rows], 1)])
+    hull = cv2.convexHull(ends.astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros_like(black), hull, 1) == 0
 
 
 def replicate_border(image: np.ndarray) -> np.ndarray:
@@ -103,10 +106,13 @@ def replicate_border(image: np.ndarray) -> np.ndarray:
     _, nearest = cv2.distanceTransformWithLabels(
         border, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    picture = border == 0
+    nearest, outside = nearest.ravel(), np.flatnonzero(border)
+    inside = np.flatnonzero(border == 0)
     place = np.zeros(nearest.max() + 1, dtype=np.int64)
-    place[nearest[picture]] = np.flatnonzero(picture)
-    return image.reshape(-1, 3)[place[nearest]]
+    place[nearest[inside]] = inside
+    filled = image.reshape(-1, 3).copy()
+    filled[outside] = filled.take(place[nearest[outside]], axis=0)
+    return filled.reshape(image.shape)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
