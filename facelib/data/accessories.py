@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelib.data import raster
+from facelib.data.geometry import vertex_normals
 from facelib.data.heads import HeadAssets
-from facelib.data.shading import FRAME
+from facelib.data.raster import FRAME
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class Patch:
     rest: np.ndarray  # (N, 3) float32, where the texture is read
     level: np.ndarray  # (N,) float32, height in a hair layer
     tint: int = 0  # palette row
+
+    def normals(self) -> np.ndarray:
+        """Unit vertex normals (N, 3)."""
+        return vertex_normals(self.positions, self.triangles)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Geometry:
     """N vertices, T triangles in the head's frame; the head's own vertices come first."""
 
     positions: np.ndarray  # (N, 3) float32
+    normals: np.ndarray  # (N, 3) float32 unit
     triangles: np.ndarray  # (T, 3) int32
     part: np.ndarray  # (T,) int32
     tint: np.ndarray  # (T,) int32 palette rows
@@ -27,6 +28,13 @@ class Geometry:
     level: np.ndarray  # (N,) float32
     open_sky: np.ndarray  # (N,) float32
     lenses: np.ndarray | None  # (2, n, 3) outlines
+
+    @property
+    def casts_shadow(self) -> np.ndarray:
+        """(T,) bool: not the hair layers, which let light through, nor what lies inside."""
+        return (self.part != raster.SHELL) & (
+            (self.part < raster.INNER) | (self.part > raster.LASH)
+        )
 
 
 def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geometry:
@@ -48,8 +56,13 @@ def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geomet
     )
     bare = Patch(head, assets.triangles, assets.part, assets.base, np.zeros(len(head), np.float32))
     under_hair = np.tile(np.maximum(assets.occlusion[below], 0.5), copies)
-    blocks = [(bare, assets.occlusion), (hair, under_hair)]
-    blocks += [(p, np.full(len(p.positions), 0.85, np.float32)) for p in patches if p is not None]
+    blocks = [
+        (bare, bare.normals(), assets.occlusion),
+        (hair, np.tile(model.layer_normals, (copies, 1)), under_hair),
+    ]
+    for patch in patches:
+        if patch is not None:
+            blocks.append((patch, patch.normals(), np.full(len(patch.positions), 0.85, np.float32)))
     return _concatenate(blocks, lenses)
 
 
@@ -63,12 +76,13 @@ def _worn_glasses(assets: HeadAssets, model: Model, conditions: Conditions):
     return glasses(assets, model.person.positions, 1 + conditions.seed % len(FRAMES))
 
 
-def _concatenate(blocks: list[tuple[Patch, np.ndarray]], lenses) -> Geometry:
-    starts = np.cumsum([0] + [len(patch.positions) for patch, _ in blocks])
-    patches = [patch for patch, _ in blocks]
+def _concatenate(blocks: list[tuple[Patch, np.ndarray, np.ndarray]], lenses) -> Geometry:
+    starts = np.cumsum([0] + [len(patch.positions) for patch, _, _ in blocks])
+    patches = [patch for patch, _, _ in blocks]
     counts = [len(patch.triangles) for patch in patches]
     return Geometry(
         positions=np.concatenate([p.positions for p in patches]),
+        normals=np.concatenate([normals for _, normals, _ in blocks]),
         triangles=np.concatenate([p.triangles + np.int32(s) for p, s in zip(patches, starts)]),
         part=np.concatenate(
             [np.broadcast_to(np.int32(p.part), n) for p, n in zip(patches, counts)]
@@ -76,6 +90,6 @@ def _concatenate(blocks: list[tuple[Patch, np.ndarray]], lenses) -> Geometry:
         tint=np.repeat(np.int32([p.tint for p in patches]), counts),
         rest=np.concatenate([p.rest for p in patches]),
         level=np.concatenate([p.level for p in patches]),
-        open_sky=np.concatenate([sky for _, sky in blocks]),
+        open_sky=np.concatenate([sky for _, _, sky in blocks]),
         lenses=lenses,
     )

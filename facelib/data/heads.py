@@ -18,12 +18,13 @@ import cv2
 import numpy as np
 
 from facelib.data import raster
+from facelib.data.geometry import vertex_normals, visible_from
 from facelib.errors import UserError
 from facelib.paths import atomic_file, data_root
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 LOCAL_FOLDERS = (
     *("head", "nose", "eyes", "mouth", "chin", "cheek"),
     *("ears", "eyebrows", "forehead", "neck", "asym"),
@@ -253,13 +254,14 @@ def _bake_layout(base, triangles, part, masks):
 def _bake_occlusion(base, triangles, part, directions: int = 64) -> np.ndarray:
     """Share of the sky that each vertex sees, cosine-weighted, from shadow maps all around."""
     rng = np.random.default_rng(0)
-    normals = raster.vertex_normals(base, triangles)
+    normals = vertex_normals(base, triangles)
+    casters = triangles[(part < raster.INNER) | (part > raster.LASH)]
     seen = np.zeros(len(base), np.float32)
     total = np.full(len(base), 1e-6, np.float32)
     centre = np.array([0, 7.1, 0.35], np.float32)
     for towards in rng.normal(size=(directions, 3)):
         towards = (towards / np.linalg.norm(towards)).astype(np.float32)
         weight = np.clip(normals @ towards, 0, None)
-        seen += weight * raster.visible_from(base - centre, triangles, part, towards)
+        seen += weight * visible_from(base - centre, casters, towards)
         total += weight
     return np.clip(seen / total, 0.1, 1).astype(np.float32)

@@ -10,13 +10,14 @@ import numpy as np
 
 from facelib.data import raster
 from facelib.data.accessories import Patch, glasses, grid_triangles
+from facelib.data.geometry import vertex_normals
 from facelib.data.heads import HeadAssets
 from facelib.data.people import Person
 from facelib.data.raster import AXIS_Z
 from facelib.data.skin import paint_head
-from facelib.data.styles import beard_cover, scalp_cover, scalp_length, smoothstep
+from facelib.data.styles import above_hairline, beard_cover, scalp_cover, scalp_length, smoothstep
 
-LAYERS = (0.25, 0.5, 0.75, 1.0)
+LAYERS = (1.0, 0.75, 0.5, 0.25)  # from the tips: what they hide need not be drawn
 CURTAIN_COLUMNS, CURTAIN_ROWS = 49, 14
 CURTAIN_TOP = 8.25
 
@@ -29,7 +30,8 @@ class Model:
     texture: np.ndarray  # (TEXTURE, TEXTURE, 5)
     layer_of: np.ndarray  # (L,) head vertex under each vertex of one hair layer
     layer_triangles: np.ndarray  # (K, 3) into `layer_of`
-    layer_length: np.ndarray  # (L,)
+    layer_reach: np.ndarray  # (L, 3) from the skin to the tips
+    layer_normals: np.ndarray  # (L, 3)
     curtain: Patch | None
     frame: Patch | None
     lenses: np.ndarray | None  # (2, n, 3) outlines of the lenses
@@ -38,6 +40,9 @@ class Model:
 def build_model(assets: HeadAssets, person: Person) -> Model:
     """Texture and mesh of a person; about 30 ms."""
     layer_of, triangles, length = _hair_layers(assets, person)
+    skin = vertex_normals(person.positions, assets.triangles)[layer_of]
+    reach = skin * length[:, None]
+    outer = vertex_normals(person.positions[layer_of] + reach, triangles)
     curtain = _curtain(assets, person) if person.hairstyle.curtain else None
     frame, lenses = (
         glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
@@ -47,7 +52,8 @@ def build_model(assets: HeadAssets, person: Person) -> Model:
         texture=paint_head(assets, person),
         layer_of=layer_of,
         layer_triangles=triangles,
-        layer_length=length,
+        layer_reach=reach,
+        layer_normals=_unit(skin + outer),  # the many folds of the hair must not glitter
         curtain=curtain,
         frame=frame,
         lenses=lenses,
@@ -57,11 +63,12 @@ def build_model(assets: HeadAssets, person: Person) -> Model:
 def _hair_layers(assets: HeadAssets, person: Person):
     """Head vertices that carry hair, the triangles between them, and how far hair stands off."""
     rest = assets.base
-    scalp = scalp_cover(rest, person.hairstyle, person.hairline)
+    above = above_hairline(rest, person.hairstyle, person.hairline)
+    scalp = scalp_cover(rest, person.hairstyle, above)
     beard = beard_cover(rest, person.beard, np.zeros(len(rest)))
     beard = beard * (person.beard.length > 0.02)
     length = np.maximum(
-        scalp_length(rest, person.hairstyle, person.hairline) * (scalp > 0.01),
+        scalp_length(rest, person.hairstyle, above) * (scalp > 0.01),
         person.beard.length * smoothstep(beard, 0.0, 0.8),
     )
     rng = np.random.default_rng(person.seed + 1)
@@ -140,19 +147,17 @@ def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: fl
     Returns:
         (head positions (V, 3), layer positions (len(LAYERS) * L, 3)).
     """
-    head = model.person.positions + expression(assets, actions)
+    index = {str(name): i for i, name in enumerate(assets.action_names)}
+    head = model.person.positions.copy()
+    for name, weight in actions.items():
+        head += np.float32(weight) * assets.action_shapes[index[name]]
     eyeball = assets.part_of_vertex == raster.EYE
     head[eyeball] = model.person.positions[eyeball]
-    normals = raster.vertex_normals(head, assets.triangles)[model.layer_of]
-    reach = normals * (model.layer_length * np.float32(volume))[:, None]
-    layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
+    layers = [
+        head[model.layer_of] + np.float32(level * volume) * model.layer_reach for level in LAYERS
+    ]
     return head, np.concatenate(layers)
 
 
-def expression(assets: HeadAssets, actions: dict[str, float]) -> np.ndarray:
-    """Displacements (V, 3) of weighted facial actions."""
-    index = {str(name): i for i, name in enumerate(assets.action_names)}
-    moved = np.zeros_like(assets.base)
-    for name, weight in actions.items():
-        moved += np.float32(weight) * assets.action_shapes[index[name]]
-    return moved
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)

@@ -11,8 +11,7 @@ from scipy.spatial import cKDTree
 from facelib.data import raster
 from facelib.data.accessories import Patch, grid_triangles, merge, tube
 from facelib.data.heads import HeadAssets
-from facelib.data.raster import AXIS_Z
-from facelib.data.shading import CLOTH, HAND
+from facelib.data.raster import AXIS_Z, CLOTH, HAND
 
 WORN = ("mask", "scarf", "beanie", "hand")
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelib.data import raster, shading
+from facelib.data import raster
 from facelib.data.assembly import assemble
+from facelib.data.geometry import visible_from
 from facelib.data.heads import HeadAssets
-from facelib.data.mesh import LAYERS, Model, expression
+from facelib.data.mesh import Model
 from facelib.data.people import eye_positions
 from facelib.data.scene import Conditions, develop, hold_object, paint_background
 
@@ -74,10 +75,9 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
 def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int = 112) -> Picture:
     """Draw one picture; the same arguments give the same bytes."""
     shape = assemble(assets, model, conditions)
-    camera = _Camera(assets, model, conditions, size)
+    camera = _Camera(assets, model, shape.positions, conditions, size)
     seen = camera.turn_to(shape.positions)
-    normals = raster.vertex_normals(seen, shape.triangles)
-    _smooth_layer_normals(normals, len(assets.base), model)
+    normals = shape.normals @ camera.rotation.T
     screen = camera.project(seen)
     n = size * OVERSAMPLE
     depth = np.full((n, n), -9, np.float32)
@@ -87,10 +87,11 @@ def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int =
     raster.rasterise(
         screen, *surface, shape.rest, shape.level, model.texture, depth, index, weights
     )
-    lit = raster.visible_from(seen - camera.turn_to(HEAD_CENTRE), *surface, conditions.lamp)
+    casters = shape.triangles[shape.casts_shadow]
+    lit = visible_from(seen - camera.turn_to(HEAD_CENTRE), casters, conditions.lamp)
     light = paint_background(conditions, n)
     half = conditions.lamp + np.array([0, 0, 1], np.float32)
-    shading.shade(
+    raster.shade(
         light, index, weights, *surface, shape.tint, normals, shape.rest, shape.level,
         shape.open_sky, lit, model.texture, _palette(model, conditions),
         assets.eye_centres, _gaze(conditions), conditions.lamp, half / np.linalg.norm(half),
@@ -112,9 +113,8 @@ def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int =
 class _Camera:
     """Turns the head, projects it in perspective, and fits its landmarks to the template."""
 
-    def __init__(self, assets: HeadAssets, model: Model, conditions: Conditions, size: int):
+    def __init__(self, assets: HeadAssets, model: Model, posed, conditions: Conditions, size: int):
         neutral = model.person.positions
-        posed = neutral + expression(assets, conditions.actions)
         self.distance = np.float32(conditions.distance)
         self.rotation = rotation(conditions.yaw, conditions.pitch, conditions.roll)
         self.pivot = neutral[assets.nose_tip] - np.array([0, 0, 0.6], np.float32)
@@ -164,15 +164,6 @@ def _draw_lenses(light, depth, camera: _Camera, lenses: np.ndarray, conditions: 
     return light
 
 
-def _smooth_layer_normals(normals: np.ndarray, heads: int, model: Model) -> None:
-    """Hair layers shade mostly as the skin below, so that their many folds do not glitter."""
-    count = len(model.layer_of)
-    for i in range(len(LAYERS)):
-        block = slice(heads + i * count, heads + (i + 1) * count)
-        mixed = normals[block] + normals[model.layer_of]
-        normals[block] = mixed / (np.linalg.norm(mixed, axis=1, keepdims=True) + 1e-9)
-
-
 def _gaze(conditions: Conditions) -> np.ndarray:
     """Unit directions (2, 3) of left and right eye in the head's frame; they converge a little."""
     across, up = conditions.gaze
@@ -184,18 +175,18 @@ def _gaze(conditions: Conditions) -> np.ndarray:
 
 def _palette(model: Model, conditions: Conditions) -> np.ndarray:
     palette = np.zeros((6, 3), np.float32)
-    palette[shading.HAIR] = model.person.hair
-    palette[shading.IRIS] = model.person.iris
-    palette[shading.SHIRT] = conditions.shirt
-    palette[shading.FRAME] = FRAME_COLOURS[model.person.seed % len(FRAME_COLOURS)]
-    palette[shading.CLOTH] = conditions.cloth
-    palette[shading.HAND] = model.person.skin * np.float32(0.95)
+    palette[raster.HAIR] = model.person.hair
+    palette[raster.IRIS] = model.person.iris
+    palette[raster.SHIRT] = conditions.shirt
+    palette[raster.FRAME] = FRAME_COLOURS[model.person.seed % len(FRAME_COLOURS)]
+    palette[raster.CLOTH] = conditions.cloth
+    palette[raster.HAND] = model.person.skin * np.float32(0.95)
     return palette
 
 
 def _look(model: Model, conditions: Conditions) -> np.ndarray:
     look = np.zeros(5, np.float32)
-    look[shading.AMBIENT], look[shading.KEY] = conditions.ambient, conditions.key
-    look[shading.OIL], look[shading.COLLAR] = conditions.oil, conditions.collar
-    look[shading.GREY] = 0.3 * model.person.grey
+    look[raster.AMBIENT], look[raster.KEY] = conditions.ambient, conditions.key
+    look[raster.OIL], look[raster.COLLAR] = conditions.oil, conditions.collar
+    look[raster.GREY] = 0.3 * model.person.grey
     return look

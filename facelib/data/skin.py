@@ -8,11 +8,17 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 
 from facelib.data.heads import HeadAssets
 from facelib.data.people import Person
-from facelib.data.raster import TEXTURE
+from facelib.data.raster import TEXTURE, texel
 from facelib.data.styles import above_hairline, beard_cover, scalp_cover, smoothstep
+
+# The part of the texture that holds the face: below the crown, above the throat, to the ears.
+_LEFT, _TOP = texel(-0.9, 8.15, 0.35)
+_RIGHT, _BOTTOM = texel(0.9, 5.9, 0.35)
+FACE = (slice(int(_TOP), int(_BOTTOM)), slice(int(_LEFT), int(_RIGHT)))
 
 
 @lru_cache(maxsize=1)
@@ -52,30 +58,44 @@ def paint_head(assets: HeadAssets, person: Person) -> np.ndarray:
     noise = noise_fields()
     shift = rng.integers(0, TEXTURE, 2)
     grain = {name: np.roll(noise[name], shift, (0, 1)) for name in ("pores", "mottling", "clouds")}
-    rest = assets.layout
     strands = strand_field(person, shift)
-    paint = _complexion(person, rest, rng, grain)
-    _paint_marks(paint, person, rest, rng, grain)
-    _paint_lips(paint, person, assets, rng)
-    lids = assets.lids[..., None] * np.float32(rng.uniform(0.1, 0.35))
-    paint *= 1 - lids * np.array([0.8, 1, 1], np.float32)
+    tones = 1 + 0.03 * grain["pores"] + 0.025 * (1 + person.age) * grain["mottling"]
+    paint = tones[..., None] * person.skin
+    beard = np.zeros((TEXTURE, TEXTURE), np.float32)
+    beard[FACE] = _paint_face(
+        paint[FACE], person, assets, rng, {name: field[FACE] for name, field in grain.items()}
+    )
+    above = above_hairline(assets.layout, person.hairstyle, person.hairline)
+    scalp = scalp_cover(assets.layout, person.hairstyle, above)
+    near = 0.35 * smoothstep(above, -0.16, 0.02) * (scalp > 0)  # hair shades its own line
+    blend(paint, near, np.zeros(3, np.float32))
+    blend(paint, scalp * (0.55 + 0.4 * strands), person.hair * np.float32(0.45))
 
-    brows = brow_cover(rest, rng) * (0.9 + 0.1 * grain["pores"])
-    beard = beard_cover(rest, person.beard, assets.lips)
-    scalp = scalp_cover(rest, person.hairstyle, person.hairline)
-    stubble = np.clip(beard * (0.55 + 0.35 * grain["pores"]), 0, 1)
-    hair = person.hair
-    _cover(paint, brows, hair * 0.45)
-    _cover(paint, stubble * (0.55 if person.beard.length < 0.02 else 0.8), hair * 0.6)
-    under = above_hairline(rest, person.hairstyle, person.hairline)
-    paint *= 1 - 0.35 * smoothstep(under, -0.16, 0.02)[..., None] * (scalp > 0)[..., None]
-    _cover(paint, scalp * (0.55 + 0.4 * strands), hair * 0.45)
-    coverage = np.maximum(scalp, beard * (person.beard.length > 0.02))
-    bristles = np.roll(noise_fields()["bristles"], shift, (0, 1))
-    strands = np.where(rest[..., 1] < 7.0, bristles, strands)  # beards are finer than hair
-    return np.concatenate(
-        [np.clip(paint, 0.004, 1), coverage[..., None], strands[..., None]], -1
+    bristles = np.roll(noise["bristles"], shift, (0, 1))
+    return np.dstack(
+        [
+            np.clip(paint, 0.004, 1),
+            np.maximum(scalp, beard * (person.beard.length > 0.02)),
+            np.where(assets.layout[..., 1] < 7.0, bristles, strands),  # beards are finer than hair
+        ]
     ).astype(np.float32)
+
+
+def _paint_face(paint, person: Person, assets: HeadAssets, rng, grain) -> np.ndarray:
+    """Paint features onto the window `FACE` of the texture; the beard's density is returned."""
+    rest, lips, lids = assets.layout[FACE], assets.lips[FACE], assets.lids[FACE]
+    _paint_blood(paint, person, rest, rng, grain)
+    _paint_marks(paint, person, rest, rng, grain)
+    _paint_lips(paint, person, rest, lips, rng)
+    blend(paint, lids * np.float32(rng.uniform(0.1, 0.35)), person.skin * np.float32(0.2))
+    brows = brow_cover(rest, rng) * (0.9 + 0.1 * grain["pores"])
+    blend(paint, brows, person.hair * np.float32(0.45))
+    beard = beard_cover(rest, person.beard, lips)
+    stubble = beard * (0.55 + 0.35 * grain["pores"])
+    if person.beard.length < 0.02:
+        stubble = stubble * 0.6
+    blend(paint, stubble, person.hair * np.float32(0.6))
+    return beard
 
 
 def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
@@ -93,34 +113,29 @@ def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
     return ((1 - mix) * straight + mix * curls).astype(np.float32)
 
 
-def _cover(paint: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
-    alpha = np.clip(alpha, 0, 1)[..., None].astype(np.float32)
-    paint *= 1 - alpha
-    paint += alpha * colour.astype(np.float32)
+@njit(fastmath=True, cache=True)
+def blend(paint, alpha, colour):
+    """Lay `colour` (3,) over `paint` (H, W, 3) in place with opacity `alpha` (H, W), clipped."""
+    for i in range(paint.shape[0]):
+        for j in range(paint.shape[1]):
+            a = min(1.0, max(0.0, alpha[i, j]))
+            for k in range(3):
+                paint[i, j, k] += a * (colour[k] - paint[i, j, k])
 
 
-def _complexion(person: Person, rest, rng, grain) -> np.ndarray:
-    """Skin with blood in cheeks, nose and chin, a paler forehead, and uneven pigment."""
+def _paint_blood(paint, person: Person, rest, rng, grain) -> None:
+    """Blood in cheeks and nose, a yellower forehead, a shade of beard on the jaw of men."""
     x, y, z = np.abs(rest[..., 0]), rest[..., 1], rest[..., 2]
     front = smoothstep(z, 0.4, 0.8)
     cheeks = np.exp(-((x - 0.45) ** 2) / 0.05 - (y - 6.9) ** 2 / 0.06)
     nose = np.exp(-(x**2) / 0.02 - (y - 6.93) ** 2 / 0.02)
     blood = (cheeks * rng.uniform(0.3, 1.1) + nose * rng.uniform(0.2, 0.9)) * front
     blood = blood * (1 - 0.55 * person.melanin) + 0.07 * grain["clouds"]
-    forehead = smoothstep(y, 7.5, 7.8) * front * rng.uniform(0.0, 0.06)
-    jaw = smoothstep(y, 6.85, 6.55) * front * (0.10 if person.male else 0.02)
-    value = (
-        1 + 0.030 * grain["pores"] + 0.025 * grain["mottling"] * (1 + person.age) + 0.03 * forehead
-    )
-    tint = np.stack(
-        [
-            1 + 0.06 * blood - 0.9 * jaw,
-            1 - 0.13 * blood - 0.85 * jaw + 0.3 * forehead,
-            1 - 0.14 * blood - 0.75 * jaw,
-        ],
-        -1,
-    )
-    return (person.skin * value[..., None] * tint).astype(np.float32)
+    forehead = smoothstep(y, 7.5, 7.8) * front * rng.uniform(0.0, 0.03)
+    jaw = smoothstep(y, 6.85, 6.55) * front * (0.09 if person.male else 0.015)
+    paint[..., 0] *= 1 + 0.06 * blood - jaw
+    paint[..., 1] *= 1 - 0.13 * blood - jaw + forehead
+    paint[..., 2] *= 1 - 0.14 * blood - jaw
 
 
 def _paint_marks(paint, person: Person, rest, rng, grain) -> None:
@@ -148,16 +163,17 @@ def _paint_marks(paint, person: Person, rest, rng, grain) -> None:
     paint *= 1 - np.clip(shade, 0, 0.7)[..., None] * np.array([0.75, 1.0, 0.95], np.float32)
 
 
-def _paint_lips(paint, person: Person, assets: HeadAssets, rng) -> None:
+def _paint_lips(paint, person: Person, rest, lips, rng) -> None:
+    """Natural or painted lips and the dark line between them."""
     blush = np.array([0.80, 0.52, 0.54]) + person.melanin * np.array([0.0, 0.22, 0.22])
     natural = person.skin * blush * rng.uniform(0.85, 1.05)
     if not person.male and rng.random() < 0.4:
         stick = np.array([[0.42, 0.04, 0.06], [0.48, 0.13, 0.14], [0.30, 0.04, 0.08]])
         natural = 0.45 * natural + 0.55 * stick[rng.integers(3)] * (1 - 0.4 * person.melanin)
-    _cover(paint, assets.lips * 0.8, natural)
-    y, x = assets.layout[..., 1], np.abs(assets.layout[..., 0])
+    blend(paint, lips * np.float32(0.8), natural.astype(np.float32))
+    y, x = rest[..., 1], np.abs(rest[..., 0])
     parting = np.exp(-(((y - 6.625) / 0.012) ** 2)) * smoothstep(x, 0.27, 0.2)
-    paint *= 1 - 0.55 * (parting * assets.lips)[..., None]
+    blend(paint, 0.55 * parting * lips, np.zeros(3, np.float32))
 
 
 def brow_cover(rest: np.ndarray, rng) -> np.ndarray:

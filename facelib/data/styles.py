@@ -106,21 +106,20 @@ def above_hairline(rest: np.ndarray, style: Hairstyle, shift: float) -> np.ndarr
     return rest[..., 1] - line
 
 
-def scalp_cover(rest: np.ndarray, style: Hairstyle, shift: float) -> np.ndarray:
-    """Density (...) of scalp hair, 0..1, soft over about a centimetre at the hairline."""
-    cover = smoothstep(above_hairline(rest, style, shift), -0.05, 0.10)
+def scalp_cover(rest: np.ndarray, style: Hairstyle, above: np.ndarray) -> np.ndarray:
+    """Density (...) of scalp hair, 0..1; `above` (...) is the height over the hairline."""
+    cover = smoothstep(above, -0.05, 0.10)
     if style.crown < 1:
         ring = smoothstep(rest[..., 1], 8.0, 7.6) * 0.75
         cover = cover * np.maximum(style.crown, ring)
     return cover
 
 
-def scalp_length(rest: np.ndarray, style: Hairstyle, shift: float) -> np.ndarray:
+def scalp_length(rest: np.ndarray, style: Hairstyle, above: np.ndarray) -> np.ndarray:
     """Thickness (...) of the hair in rest units: `sides` below the temples, `top` above."""
     up = smoothstep(rest[..., 1], 7.5, 8.05)
     full = style.sides + (style.top - style.sides) * up
-    height = above_hairline(rest, style, shift)
-    rise = smoothstep(height, -0.08, 0.22 if style.fringe == 0 else 0.04)
+    rise = smoothstep(above, -0.08, 0.22 if style.fringe == 0 else 0.04)
     return full * np.maximum(rise, 0.12)
 
 
