@@ -90,8 +90,8 @@ def _rebuild_hint(path: Path) -> str:
 class RecordReader:
     """Random access to the records of a `.rec` file by the keys of its `.idx` file.
 
-    The file is memory-mapped on first use in each process, and the map is left behind when the
-    reader is pickled: safe in DataLoader workers, forked or spawned.
+    The file is memory-mapped, and the map is left behind when the reader is pickled (the other
+    process opens its own on first use): safe in DataLoader workers, forked or spawned.
 
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
@@ -102,14 +102,17 @@ class RecordReader:
         offsets: int64 (N,), byte offset of each key.
 
     Raises:
-        BadData: a file is missing, empty or malformed, or the index points past the end.
+        BadData: a file is missing, empty, truncated or malformed, or the index points past the end.
     """
 
     def __init__(self, rec_path: Path, idx_path: Path | None = None):
         self.rec_path = rec_file(rec_path)
         self.idx_path = Path(idx_path) if idx_path else self.rec_path.with_suffix(".idx")
         if not self.rec_path.is_file():
-            raise BadData(f"{self.rec_path}: no such file; wanted a RecordIO file (train.rec)")
+            raise BadData(
+                f"{self.rec_path}: no such file; wanted a face set: make one from a folder of"
+                " images with: python -m facelib prepare --help"
+            )
         if not self.idx_path.is_file():
             raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
         self.size = self.rec_path.stat().st_size
@@ -128,6 +131,7 @@ class RecordReader:
         self._first = int(self.keys[0])
         self._dense = int(self.keys[-1]) - self._first + 1 == len(self.keys)
         self._map: mmap.mmap | None = None
+        self.read(int(self.keys[self.offsets.argmax()]))  # a truncated copy is noticed at once
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -137,7 +141,7 @@ class RecordReader:
 
     @property
     def map(self) -> mmap.mmap:
-        """The whole file as read-only memory; opened on first use in this process."""
+        """The whole file as read-only memory, opened on first use."""
         if self._map is None:
             with open(self.rec_path, "rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -192,7 +196,7 @@ class RecordReader:
 
 
 def rec_file(path: Path) -> Path:
-    """`path` itself, or `path/train.rec` if it is a folder or has no suffix."""
+    """`path` itself if it names a `.rec` file, else `path/train.rec`."""
     path = Path(path)
     return path if path.suffix == ".rec" and not path.is_dir() else path / "train.rec"
 

@@ -135,6 +135,27 @@ def test_a_writer_that_dies_leaves_the_old_files_alone(faces: Path):
     assert {path.name: path.read_bytes() for path in faces.iterdir()} == before
 
 
+def write_until_killed(folder: Path, written) -> None:
+    with RecordWriter(folder) as writer:
+        for key in range(1 << 40):
+            writer.write(key, pack(Header(0, 0.0, key, 0), bytes(4096)))
+            if key == 100:
+                written.set()
+
+
+def test_kill_9_in_the_middle_leaves_the_old_files_alone(faces: Path):
+    # Mutation: writing under the final name and cleaning up in an exception handler.
+    before = RecordReader(faces).read(6)
+    context = multiprocessing.get_context("spawn")
+    written = context.Event()
+    child = context.Process(target=write_until_killed, args=(faces, written))
+    child.start()
+    assert written.wait(60)
+    child.kill()
+    child.join()
+    assert RecordReader(faces).read(6) == before and len(RecordReader(faces)) == 10
+
+
 @pytest.mark.parametrize(
     ("images", "names", "message"),
     [
@@ -153,6 +174,12 @@ def truncate(folder: Path) -> None:
     rec.write_bytes(rec.read_bytes()[:-4])
 
 
+def truncate_image(folder: Path) -> None:
+    with RecordWriter(folder) as writer:
+        writer.write(1, pack(Header(0, 0.0, 1, 0), bytes(100_000)))
+    truncate(folder)
+
+
 def overwrite_magic(folder: Path) -> None:
     rec = folder / "train.rec"
     rec.write_bytes(b"\xff" * 4 + rec.read_bytes()[4:])
@@ -167,7 +194,8 @@ def append_line(line: str):
 
 
 BAD_FILES = {
-    "truncated .rec": (truncate, r"record 9.*truncated|41 bytes|past the end"),
+    "truncated .rec": (truncate, "record 9: truncated: wanted 32 bytes from byte 368, found 28"),
+    "truncated image": (truncate_image, "record 1: truncated: wanted 100024 bytes from byte 8, f"),
     "bad magic": (overwrite_magic, "record 1: bytes ff ff ff ff at byte 0, wanted 0a 23 d7 ce"),
     "offset past the end": (append_line("10\t99999\n"), "puts record 10 at byte 99999"),
     "offset inside a record": (append_line("10\t4\n"), "record 10: bytes .* at byte 4"),
