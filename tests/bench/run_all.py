@@ -1,0 +1,71 @@
+"""Run every benchmark of this folder, one after the other; collect what they print as JSON.
+
+    make bench                                   all
+    python tests/bench/run_all.py verification   those named
+
+A benchmark is a file `bench_NAME.py` that prints one JSON object to its standard output.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from facelib.paths import REPO, runs_root
+from facelib.runs import write_json
+
+FOLDER = Path(__file__).parent
+TIMEOUT = 1800  # seconds
+
+
+def run_benchmark(path: Path) -> dict:
+    """Figures and seconds of one benchmark, or its error."""
+    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=REPO,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    result = {"seconds": round(time.perf_counter() - start, 1)}
+    try:
+        result["figures"] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["printed nothing"]
+        result["error"] = lines[-1]
+    if done.returncode:
+        result["error"] = f"exit code {done.returncode}: {result.get('error', 'see its output')}"
+    return result
+
+
+def main() -> int:
+    """Run, print, write; exit code 1 if a benchmark failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="benchmarks without bench_ and .py; default: all")
+    parser.add_argument("--out", type=Path, default=runs_root() / "bench.json")
+    options = parser.parse_args()
+    found = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
+    unknown = set(options.names) - set(found)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(found)}")
+    results = {}
+    for name in options.names or found:
+        sys.stderr.write(f"{name} ...\n")
+        results[name] = run_benchmark(found[name])
+        sys.stdout.write(json.dumps({name: results[name]}, indent=1) + "\n")
+    machine = {"machine": platform.platform(), "cores": os.cpu_count(), "results": results}
+    write_json(options.out, machine)
+    sys.stderr.write(f"written to {options.out}\n")
+    return int(any("error" in result for result in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
