@@ -186,7 +186,9 @@ PRESETS: dict[str, dict] = {
 
 
 def make_config(preset: str = "smoke", **changes: object) -> Config:
-    """A preset with changes. The run is called after the preset and loss unless `name` is given.
+    """A preset with changes; a change to None means "as in the preset" (notebook parameters).
+
+    The run is called after the preset and loss unless `name` is given.
 
     Raises:
         UserError: unknown preset or key (with the nearest known one), or a value out of range.
@@ -194,6 +196,7 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
     if preset not in PRESETS:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
+    changes = {key: value for key, value in changes.items() if value is not None}
     settings = {**PRESETS[preset], **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
         if changes.get(given) and other not in changes:

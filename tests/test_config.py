@@ -90,3 +90,8 @@ def test_config_cannot_be_changed_in_place():
 def test_differences_between_configs_are_listed():
     # Catches: swapped sides.
     assert make_config(tau=0.1).changes_from(make_config()) == {"tau": (0.07, 0.1)}
+
+
+def test_none_means_the_preset_s_value():
+    # Catches: a notebook parameter left alone that overrides the preset with None.
+    assert make_config("ms1m-infonce", tau=None, lr=None) == make_config("ms1m-infonce")

@@ -34,22 +34,3 @@ def figures_table(report: dict) -> pd.DataFrame:
             "EER": percent(figures["eer"], intervals.get("eer")),
         }
     return pd.DataFrame(rows).T.rename_axis("benchmark")
-
-
-def best_frame(reports: dict[str, dict], figure: str = "best.accuracy") -> pd.DataFrame:
-    """Long frame for a forest plot: run, benchmark, value, lo, hi (percent) of one figure."""
-    group, key = figure.split(".")
-    rows = []
-    for run, report in reports.items():
-        for name, figures in report["benchmarks"].items():
-            lo, hi = (figures.get("intervals") or {}).get(figure) or (None, None)
-            rows.append(
-                {
-                    "run": run,
-                    "benchmark": name,
-                    "value": 100 * figures[group][key],
-                    "lo": None if lo is None else 100 * lo,
-                    "hi": None if hi is None else 100 * hi,
-                }
-            )
-    return pd.DataFrame(rows)

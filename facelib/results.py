@@ -1,0 +1,158 @@
+"""A trained and evaluated run as one object, for notebooks: figures, scores, benchmarks, floors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from facelib.config import Config
+from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.locate import benchmark_paths
+from facelib.evaluate.compare import compare_scores
+from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
+from facelib.evaluate.scores import Scores, load_scores
+from facelib.evaluate.tables import figures_table, percent
+from facelib.models import build_backbone
+from facelib.paths import runs_root
+from facelib.plots import pose_frame
+from facelib.runs import Run
+
+LABELS = {"arcface": "ArcFace", "infonce": "InfoNCE", "hybrid": "ArcFace + InfoNCE"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures of a run. `report` is the content of eval.json."""
+
+    folder: Path
+    config: Config
+    report: dict
+    label: str
+
+    @property
+    def rendered(self) -> bool:
+        """Were the benchmarks rendered faces?"""
+        return self.report["rendered"]
+
+    @property
+    def benchmarks(self) -> list[str]:
+        return list(self.report["benchmarks"])
+
+    def table(self) -> pd.DataFrame:
+        """One row a benchmark: both protocols with intervals, TAR@FAR, AUC, EER."""
+        return figures_table(self.report)
+
+    def scores(self, name: str) -> Scores:
+        """Per-pair scores of a benchmark."""
+        return load_scores(self.folder / "scores" / f"{name}.npz")
+
+    def benchmark(self, name: str) -> Benchmark:
+        """Images and pairs of a benchmark."""
+        return load_benchmark(next(p for p in benchmark_paths(self.config) if p.stem == name))
+
+    def thresholds(self, name: str) -> dict[str, float]:
+        """Mean cosine thresholds of both protocols, for a plot of the unflipped scores."""
+        figures = self.report["benchmarks"][name]
+        return {
+            "strict": figures["strict"]["threshold"],
+            "best": 1 - figures["best"]["threshold"] / 2,  # squared L2 distance = 2 - 2 cos
+        }
+
+    def pose(self, name: str) -> pd.DataFrame:
+        """TAR by |Δyaw| at the mean best threshold; empty without known yaws."""
+        scores = self.scores(name)
+        if scores.yaw1 is None:
+            return pd.DataFrame()
+        return pose_frame(scores, scores.score >= self.thresholds(name)["best"], name=self.label)
+
+    def summary(self) -> str:
+        """One Markdown line a benchmark, with the numbers of eval.json."""
+        lines = []
+        for name, figures in self.report["benchmarks"].items():
+            intervals = figures.get("intervals") or {}
+            best = percent(figures["best"]["accuracy"], intervals.get("best.accuracy"))
+            strict = percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy"))
+            kind = " (rendered)" if self.rendered else ""
+            lines.append(f"- **{name}**{kind}: best threshold {best} %, strict {strict} %")
+        return f"{self.label}, {self.folder.name}\n" + "\n".join(lines)
+
+
+def evaluate(run: Run, bootstrap: int = 1000) -> Result:
+    """Evaluate a finished run on its benchmarks (embeddings are cached)."""
+    report = evaluate_run(run.path, bootstrap=bootstrap)
+    return Result(run.path, run.config, report, LABELS.get(run.config.loss, run.config.loss))
+
+
+class Pixels(nn.Module):
+    """Raw pixels as an embedding: centred and flattened. The lower floor of any benchmark."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - x.mean((1, 2, 3), keepdim=True)).flatten(1)
+
+
+def floors(cfg: Config, bootstrap: int = 0) -> dict[str, Result]:
+    """Figures without training on a config's benchmarks: raw pixels, and the random network."""
+    torch.manual_seed(cfg.seed)
+    models = {"raw pixels": Pixels(), "random network": build_backbone(cfg).eval()}
+    results = {}
+    for label, model in models.items():
+        folder = runs_root() / "floors" / f"{label.replace(' ', '-')}-{cfg.digest()}"
+        figures = {}
+        for path in benchmark_paths(cfg):
+            bench = load_benchmark(path)
+            key = f"{label}-{cfg.seed}-{cfg.image_size}"
+            figures[bench.name] = evaluate_benchmark(
+                folder, bench, model, key, cfg.image_size, cfg.fill_border, bootstrap
+            )
+            figures[bench.name]["rendered"] = (path.parent / "spec.json").is_file()
+        report = {"benchmarks": figures, "rendered": cfg.data == "rendered"}
+        results[label] = Result(folder, cfg, report, label)
+    return results
+
+
+def side_by_side(results: list[Result]) -> pd.DataFrame:
+    """Best-threshold accuracy, strict accuracy and AUC (%) of several results, with intervals."""
+    rows = {}
+    for result in results:
+        for name, figures in result.report["benchmarks"].items():
+            intervals = figures.get("intervals") or {}
+            rows[(name, result.label)] = {
+                "best threshold": percent(
+                    figures["best"]["accuracy"], intervals.get("best.accuracy")
+                ),
+                "strict": percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy")),
+                "AUC": percent(figures["auc"], intervals.get("auc")),
+            }
+    frame = pd.DataFrame(rows).T
+    return frame.rename_axis(["benchmark", "loss"]).sort_index(level=0, sort_remaining=False)
+
+
+def accuracy_frame(results: list[Result], figure: str = "best.accuracy") -> pd.DataFrame:
+    """Frame for `plots.forest`: label (benchmark), group (loss), value, lo, hi."""
+    group, key = figure.split(".")
+    rows = []
+    for result in results:
+        for name, figures in result.report["benchmarks"].items():
+            lo, hi = (figures.get("intervals") or {}).get(figure) or (float("nan"),) * 2
+            value = figures[group][key]
+            rows.append({"label": name, "group": result.label, "value": value, "lo": lo, "hi": hi})
+    return pd.DataFrame(rows)
+
+
+def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
+    """Paired differences a − b in percentage points with 95 % intervals, and exact McNemar p."""
+    rows = {}
+    for name in a.benchmarks:
+        found = compare_scores(a.scores(name), b.scores(name), bootstrap)
+        row = {}
+        for kind, figure in (("best", "best.accuracy"), ("strict", "strict.accuracy")):
+            entry = found["differences"][figure]
+            lo, hi = entry["interval"]
+            row[f"{kind}: difference"] = (
+                f"{100 * entry['difference']:+.1f} [{100 * lo:+.1f}, {100 * hi:+.1f}]"
+            )
+            row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
+        rows[name] = row
+    return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")
