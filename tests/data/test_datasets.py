@@ -69,22 +69,24 @@ def test_a_set_whose_record_0_is_an_image_has_only_images(tmp_path: Path):
     assert FaceRecords(tmp_path, size=8).keys.tolist() == [0, 1, 2]
 
 
-def test_labels_from_the_identity_records_equal_a_full_scan(tmp_path: Path):
-    # Mutation: label = key − first, wrong where identities are not in label order.
-    reader = RecordReader(write_set(tmp_path))
-    scanned, fast = (read_face_index(reader, scan_limit=limit) for limit in (10**6, 0))
-    assert np.array_equal(scanned[0], fast[0]) and np.array_equal(scanned[1], fast[1])
-
-
-def test_identity_records_that_lie_are_not_believed(tmp_path: Path):
-    # Mutation: no comparison with the labels at both ends of a range.
+@pytest.mark.parametrize(
+    ("labels", "ranges", "expected"),
+    [
+        ([1.0, 1.0, 0.0], [[1, 3], [3, 4]], [1, 1, 0]),  # identities not in label order
+        ([0.0, 1.0, 1.0], [[1, 3], [3, 4]], [0, 1, 1]),  # ranges that disagree with the labels
+        ([0.0, 0.0, 1.0], [[1, 2], [3, 4]], [0, 0, 1]),  # ranges that leave out an image
+    ],
+)
+def test_identity_records_spare_the_scan_only_where_they_agree(tmp_path, labels, ranges, expected):
+    # Mutation: label = key − first; no comparison with the labels at both ends of a range.
     with RecordWriter(tmp_path) as writer:
-        for key, label in enumerate([0.0, 1.0, 1.0], start=1):
+        for key, label in enumerate(labels, start=1):
             writer.write(key, pack(Header(0, label, key, 0), jpeg(key)))
-        writer.write(0, pack(Header(0, [4, 6], 0, 0), b""))
-        for key, ends in ((4, [1, 3]), (5, [3, 4])):
+        for key, ends in ((0, [4, 6]), (4, ranges[0]), (5, ranges[1])):
             writer.write(key, pack(Header(0, ends, key, 0), b""))
-    assert read_face_index(RecordReader(tmp_path), scan_limit=0)[1].tolist() == [0, 1, 1]
+    for limit in (0, 10**6):
+        keys, found = read_face_index(RecordReader(tmp_path), scan_limit=limit)
+        assert keys.tolist() == [1, 2, 3] and found.tolist() == expected
 
 
 def test_labels_with_a_gap_are_an_error_or_numbered_anew(tmp_path: Path):

@@ -101,15 +101,18 @@ def test_a_face_set_has_the_layout_of_face2rec2(faces: Path):
 
 
 def test_first_labels_equal_the_headers_one_by_one(tmp_path: Path):
-    # Mutation: reading the label field of a header whose labels follow (flag > 0).
-    magic_label = float(np.frombuffer(MAGIC, "<f4")[0])
-    labels = [3.0, [5.0, 1.0], magic_label, 7.0]
+    # Mutation: reading the label field of a header whose labels follow (flag > 0), or reading
+    # straight through a header that the magic (here in id2) cuts in parts.
+    magic = int.from_bytes(MAGIC, "little")
+    headers = [(3.0, 0), ([5.0, 1.0], 0), (7.0, 0), ([9.0, 2.0], magic)]
     with RecordWriter(tmp_path) as writer:
-        for key, label in enumerate(labels):
-            writer.write(key * 10, pack(Header(0, label, key, 0), b"jpeg"))
+        for key, (label, id2) in enumerate(headers):
+            writer.write(key * 10, pack(Header(0, label, key, id2), b"jpeg"))
     reader = RecordReader(tmp_path)
-    found = reader.first_labels(np.array([30, 0, 10, 20]))
-    assert found.tolist() == [7.0, 3.0, 5.0, magic_label]
+    assert reader.first_labels(np.array([30, 0, 10, 20])).tolist() == [9.0, 3.0, 5.0, 7.0]
+    for missing in (5, 31):
+        with pytest.raises(BadData, match=f"no record {missing}"):
+            reader.read(missing)
 
 
 def read_in_child(reader: RecordReader, key: int) -> bytes:
