@@ -188,7 +188,7 @@ def _check_runs(problems: list) -> list[dict]:
             _add(
                 problems,
                 f"run {run.name} {state} at step {status.get('step', 0)} of {steps}",
-                f"python -m facelib train {run.name}    (it goes on from its checkpoint)",
+                f"python -m facelib train --run {run.name}    (it goes on from its checkpoint)",
             )
     return found
 

@@ -1,0 +1,62 @@
+"""The doctor names each problem with the command that solves it."""
+
+import json
+
+import pytest
+
+from facelib import doctor
+from facelib.config import make_config
+from facelib.runs import create_run, write_json
+
+
+@pytest.fixture
+def empty_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+def test_this_machine_passes_and_the_report_is_json(empty_place):
+    # Catches: a Path or a version object in the report, a folder made by looking at it.
+    report = doctor.check()
+    assert json.loads(json.dumps(report)) == report
+    assert report["packages"]["mismatches"] == []
+    assert "make study" in doctor.render(report) or report["problems"]
+    assert list(empty_place.iterdir()) == []
+
+
+def test_a_wrong_version_is_a_problem_with_a_command(empty_place, monkeypatch):
+    # Catches: a mismatch that is counted but not told.
+    sentence = "numpy is 2.0 (wanted 1.26.4)"
+    monkeypatch.setattr(doctor, "find_mismatches", lambda *_: [sentence])
+    report = doctor.check()
+    assert {"problem": sentence} == {"problem": report["problems"][0]["problem"]}
+    assert f"problem   {sentence}\n          next: make setup" in doctor.render(report)
+
+
+def test_a_killed_run_is_found_with_its_resume_command(empty_place):
+    # Catches: believing status.json of a process that is dead.
+    run = create_run(make_config())
+    write_json(run.path / "status.json", {"state": "running", "step": 5, "steps": 9, "pid": -1})
+    report = doctor.check()
+    assert report["runs"][0]["state"] == "died"
+    assert any(f"train --run {run.name}" in p["next"] for p in report["problems"])
+
+
+def test_data_sets_are_listed_and_a_missing_index_is_a_problem(empty_place):
+    # Catches: a half-copied data set that looks complete.
+    folder = empty_place / "data" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "train.rec").write_bytes(b"x" * 1000)
+    (folder / "lfw.bin").write_bytes(b"x")
+    report = doctor.check()
+    assert report["data"]["sets"][0]["holds"] == "train.rec (0 MB), lfw.bin"
+    assert "no train.idx" in report["problems"][0]["problem"]
+
+
+def test_little_disk_is_a_problem_for_data_and_runs(empty_place, monkeypatch):
+    # Catches: looking only at the disk of the checkout.
+    usage = type("usage", (), {"free": int(1e9)})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    told = [p["next"].split("=")[0] for p in doctor.check()["problems"] if "wanted" in p["problem"]]
+    assert told[:2] == ["export FACELIB_DATA", "export FACELIB_RUNS"]
