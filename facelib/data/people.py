@@ -18,7 +18,7 @@ OPPOSITES = (
 )
 # Standard deviation of a shape axis, by the first word of its name without the side.
 AXIS_SPREAD = {
-    **{"head": 0.26, "nose": 0.34, "eye": 0.26, "mouth": 0.28, "chin": 0.30, "cheek": 0.32},
+    **{"head": 0.26, "nose": 0.29, "eye": 0.26, "mouth": 0.28, "chin": 0.30, "cheek": 0.32},
     **{"ear": 0.35, "eyebrows": 0.45, "forehead": 0.35, "measure": 0.2, "neck": 0.2, "asym": 0.13},
 }
 SIDEWAYS = ("nose-trans-out", "mouth-trans-out")  # whole features off the middle: keep it slight

@@ -226,7 +226,7 @@ def shade(
                 deep = u * level[a] + v * level[b] + w * level[c]
                 if kind == CURTAIN:
                     deep = 0.55 + 0.45 * deep
-                shade_in = (0.4 + 0.6 * deep) * (0.65 + 0.7 * strand)
+                shade_in = (0.4 + 0.6 * deep) * (0.74 + 0.52 * strand)
                 pale = look[GREY] * max(0.0, strand - 0.5)
                 for k in range(3):
                     colour[k] = (palette[HAIR, k] + pale * (0.4 - palette[HAIR, k])) * shade_in

@@ -188,5 +188,5 @@ def _look(model: Model, conditions: Conditions) -> np.ndarray:
     look = np.zeros(5, np.float32)
     look[raster.AMBIENT], look[raster.KEY] = conditions.ambient, conditions.key
     look[raster.OIL], look[raster.COLLAR] = conditions.oil, conditions.collar
-    look[raster.GREY] = 0.3 * model.person.grey
+    look[raster.GREY] = 0.15 * model.person.grey
     return look

@@ -12,6 +12,7 @@ BOTH_SIDES = (
     *("browOuterUp", "cheekSquint", "noseSneer", "mouthUpperUp", "mouthLowerDown", "mouthPress"),
 )
 OCCLUDERS = ("mask", "scarf", "beanie", "beanie", "hand", "object", "object")
+HUES = (-0.5, 2.5, -1.6)  # wood and stone, sky and cloth, leaves: angles on the colour wheel
 WHOLE_FACE = (
     *("mouthPucker", "mouthFunnel", "cheekPuff", "mouthLeft", "mouthRight"),
     *("jawLeft", "jawRight", "browInnerUp"),
@@ -88,7 +89,7 @@ def sample_conditions(rng: np.random.Generator, yaw: float, strength: float = 1.
 
 
 def _expression(rng, k: float) -> dict[str, float]:
-    actions: dict[str, float] = {}
+    actions = {"mouthSmileLeft": 0.12, "mouthSmileRight": 0.12}  # a friendly rest
     if rng.random() < 0.75 * min(1.0, k + 0.25):
         for name in BOTH_SIDES:
             if rng.random() < 0.2:
@@ -96,7 +97,7 @@ def _expression(rng, k: float) -> dict[str, float]:
                 actions[f"{name}Left"] = weight * rng.uniform(0.75, 1)
                 actions[f"{name}Right"] = weight * rng.uniform(0.75, 1)
         if rng.random() < 0.5:  # people smile at cameras
-            smile = rng.uniform(0, 0.6) * k
+            smile = 0.12 + rng.uniform(0, 0.6) * k
             actions["mouthSmileLeft"] = actions["mouthSmileRight"] = smile
         if rng.random() < 0.3:
             actions["jawOpen"] = rng.random() * 0.45 * k
@@ -114,9 +115,9 @@ def _gaze(rng, yaw: float) -> tuple[float, float]:
 def _muted_colour(rng) -> np.ndarray:
     """A restrained surface colour, linear RGB: mostly grey, now and then a hue."""
     value, saturation = rng.uniform(25, 215), rng.beta(1.0, 6.0)
-    hue = rng.uniform(0, 2 * np.pi)
+    hue = rng.choice(HUES, p=(0.5, 0.35, 0.15)) + rng.normal(0, 0.25)
     wheel = np.cos(hue + np.array([0, 2.09, 4.19]))
-    return linear(np.clip(value * (1 + 0.5 * min(saturation, 0.5) * wheel), 8, 245))
+    return linear(np.clip(value * (1 + 0.5 * min(saturation, 0.6) * wheel), 8, 245))
 
 
 def paint_background(conditions: Conditions, size: int) -> np.ndarray:

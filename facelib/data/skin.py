@@ -69,7 +69,7 @@ def paint_head(assets: HeadAssets, person: Person) -> np.ndarray:
     scalp = scalp_cover(assets.layout, person.hairstyle, above)
     near = 0.35 * smoothstep(above, -0.16, 0.02) * (scalp > 0)  # hair shades its own line
     blend(paint, near, np.zeros(3, np.float32))
-    blend(paint, scalp * (0.55 + 0.4 * strands), person.hair * np.float32(0.45))
+    blend(paint, scalp * (0.7 + 0.3 * strands), person.hair * np.float32(0.45))
 
     bristles = np.roll(noise["bristles"], shift, (0, 1))
     return np.dstack(

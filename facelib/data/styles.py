@@ -49,13 +49,13 @@ HAIRSTYLES = {
         Hairstyle("receding", 0.07, 0.04, front=0.12, recess=0.2),
         Hairstyle("fringe", 0.14, 0.10, fringe=0.36),
         Hairstyle("swept fringe", 0.15, 0.10, fringe=0.26, sweep=0.8),
-        Hairstyle("afro", 0.30, 0.24, curl=1.0),
+        Hairstyle("afro", 0.25, 0.20, curl=1.0),
         Hairstyle("tied back", 0.05, 0.035),
         Hairstyle("bob", 0.15, 0.14, curtain=6.35, sweep=0.4),
         Hairstyle("bob with fringe", 0.15, 0.14, fringe=0.34, curtain=6.35),
         Hairstyle("long", 0.13, 0.12, curtain=5.2),
         Hairstyle("long with fringe", 0.13, 0.12, fringe=0.34, curtain=5.2),
-        Hairstyle("long curly", 0.22, 0.2, curtain=5.6, curl=0.8),
+        Hairstyle("long curly", 0.20, 0.17, curtain=5.6, curl=0.8),
     )
 }
 MEN = (
@@ -107,12 +107,12 @@ def above_hairline(rest: np.ndarray, style: Hairstyle, shift: float) -> np.ndarr
 
 
 def scalp_cover(rest: np.ndarray, style: Hairstyle, above: np.ndarray) -> np.ndarray:
-    """Density (...) of scalp hair, 0..1; `above` (...) is the height over the hairline."""
+    """Density (...) of scalp hair, 0..1, more for curls; `above` (...) is from the hairline."""
     cover = smoothstep(above, -0.05, 0.10)
     if style.crown < 1:
         ring = smoothstep(rest[..., 1], 8.0, 7.6) * 0.75
         cover = cover * np.maximum(style.crown, ring)
-    return cover
+    return cover * (1 + 0.5 * style.curl)  # curls leave no gaps
 
 
 def scalp_length(rest: np.ndarray, style: Hairstyle, above: np.ndarray) -> np.ndarray:
