@@ -209,7 +209,7 @@ def write_notebook(notebook, path: Path) -> None:
 
 def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:
     kinds = _kinds(parameter)
-    if isinstance(value, str) and "str" not in kinds:
+    if isinstance(value, str) and ("str" not in kinds or (value == "None" and "None" in kinds)):
         value = _parse(value)
     if not any(_is_a(value, kind) for kind in kinds):
         allowed = parameter["help"] and f" ({parameter['help']})"
@@ -221,11 +221,12 @@ def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:
 
 
 def _kinds(parameter: Mapping[str, str]) -> list[str]:
-    """Type names that a parameter accepts: its annotation's, else that of its default."""
-    annotation = parameter["inferred_type_name"]
+    """Type names that a parameter accepts: its annotation's and its default's."""
+    annotation, default = parameter["inferred_type_name"], _parse(parameter["default"])
     if annotation == "None":
-        return [type(_parse(parameter["default"])).__name__]
-    return [kind.strip() for kind in annotation.split("|")]
+        return [type(default).__name__]
+    kinds = [kind.strip() for kind in annotation.split("|")]
+    return kinds if default is not None or "None" in kinds else [*kinds, "None"]
 
 
 def _is_a(value: object, kind: str) -> bool:

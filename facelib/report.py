@@ -106,18 +106,18 @@ def _make_page(path: Path, hrefs: dict[str, str], out: Path) -> Page:
 
 
 def describe(notebook, path: Path) -> tuple[str, str, str]:
-    """Number, title and first sentence, from the notebook's first Markdown cell."""
+    """Number, title and question (else first sentence), from the notebook's first Markdown cell."""
     number, _, fallback = path.stem.partition("_")
     text = next((c.source for c in notebook.cells if c.cell_type == "markdown"), "")
     lines = text.strip().splitlines()
     title = fallback.replace("_", " ").capitalize()
     if lines and lines[0].startswith("# "):
         title = re.sub(r"^#\s+(\d+\s+)?", "", lines.pop(0)).strip()
-    paragraphs = [p for p in "\n".join(lines).split("\n\n") if p.strip()]
-    plain = re.sub(r"[*_`#>$]|\]\([^)]*\)|\[", "", paragraphs[0] if paragraphs else "")
-    first = " ".join(plain.split())
-    sentence = re.split(r"(?<=[.?!])\s", first, maxsplit=1)[0]
-    return number, title, sentence
+    paragraph = next((p for p in "\n".join(lines).split("\n\n") if p.strip()), "")
+    paragraph = re.sub(r"^\s*\*\*\w+[.:]\*\*", "", paragraph)  # a label such as **Question.**
+    plain = " ".join(re.sub(r"[*_`#>$]|\]\([^)]*\)|\[", "", paragraph).split())
+    sentences = re.split(r"(?<=[.?!])\s", plain)
+    return number, title, next((s for s in sentences if s.endswith("?")), sentences[0])
 
 
 def render_notebook(notebook, hrefs: dict[str, str]) -> str:

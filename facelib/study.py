@@ -113,16 +113,15 @@ def finished_runs() -> dict[str, str]:
 
 
 def estimate(steps: list[Step]) -> dict[str, float]:
-    """Seconds on 2 cores, faces to render, runs to train and MB of disk, summed over the steps.
+    """What the steps take at most: seconds on 2 cores, MB of disk, faces to render, runs to train.
 
-    The notebooks' metadata declare them for a first execution: an upper bound for every later one.
+    Each notebook's metadata declare what it takes alone. Faces and runs are shared between
+    notebooks, so there the largest counts; seconds and disk add up.
     """
-    totals = dict.fromkeys(("seconds", "faces", "runs", "disk_mb"), 0.0)
-    for step in steps:
-        declared = notebooks.facelib_metadata(step.notebook).get("estimate", {})
-        for key in totals:
-            totals[key] += declared.get(key, 0)
-    return totals
+    declared = [notebooks.facelib_metadata(step.notebook).get("estimate", {}) for step in steps]
+    totals = {key: sum(d.get(key, 0) for d in declared) for key in ("seconds", "disk_mb")}
+    shared = {key: max((d.get(key, 0) for d in declared), default=0) for key in ("faces", "runs")}
+    return totals | shared
 
 
 def _announce(steps: list[Step], waiting: list[Step]) -> None:

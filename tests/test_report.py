@@ -3,10 +3,11 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import pytest
 from nbformat import read
-from nbformat.v4 import new_output
+from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from facelib import report
@@ -138,3 +139,17 @@ def test_a_formula_that_cannot_be_drawn_is_shown_as_its_source():
     # Catches: one exotic formula that breaks the whole site.
     tex = r"\begin{cases} a & b \end{cases}"
     assert formula_html(tex, False) == r"<code>\begin{cases} a &amp; b \end{cases}</code>"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("**Question.** A fact. *How far does it get?* More.", "How far does it get?"),
+        ("A `first` sentence, [linked](x.html). A second.", "A first sentence, linked."),
+        ("", ""),
+    ],
+)
+def test_the_card_of_a_notebook_shows_its_question(text, sentence):
+    # Catches: cards that all say "Question.", Markdown marks on the index.
+    notebook = new_notebook(cells=[new_markdown_cell(f"# 07 A name\n\n{text}")])
+    assert report.describe(notebook, Path("07_x.ipynb")) == ("07", "A name", sentence)

@@ -53,6 +53,16 @@ def test_values_from_the_command_line_get_the_type_of_their_parameter(tmp_path):
     ]
 
 
+def test_a_parameter_with_default_none_takes_none_and_its_own_type(tmp_path):
+    # Catches: `x: int = None` that refuses None, or that takes any string.
+    notebook = write_small(tmp_path / "n.ipynb", parameters="x: int = None  # a number")
+    assert [notebooks.check_values(notebook, {"x": v}) for v in (None, "None", "5", 5)] == [
+        {"x": None}, {"x": None}, {"x": 5}, {"x": 5}
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="wanted int or None"):
+        notebooks.check_values(notebook, {"x": "five"})
+
+
 def test_no_notebook_and_a_broken_one_are_told_apart(tmp_path):
     # Catches: a traceback of nbformat.
     with pytest.raises(UserError, match="notebooks in that folder: none"):
