@@ -125,7 +125,7 @@ def _prepare(verbs) -> None:
     for kind in (folder, lfw, cfp):
         kind.add_argument("--out", type=Path, required=True)
         kind.add_argument("--size", type=int, default=112, help="pixels (default 112)")
-        kind.add_argument("--align", metavar="CSV|insightface|retinaface",
+        kind.add_argument("--align", metavar="CSV|insightface",
                           help="landmarks file or detector; default: images are aligned already "
                           "(cfp: its own fiducials where they are)")  # fmt: skip
         kind.add_argument("--skip-bad", action="store_true", help="count and leave out bad images")
@@ -163,6 +163,11 @@ def _inspect(verbs) -> None:
     def run(options: argparse.Namespace) -> int:
         from facelib.data.inspection import inspect
 
+        if options.rebuild_idx:
+            from facelib.data.recordio import rebuild_index
+
+            count = rebuild_index(options.path)
+            sys.stderr.write(f"train.idx written anew: {count} records\n")
         found = inspect(options.path, deep=options.deep)
         if options.json:
             _print_json(found)
@@ -175,6 +180,7 @@ def _inspect(verbs) -> None:
                  "inspect .data/ms1m-arcface --json\ninspect lfw.bin --deep")  # fmt: skip
     verb.add_argument("path", type=Path)
     verb.add_argument("--deep", action="store_true", help="decode every image")
+    verb.add_argument("--rebuild-idx", action="store_true", help="scan the .rec, write its .idx")
     verb.add_argument("--json", action="store_true")
 
 
@@ -202,7 +208,7 @@ def _train(verbs) -> None:
             from facelib.plan import describe_plan, plan
 
             found = plan(cfg)
-            _print_json(found) if options.json else sys.stdout.write(describe_plan(found, cfg))
+            _print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
             return
         if options.create:
             sys.stdout.write(f"{create_run(cfg).path}\n")

@@ -9,10 +9,10 @@ import torch
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
-from facelib.data.locate import rendered_spec, train_folder
+from facelib.data.locate import train_folder
 from facelib.data.sampler import SAMPLERS
 from facelib.losses import LOSSES
-from facelib.paths import data_root, runs_root
+from facelib.paths import runs_root
 from facelib.train import build_learner, total_steps
 
 PROBE_STEPS = 3
@@ -81,14 +81,11 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     return PROBE_STEPS * batch / (time.perf_counter() - begin)
 
 
-def describe_plan(found: dict, cfg: Config) -> str:
+def describe_plan(found: dict) -> str:
     """The plan as lines for a person."""
     lines = [f"{key.replace('_', ' '):>22}: {value}" for key, value in found.items()
              if value is not None]  # fmt: skip
-    free = _free_gb(runs_root())
-    lines.append(f"{'free disk':>22}: {free:.0f} GB at {runs_root()}")
-    if cfg.data == "rendered":
-        lines.append(f"{'rendered faces':>22}: {rendered_spec(cfg).digest()} in {data_root()}")
+    lines.append(f"{'free disk':>22}: {_free_gb(runs_root()):.0f} GB")
     return "\n".join(lines)
 
 

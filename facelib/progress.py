@@ -21,7 +21,7 @@ def show_progress(run: Run, child: subprocess.Popen | None) -> None:
         now = time.monotonic()
         if ended or now - shown >= every:
             line = describe(run)
-            if line != text:
+            if line != text or (ended and sys.stderr.isatty()):
                 show(line, ended)
             shown, text = now, line
         if ended:

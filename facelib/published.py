@@ -63,3 +63,12 @@ def _here(figures: dict | None, setting: str, known: bool) -> dict:
         "here best threshold": percent(figures["best"]["accuracy"], intervals.get("best.accuracy")),
         "setting here": setting,
     }
+
+
+REFERENCES = pd.DataFrame(
+    [
+        ("InsightFace R50, MS1MV2, s=64 m=0.5", "best threshold", 99.78, None, 97.94),
+        ("humans (Sengupta et al. 2016)", "human raters", None, 96.24, 94.57),
+    ],
+    columns=["reference", "protocol", *BENCHMARKS.values()],
+).set_index("reference")

@@ -17,7 +17,7 @@ from facelib.evaluate.tables import figures_table, percent
 from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.plots import pose_frame
-from facelib.runs import Run
+from facelib.runs import Run, load_run
 
 LABELS = {"arcface": "ArcFace", "infonce": "InfoNCE", "hybrid": "ArcFace + InfoNCE"}
 
@@ -126,7 +126,9 @@ def side_by_side(results: list[Result]) -> pd.DataFrame:
                 "AUC": percent(figures["auc"], intervals.get("auc")),
             }
     frame = pd.DataFrame(rows).T
-    return frame.rename_axis(["benchmark", "loss"]).sort_index(level=0, sort_remaining=False)
+    names = {name: place for place, name in enumerate(results[0].benchmarks)}
+    frame = frame.rename_axis(["benchmark", "loss"])
+    return frame.sort_index(level=0, sort_remaining=False, key=lambda level: level.map(names))
 
 
 def accuracy_frame(results: list[Result], figure: str = "best.accuracy") -> pd.DataFrame:
@@ -156,3 +158,12 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
         rows[name] = row
     return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")
+
+
+def finished(cfg: Config) -> Result | None:
+    """The result of a config whose run is done, or None: nothing is trained."""
+    path = runs_root() / cfg.run_name
+    if not (path / "config.json").is_file():
+        return None
+    run = load_run(path)
+    return evaluate(run) if run.state == "done" else None

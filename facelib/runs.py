@@ -34,7 +34,7 @@ class AlreadyTraining(UserError):
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "opencv-python-headless", "simplejpeg")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder and its configuration."""
 
@@ -80,10 +80,9 @@ class Run:
             )
         return found
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
         status = self.status
-        step, steps = status.get("step", 0), status.get("steps", "?")
-        return f"<b>{self.name}</b>: {self.state}, step {step} of {steps}"
+        return f"{self.name}: {self.state}, step {status.get('step', 0)} of {status.get('steps')}"
 
 
 def create_run(cfg: Config, root: Path | None = None) -> Run:

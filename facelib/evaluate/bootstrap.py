@@ -38,6 +38,7 @@ class Units:
     side1: np.ndarray  # (P,)
     side2: np.ndarray  # (P,)
     within_folds: bool
+    stratum: np.ndarray  # (P,) fold and class of each pair
 
     def describe(self, replicates: int, seed: int) -> dict:
         """JSON-able: how the intervals were made."""
@@ -52,9 +53,10 @@ class Units:
 
 def resampling_units(scores: Scores) -> Units:
     """Identities where the file has them, inside folds if no identity is in two; else pairs."""
+    stratum = np.unique(2 * scores.fold + scores.same, return_inverse=True)[1]
     if scores.id1 is None:
         pairs = np.arange(len(scores.score))
-        return Units("pair", scores.fold, pairs, pairs, within_folds=True)
+        return Units("pair", scores.fold, pairs, pairs, True, stratum)
     people, sides = np.unique(np.r_[scores.id1, scores.id2], return_inverse=True)
     folds = np.r_[scores.fold, scores.fold]
     lowest = np.full(len(people), folds.max())
@@ -64,7 +66,7 @@ def resampling_units(scores: Scores) -> Units:
     disjoint = bool((lowest == highest).all())
     group = lowest if disjoint else np.zeros_like(lowest)
     side1, side2 = np.split(sides, 2)
-    return Units("identity", group, side1, side2, within_folds=disjoint)
+    return Units("identity", group, side1, side2, disjoint, stratum)
 
 
 def draw_weights(units: Units, replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -80,7 +82,20 @@ def draw_weights(units: Units, replicates: int, seed: int) -> Iterator[np.ndarra
             n = len(unit)
             draws[:, unit] = rng.multinomial(n, np.full(n, 1 / n), size=rows)
         weight = draws[:, units.side1]
-        yield np.where(one_unit, weight, weight * draws[:, units.side2])
+        weight = np.where(one_unit, weight, weight * draws[:, units.side2])
+        yield _keep_class_sizes(weight, units.stratum)
+
+
+def _keep_class_sizes(weight: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+    """Scale (R, P) weights so that each fold keeps its numbers of genuine and impostor pairs.
+
+    The protocols fix them. A product of two multiplicities sums to (n − 1)/n of the impostors on
+    average, and would shift every accuracy towards the genuine pairs' share.
+    """
+    counts = np.bincount(stratum)
+    drawn = weight @ np.eye(len(counts))[stratum]  # (R, strata)
+    factor = np.divide(counts, drawn, out=np.zeros_like(drawn), where=drawn > 0)
+    return weight * factor[:, stratum]
 
 
 def weighted_figures(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -76,12 +76,32 @@ def test_a_pair_weighs_the_product_of_its_peoples_draws():
     scores = make_scores(np.linspace(0, 1, 8), id1 == id2, fold, id1=id1, id2=id2)
     units = resampling_units(scores)
     assert (units.name, units.within_folds) == ("identity", True)
+    seen = 0
     for w in np.concatenate(list(draw_weights(units, 250, seed=0))):
-        draws = {0: w[0], 2: w[3], 3: w[4], 5: w[7]}
-        draws[1], draws[4] = 3 - draws[0] - draws[2], 3 - draws[3] - draws[5]
-        assert min(draws.values()) >= 0
-        wanted = [draws[a] * (draws[b] if a != b else 1) for a, b in zip(id1, id2)]
-        assert w.tolist() == wanted
+        for pairs, people in ((range(4), (0, 1, 2)), (range(4, 8), (3, 4, 5))):
+            first, last = people[0], people[-1]  # genuine pairs of the first and the last person
+            impostor = w[[p for p in pairs if id1[p] != id2[p]]]
+            if not impostor.all():
+                continue
+            # impostor pairs are (first, middle), (middle, last): their ratio is that of the draws
+            genuine = {int(id1[p]): w[p] for p in pairs if id1[p] == id2[p]}
+            assert genuine[first] / genuine[last] == pytest.approx(impostor[0] / impostor[1])
+            seen += 1
+    assert seen > 50
+
+
+def test_each_fold_keeps_its_numbers_of_genuine_and_impostor_pairs():
+    # catches: impostor weights that sum to (n - 1) / n of their pairs, which shifts accuracies:
+    # the interval of a strict accuracy near 50 % would then lie below its estimate
+    score, same = made_scores("random", 2000, seed=6)
+    fold = np.arange(2000) % 10
+    id1, id2 = people(fold, same)
+    scores = make_scores(score, same, fold, id1=id1, id2=id2)
+    for w in next(draw_weights(resampling_units(scores), 20, seed=0)):
+        for f in range(10):
+            for kind in (True, False):
+                chosen = (fold == f) & (same == kind)
+                assert w[chosen].sum() in (pytest.approx(chosen.sum()), 0)
 
 
 def test_people_in_two_folds_are_drawn_over_all_and_pairs_where_nobody_is_known():
@@ -97,7 +117,7 @@ def test_people_in_two_folds_are_drawn_over_all_and_pairs_where_nobody_is_known(
     assert unknown["bootstrap"]["unit"] == "pair"
     weights = next(draw_weights(resampling_units(make_scores(score, same, fold)), 5, 0))
     for f in range(4):
-        assert (weights[:, fold == f].sum(axis=1) == 100).all()
+        assert weights[:, fold == f].sum(axis=1) == pytest.approx(np.full(5, 100))
 
 
 def test_names_serve_as_identities_and_the_seed_decides():

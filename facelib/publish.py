@@ -1,0 +1,142 @@
+"""Small committed records under `runs/published/`: the source of every number in the README.
+
+A record is a folder: `results.csv` (one row a run and benchmark), `record.json` (settings that all
+runs share, command, machine, versions, commit, date). Intervals here are over independent repeats
+(other weights, other image order, other rendered people), not over the test people of one run.
+"""
+
+import datetime
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from facelib.errors import UserError
+from facelib.paths import atomic_file, published_root
+from facelib.published import BENCHMARKS
+from facelib.results import LABELS
+from facelib.runs import environment, read_lines, write_json
+
+FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
+SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
+
+
+def publish(rows: list[dict], name: str, command: str) -> Path:
+    """Write a record from sweep rows (`record_row`: config fields, `run`, `report`).
+
+    Args:
+        rows: one a run. name: of the folder. command: what a reader types to make it again.
+    """
+    if not rows:
+        raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
+    folder = published_root() / name
+    frame = pd.DataFrame([line for row in rows for line in _lines(row)])
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "results.csv") as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6f")
+    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
+    shared = {k: v for k, v in rows[0].items()
+              if k not in skipped and all(row.get(k) == v for row in rows)}  # fmt: skip
+    facts = environment()
+    write_json(
+        folder / "record.json",
+        {
+            "name": name,
+            "command": command,
+            "date": datetime.date.today().isoformat(),
+            "runs": len(rows),
+            "shared_settings": shared,
+            **{k: facts[k] for k in ("python", "packages", "machine", "cpu_count", "gpus")},
+            "commit": facts["commit"],
+        },
+    )
+    return folder
+
+
+def publish_sweep(results: Path, name: str, command: str) -> Path:
+    """`publish` the rows of a sweep's `results.jsonl`."""
+    return publish([row for row in read_lines(Path(results)) if "report" in row], name, command)
+
+
+def _lines(row: dict) -> list[dict]:
+    settings = {key: row[key] for key in SETTINGS_OF_A_ROW}
+    lines = []
+    for benchmark, report in row["report"]["benchmarks"].items():
+        line = {"run": row["run"], **settings, "benchmark": benchmark}
+        line |= {"rendered": report["rendered"], "pairs": report["pairs"]}
+        for figure in FIGURES:
+            group, _, key = figure.partition(".")
+            line[figure] = report[group][key] if key else report[group]
+            interval = (report.get("intervals") or {}).get(figure) or (None, None)
+            line |= {f"{figure}.lo": interval[0], f"{figure}.hi": interval[1]}
+        lines.append(line)
+    return lines
+
+
+def load_record(name: str) -> tuple[pd.DataFrame, dict]:
+    """(results.csv, record.json) of a published record."""
+    folder = published_root() / name
+    if not (folder / "results.csv").is_file():
+        known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
+        raise UserError(f"no published record {name!r}: there are {known}")
+    record = json.loads((folder / "record.json").read_text())
+    return pd.read_csv(folder / "results.csv"), record
+
+
+def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Mean over repeats with its 95 % t interval, for each loss and benchmark.
+
+    Returns:
+        Frame with label (benchmark), group (loss), value, lo, hi, repeats; fractions, not percent.
+    """
+    rows = []
+    for (benchmark, loss), part in frame.groupby(["benchmark", "loss"], sort=False):
+        mean, lo, hi = _t_interval(part[figure].to_numpy())
+        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS[loss],
+                     "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def repeat_differences(
+    frame: pd.DataFrame, a: str, b: str, figure: str = "best.accuracy"
+) -> pd.DataFrame:
+    """Paired difference a − b over repeats (same seeds, same faces), in percentage points.
+
+    `carried` says whether the 95 % t interval of the mean difference leaves out 0: only then is an
+    order of the two losses claimed.
+    """
+    keys = ["benchmark", "seed", "data_seed"]
+    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
+    gap = (sides[0] - sides[1]).dropna() * 100
+    rows = []
+    for benchmark in frame["benchmark"].unique():
+        mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
+        rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
+                     "comparison": f"{LABELS[a]} − {LABELS[b]}", "difference": mean,
+                     "lo": lo, "hi": hi, "repeats": len(gap[benchmark]),
+                     "carried": bool(lo > 0 or hi < 0)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text table: mean [95 % interval] in percent of both protocols, for each benchmark and loss."""
+    columns = {"best threshold": "best.accuracy", "strict": "strict.accuracy", "AUC": "auc"}
+    parts = {}
+    for title, figure in columns.items():
+        found = repeat_intervals(frame, figure).set_index(["label", "group"])
+        parts[title] = [
+            f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" for r in found.itertuples()
+        ]
+    parts["repeats"] = found["repeats"].to_list()
+    return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
+
+
+def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """(mean, lo, hi) of independent repeats; NaN limits for a single one."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, mean - float(half), mean + float(half)
