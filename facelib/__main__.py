@@ -1,13 +1,13 @@
 """Command line: `python -m facelib --help`. Each verb has `--help` with examples."""
 
 import argparse
-import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from facelib.config import PRESETS, Config, make_config, parse_settings
+from facelib.cli import add_verb, print_json, settings_of
+from facelib.config import PRESETS, Config, make_config
+from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
 
 EXAMPLES = """examples:
@@ -48,27 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_study, _doctor, _prepare, _inspect, _train, _eval, _verify, _compare, _sweep,
+    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, _verify, _compare, _sweep,
                 _follow, _runs, _report):  # fmt: skip
         add(verbs)
     return parser
-
-
-def _verb(verbs, name: str, text: str, run: Callable, examples: str) -> argparse.ArgumentParser:
-    lines = "examples:\n" + "\n".join(f"  python -m facelib {e}" for e in examples.split("\n"))
-    verb = verbs.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=lines,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verb.set_defaults(run=run)
-    return verb
-
-
-def _print_json(content: dict) -> None:
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
 def _study(verbs) -> None:
@@ -78,7 +61,7 @@ def _study(verbs) -> None:
         index = run_study(only=options.only or None, force=options.force)
         sys.stdout.write(f"{index.as_uri()}\n")
 
-    verb = _verb(verbs, "study", "run all notebooks in order and build the site", run,
+    verb = add_verb(verbs, "study", "run all notebooks in order and build the site", run,
                  "study\nstudy --only 02 03")  # fmt: skip
     verb.add_argument("--only", nargs="*", metavar="NN", help="these notebooks only")
     verb.add_argument("--force", action="store_true", help="run again what is up to date")
@@ -89,74 +72,12 @@ def _doctor(verbs) -> None:
         from facelib.doctor import check, render
 
         found = check()
-        _print_json(found) if options.json else sys.stdout.write(render(found) + "\n")
+        print_json(found) if options.json else sys.stdout.write(render(found) + "\n")
         return 2 if found["problems"] else 0
 
-    verb = _verb(verbs, "doctor", "check versions, devices, disk, data and live runs", run,
+    verb = add_verb(verbs, "doctor", "check versions, devices, disk, data and live runs", run,
                  "doctor\ndoctor --json")  # fmt: skip
     verb.add_argument("--json", action="store_true")
-
-
-def _prepare(verbs) -> None:
-    examples = (
-        "prepare rendered --set data_seed=1\n"
-        "prepare folder my_photos --out .data/mine --align insightface\n"
-        "prepare lfw lfw/pairs.txt lfw/images --out .data/lfw.bin\n"
-        "prepare cfp cfp-dataset --protocol FP --out .data/cfp_fp.bin"
-    )
-    verb = _verb(verbs, "prepare", "write training sets and benchmarks in the study's formats",
-                 lambda _: verb.print_help(), examples)  # fmt: skip
-    kinds = verb.add_subparsers(metavar="KIND")
-    rendered = kinds.add_parser("rendered", help="the embedded, rendered faces")
-    rendered.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
-    rendered.set_defaults(run=_prepare_rendered)
-    folder = kinds.add_parser("folder", help="SRC/IDENTITY/*.jpg to train.rec")
-    folder.add_argument("src", type=Path)
-    folder.add_argument("--min-images", type=int, default=1)
-    folder.set_defaults(run=_prepare_folder)
-    lfw = kinds.add_parser("lfw", help="pairs.txt and images to a .bin")
-    lfw.add_argument("pairs", type=Path)
-    lfw.add_argument("images", type=Path)
-    lfw.set_defaults(run=_prepare_lfw)
-    cfp = kinds.add_parser("cfp", help="Protocol/ and images to a .bin")
-    cfp.add_argument("root", type=Path)
-    cfp.add_argument("--protocol", required=True, choices=("FF", "FP"))
-    cfp.set_defaults(run=_prepare_cfp)
-    for kind in (folder, lfw, cfp):
-        kind.add_argument("--out", type=Path, required=True)
-        kind.add_argument("--size", type=int, default=112, help="pixels (default 112)")
-        kind.add_argument("--align", metavar="CSV|insightface",
-                          help="landmarks file or detector; default: images are aligned already "
-                          "(cfp: its own fiducials where they are)")  # fmt: skip
-        kind.add_argument("--skip-bad", action="store_true", help="count and leave out bad images")
-
-
-def _prepare_rendered(options: argparse.Namespace) -> None:
-    from facelib.data.locate import train_folder
-
-    folder = train_folder(make_config(**_settings(options)))
-    sys.stdout.write(f"{folder}\n")
-
-
-def _prepare_folder(options: argparse.Namespace) -> None:
-    from facelib.data.folders import folder_to_records
-
-    _print_json(folder_to_records(options.src, options.out, options.size, options.align,
-                                  options.min_images, options.skip_bad))  # fmt: skip
-
-
-def _prepare_lfw(options: argparse.Namespace) -> None:
-    from facelib.data.lfw import lfw_to_bin
-
-    _print_json(lfw_to_bin(options.pairs, options.images, options.out, options.size,
-                           options.align, options.skip_bad))  # fmt: skip
-
-
-def _prepare_cfp(options: argparse.Namespace) -> None:
-    from facelib.data.cfp import cfp_to_bin
-
-    _print_json(cfp_to_bin(options.root, options.protocol, options.out, options.size,
-                           options.align, options.skip_bad))  # fmt: skip
 
 
 def _inspect(verbs) -> None:
@@ -170,31 +91,18 @@ def _inspect(verbs) -> None:
             sys.stderr.write(f"train.idx written anew: {count} records\n")
         found = inspect(options.path, deep=options.deep)
         if options.json:
-            _print_json(found)
+            print_json(found)
         else:
             lines = (f"{key:>24}: {value}" for key, value in found.items())
             sys.stdout.write("\n".join(lines) + "\n")
         return 2 if found["problems"] else 0
 
-    verb = _verb(verbs, "inspect", "report on a data file or folder of any known format", run,
+    verb = add_verb(verbs, "inspect", "report on a data file or folder of any known format", run,
                  "inspect .data/ms1m-arcface --json\ninspect lfw.bin --deep")  # fmt: skip
     verb.add_argument("path", type=Path)
     verb.add_argument("--deep", action="store_true", help="decode every image")
     verb.add_argument("--rebuild-idx", action="store_true", help="scan the .rec, write its .idx")
     verb.add_argument("--json", action="store_true")
-
-
-def _settings(options: argparse.Namespace) -> dict:
-    """--set values; a data path that exists from here becomes absolute."""
-    settings = parse_settings(options.set)
-    for key in ("data", "exclude", "init"):
-        if key in settings and Path(settings[key]).exists():
-            settings[key] = str(Path(settings[key]).resolve())
-    if "benchmarks" in settings:
-        names = [name.strip() for name in settings["benchmarks"].split(",")]
-        here = [str(Path(n).resolve()) if Path(n).is_file() else n for n in names]
-        settings["benchmarks"] = ",".join(here)
-    return settings
 
 
 def _train(verbs) -> None:
@@ -203,12 +111,12 @@ def _train(verbs) -> None:
         from facelib.runs import create_run, load_run
 
         given = load_run(options.run_name).config if options.run_name else None
-        cfg = given or make_config(options.preset, **_settings(options))
+        cfg = given or make_config(options.preset, **settings_of(options))
         if options.dry_run:
             from facelib.plan import describe_plan, plan
 
             found = plan(cfg)
-            _print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
+            print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
             return
         if options.create:
             sys.stdout.write(f"{create_run(cfg).path}\n")
@@ -226,7 +134,7 @@ def _train(verbs) -> None:
         "train --run smoke-infonce          (resume by name)\n"
         f"settings: {fields}"
     )
-    verb = _verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
+    verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
     verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
     verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
     verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
@@ -244,7 +152,7 @@ def _evaluate(run: Path | str, as_json: bool, benchmarks: list[str] | None = Non
 
     report = evaluate_run(run, benchmarks or None, force=force)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         sys.stdout.write(figures_table(report).to_string() + "\n")
 
@@ -253,7 +161,7 @@ def _eval(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
         _evaluate(options.name, options.json, options.benchmarks, options.force)
 
-    verb = _verb(verbs, "eval", "evaluate a run on its benchmarks, or on others", run,
+    verb = add_verb(verbs, "eval", "evaluate a run on its benchmarks, or on others", run,
                  "eval smoke-arcface\neval smoke-arcface --benchmarks lfw.bin agedb_30.bin --json",
                  )  # fmt: skip
     verb.add_argument("name", help="run folder, run name, or a unique beginning of it")
@@ -269,12 +177,12 @@ def _verify(verbs) -> None:
 
         found = verify_file(options.scores, bootstrap=options.bootstrap)
         if options.json:
-            _print_json(found)
+            print_json(found)
         else:
             table = figures_table({"benchmarks": {options.scores.stem: found}})
             sys.stdout.write(table.to_string() + "\n")
 
-    verb = _verb(verbs, "verify", "all verification figures of a file of scores", run,
+    verb = add_verb(verbs, "verify", "all verification figures of a file of scores", run,
                  "verify scores.npz --json\nverify scores.npz --bootstrap 1000")  # fmt: skip
     verb.add_argument("scores", type=Path, help="npz: score (P,), same (P,), optional fold (P,)")
     verb.add_argument("--bootstrap", type=int, default=0, metavar="N", help="for intervals")
@@ -285,9 +193,9 @@ def _compare(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
         from facelib.evaluate.compare import compare_files
 
-        _print_json(compare_files(options.a, options.b))
+        print_json(compare_files(options.a, options.b))
 
-    verb = _verb(verbs, "compare", "two files of scores of the same pairs: McNemar, bootstrap",
+    verb = add_verb(verbs, "compare", "two files of scores of the same pairs: McNemar, bootstrap",
                  run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz")  # fmt: skip
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)
@@ -299,7 +207,7 @@ def _sweep(verbs) -> None:
 
         run_sweep_command(options)
 
-    verb = _verb(verbs, "sweep", "run a notebook over a grid of its parameters, resumable", run,
+    verb = add_verb(verbs, "sweep", "run a notebook over a grid of its parameters, resumable", run,
                  "sweep 03_infonce --grid global_batch=64,128 seed=0,1 --jobs 2")  # fmt: skip
     verb.add_argument("notebook", help="name or path of a notebook")
     verb.add_argument("--grid", nargs="+", required=True, metavar="KEY=V1,V2")
@@ -317,7 +225,7 @@ def _follow(verbs) -> None:
             stop(load_run(options.name))
         sys.stdout.write(f"{wait_and_follow(options.name).state}\n")
 
-    verb = _verb(verbs, "follow", "watch a running training, or stop it", run,
+    verb = add_verb(verbs, "follow", "watch a running training, or stop it", run,
                  "follow smoke-arcface\nfollow smoke-arcface --stop")  # fmt: skip
     verb.add_argument("name")
     verb.add_argument("--stop", action="store_true", help="save its checkpoint and stop it")
@@ -331,7 +239,7 @@ def _runs(verbs) -> None:
         frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
         sys.stdout.write((frame.to_string() if len(frame) else "no runs yet") + "\n")
 
-    verb = _verb(verbs, "runs", "list runs and figures, or what changed between them", run,
+    verb = add_verb(verbs, "runs", "list runs and figures, or what changed between them", run,
                  "runs\nruns smoke-arcface smoke-infonce --diff")  # fmt: skip
     verb.add_argument("names", nargs="*")
     verb.add_argument("--diff", action="store_true", help="settings in which the runs differ")
@@ -341,11 +249,26 @@ def _report(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
         from facelib.report import build_site
 
+        if options.publish:
+            from facelib.publish import publish_sweep
+
+            results, name, *command = options.publish
+            sys.stdout.write(f"{publish_sweep(Path(results), name, ' '.join(command))}\n")
+            return
+        if options.readme:
+            from facelib.paths import REPO
+            from facelib.publish import refresh_readme
+
+            refresh_readme(REPO / "README.md", options.readme)
+            return
         sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
 
-    verb = _verb(verbs, "report", "one HTML site of the executed notebooks", run,
+    verb = add_verb(verbs, "report", "one HTML site of the executed notebooks", run,
                  "report\nreport --out /tmp/site")  # fmt: skip
     verb.add_argument("--out", type=Path)
+    verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),
+                      help="a sweep's rows as a committed record")  # fmt: skip
+    verb.add_argument("--readme", metavar="NAME", help="write a record into the README's results")
 
 
 if __name__ == "__main__":

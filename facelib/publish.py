@@ -20,6 +20,7 @@ from facelib.results import LABELS
 from facelib.runs import environment, read_lines, write_json
 
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
+RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
 
 
@@ -121,7 +122,7 @@ def repeat_differences(
 
 
 def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text table: mean [95 % interval] in percent of both protocols, for each benchmark and loss."""
+    """Text table: mean [95 % interval] in percent, both protocols, by benchmark and loss."""
     columns = {"best threshold": "best.accuracy", "strict": "strict.accuracy", "AUC": "auc"}
     parts = {}
     for title, figure in columns.items():
@@ -131,6 +132,37 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
         ]
     parts["repeats"] = found["repeats"].to_list()
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
+
+
+def readme_section(name: str) -> str:
+    """The README's results as Markdown: means with intervals, and which differences are carried."""
+    frame, record = load_record(name)
+    table = repeat_table(frame).reset_index()
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy()]
+    lines = ["| " + " | ".join(row) + " |" for row in rows] + [""]
+    for a, b in (("infonce", "arcface"), ("hybrid", "arcface"), ("hybrid", "infonce")):
+        gaps = repeat_differences(frame, a, b)
+        parts = [
+            f"{gap.benchmark} {gap.difference:+.1f} [{gap.lo:+.1f}, {gap.hi:+.1f}]"
+            + ("" if gap.carried else " (not carried)")
+            for gap in gaps.itertuples()
+        ]
+        lines.append(f"- {gaps['comparison'][0]}, best threshold, points: {'; '.join(parts)}")
+    source = f"runs/published/{name}"
+    lines += ["", f"Record: [`{source}`]({source}), {record['runs']} runs, made by"]
+    return "\n".join([*lines, "", "```sh", record["command"], "```"])
+
+
+def refresh_readme(path: Path, name: str) -> None:
+    """Write `readme_section` between the README's two result marks."""
+    text = path.read_text()
+    before, found, rest = text.partition(RESULTS_BEGIN)
+    _, ended, after = rest.partition(RESULTS_END)
+    if not found or not ended:
+        raise UserError(f"{path} has no {RESULTS_BEGIN} … {RESULTS_END}: put the two marks back")
+    section = readme_section(name)
+    with atomic_file(path) as temporary:
+        temporary.write_text(f"{before}{RESULTS_BEGIN}\n\n{section}\n\n{RESULTS_END}{after}")
 
 
 def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
