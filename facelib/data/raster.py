@@ -22,7 +22,12 @@ TOP_Y, BOTTOM_Y = 8.6, 5.5
 RED, GREEN, BLUE, COVERAGE, STRAND = range(5)  # channels of a head texture
 
 # Rows of the palette: colours that do not come from the texture.
-HAIR, IRIS, SHIRT, FRAME, CLOTH, HAND = range(6)
+HAIR, IRIS, SHIRT, FRAME, CLOTH, HAND, MATERIAL = range(7)
+# From row MATERIAL on: colours of parts, by part.
+PART_COLOURS = np.zeros((LASH + 1, 3), np.float32)
+PART_COLOURS[INNER] = (0.10, 0.028, 0.025)
+PART_COLOURS[TEETH] = (0.42, 0.38, 0.32)
+PART_COLOURS[LASH] = (0.020, 0.014, 0.011)
 # Entries of the `look` vector.
 AMBIENT, KEY, OIL, COLLAR, GREY = range(5)
 
@@ -62,6 +67,12 @@ def _covered(texture, kind, level, x, y, z):
 
 
 @njit(fastmath=True, cache=True)
+def _pixel_range(a, b, c, limit):
+    """First and one past the last pixel whose centre lies between the smallest and the largest."""
+    return int(max(min(a, b, c) + HALF, ZERO)), min(limit, int(max(a, b, c) + HALF))
+
+
+@njit(fastmath=True, cache=True)
 def rasterise(screen, triangles, part, rest, level, texture, depth, index, weights):
     """Draw triangles into `depth`, `index` (triangle or -1) and `weights` (two barycentric).
 
@@ -71,20 +82,14 @@ def rasterise(screen, triangles, part, rest, level, texture, depth, index, weigh
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = screen[a, 0], screen[b, 0], screen[c, 0]
-        # Pixel centres are at + 0.5: the first one inside is ceil(min - 0.5).
-        left = int(max(min(x0, x1, x2) + HALF, ZERO))
-        right = min(width, int(max(x0, x1, x2) + HALF))
+        left, right = _pixel_range(x0, x1, x2, width)
         if left >= right:
             continue
         y0, y1, y2 = screen[a, 1], screen[b, 1], screen[c, 1]
-        top = int(max(min(y0, y1, y2) + HALF, ZERO))
-        bottom = min(height, int(max(y0, y1, y2) + HALF))
-        if top >= bottom:
-            continue
+        top, bottom = _pixel_range(y0, y1, y2, height)
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         kind = part[t]
-        closed = kind <= TEETH or kind == SHELL
-        if area == 0 or (closed and area > 0):
+        if top >= bottom or area == 0 or (area > 0 and (kind <= TEETH or kind == SHELL)):
             continue
         inverse = ONE / area
         hairy = kind == SHELL or kind == CURTAIN
@@ -95,20 +100,16 @@ def rasterise(screen, triangles, part, rest, level, texture, depth, index, weigh
                 u = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
                 v = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
                 w = ONE - u - v
-                if u < EDGE or v < EDGE or w < EDGE:
-                    continue
                 z = u * screen[a, 2] + v * screen[b, 2] + w * screen[c, 2]
-                if z <= depth[y, x]:
+                if u < EDGE or v < EDGE or w < EDGE or z <= depth[y, x]:
                     continue
-                if hairy and not _covered(
-                    texture,
-                    kind,
-                    u * level[a] + v * level[b] + w * level[c],
-                    u * rest[a, 0] + v * rest[b, 0] + w * rest[c, 0],
-                    u * rest[a, 1] + v * rest[b, 1] + w * rest[c, 1],
-                    u * rest[a, 2] + v * rest[b, 2] + w * rest[c, 2],
-                ):
-                    continue
+                if hairy:
+                    deep = u * level[a] + v * level[b] + w * level[c]
+                    rx = u * rest[a, 0] + v * rest[b, 0] + w * rest[c, 0]
+                    ry = u * rest[a, 1] + v * rest[b, 1] + w * rest[c, 1]
+                    rz = u * rest[a, 2] + v * rest[b, 2] + w * rest[c, 2]
+                    if not _covered(texture, kind, deep, rx, ry, rz):
+                        continue
                 depth[y, x] = z
                 index[y, x] = t
                 weights[y, x, 0] = u
@@ -153,11 +154,26 @@ def _eye_colour(x, y, z, gaze, iris):
 
 
 @njit(fastmath=True, cache=True)
+def _hair_gloss(nx, ny, nz, hx, hy, hz):
+    """Highlight across the strands, which run downhill on the surface."""
+    along = (nx * ny * hx + (ny * ny - 1) * hy + nz * ny * hz) / np.sqrt(max(0.02, 1 - ny * ny))
+    return max(0.0, 1 - along * along) ** 18
+
+
+@njit(fastmath=True, cache=True)
+def _lit(colour, around, sky, lamp, facing, wrap, gloss):
+    """Light of the sky and of the lamp, wrapped round the terminator, and the highlight."""
+    return colour * (around * sky + lamp * max(0.0, (facing + wrap) / (1 + wrap))) + lamp * gloss
+
+
+@njit(fastmath=True, cache=True)
 def shade(
     image, index, weights, triangles, part, tint, normal, rest, level, open_sky, lit, texture,
     palette, eyes, gaze, lamp, half, lamp_rgb, sky_rgb, ground_rgb, look,
 ):  # fmt: skip
     """Colour every pixel of `image` (H, W, 3) that has a triangle in `index`.
+
+    Long on purpose: handing arrays to a helper at each pixel doubles its time (measured).
 
     Args:
         part, tint: (T,) kind and palette row of each triangle.
@@ -167,7 +183,6 @@ def shade(
         look: see the entries above.
     """
     height, width = index.shape
-    colour = np.empty(3)
     for py in range(height):
         for px in range(width):
             t = index[py, px]
@@ -176,111 +191,73 @@ def shade(
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             u, v = weights[py, px, 0], weights[py, px, 1]
             w = 1 - u - v
-            kind = part[t]
+            kind, row = part[t], tint[t]
             nx = u * normal[a, 0] + v * normal[b, 0] + w * normal[c, 0]
             ny = u * normal[a, 1] + v * normal[b, 1] + w * normal[c, 1]
             nz = u * normal[a, 2] + v * normal[b, 2] + w * normal[c, 2]
             norm = 1 / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-6)
-            if nz < 0 and kind >= CURTAIN:
+            if nz < 0 and kind >= CURTAIN:  # open surfaces have two sides
                 norm = -norm
             nx, ny, nz = nx * norm, ny * norm, nz * norm
-            sky = u * open_sky[a] + v * open_sky[b] + w * open_sky[c]
-            seen = u * lit[a] + v * lit[b] + w * lit[c]
             x = u * rest[a, 0] + v * rest[b, 0] + w * rest[c, 0]
             y = u * rest[a, 1] + v * rest[b, 1] + w * rest[c, 1]
             z = u * rest[a, 2] + v * rest[b, 2] + w * rest[c, 2]
+            sky = u * open_sky[a] + v * open_sky[b] + w * open_sky[c]
+            seen = u * lit[a] + v * lit[b] + w * lit[c]
             facing = nx * lamp[0] + ny * lamp[1] + nz * lamp[2]
             shine = max(0.0, nx * half[0] + ny * half[1] + nz * half[2])
-            wrap_r, wrap_g, wrap_b = 0.05, 0.05, 0.05
-            gloss = 0.0
-            if kind == SKIN or kind == EAR:
-                if y < look[COLLAR] + 0.25 * abs(x):
-                    fold = 0.85 + 0.15 * np.sin(x * 9 + y * 4)
-                    for k in range(3):
-                        colour[k] = palette[SHIRT, k] * fold
-                else:
-                    column, row = texel(x, y, z)
-                    if kind == EAR:  # the texture there shows the hair behind the ear
-                        column, row = texel(0.55 if x > 0 else -0.55, 6.95, 1.1)
-                    colour[0] = _sample(texture, column, row, RED)
-                    colour[1] = _sample(texture, column, row, GREEN)
-                    colour[2] = _sample(texture, column, row, BLUE)
-                    wrap_r, wrap_g, wrap_b = 0.34, 0.20, 0.14
-                    rim = (1 - max(0.0, nz)) ** 4
-                    gloss = look[OIL] * (shine**22 + 0.35 * shine**6 + 0.5 * rim * (facing > 0))
-            elif kind == EYE:
+            wrap_r, wrap_g, wrap_b, gloss, bounce = 0.05, 0.05, 0.05, 0.0, 0.0
+            if kind == EYE:
                 e = 0 if x > 0 else 1
-                dx, dy, dz = x - eyes[e, 0], y - eyes[e, 1], z - eyes[e, 2]
-                away = 1 / (np.sqrt(dx * dx + dy * dy + dz * dz) + 1e-6)
-                colour[0], colour[1], colour[2] = _eye_colour(
-                    dx * away, dy * away, dz * away, gaze[e], palette[IRIS]
-                )
-                lid = min(1.0, max(0.35, 1.15 - 1.1 * dy * away))
-                for k in range(3):
-                    colour[k] *= lid
-                sky, seen = 0.75, 0.3 + 0.7 * seen
-                gloss = 0.7 * (shine > 0.990)
+                x, y, z = x - eyes[e, 0], y - eyes[e, 1], z - eyes[e, 2]
+                away = 1 / (np.sqrt(x * x + y * y + z * z) + 1e-6)
+                red, green, blue = _eye_colour(x * away, y * away, z * away, gaze[e], palette[IRIS])
+                lid = min(1.0, max(0.35, 1.15 - 1.1 * y * away))  # shade of the upper lid
+                red, green, blue = red * lid, green * lid, blue * lid
+                gloss, sky = 0.7 * (shine > 0.99), 0.75
             elif kind == SHELL or kind == CURTAIN:
-                column, row = texel(x, y, z)
-                strand = _sample(texture, column, row, STRAND)
+                column, line = texel(x, y, z)
+                strand = _sample(texture, column, line, STRAND)
                 deep = u * level[a] + v * level[b] + w * level[c]
                 if kind == CURTAIN:
                     deep = 0.55 + 0.45 * deep
-                shade_in = (0.4 + 0.6 * deep) * (0.74 + 0.52 * strand)
+                dark = (0.4 + 0.6 * deep) * (0.74 + 0.52 * strand)
                 pale = look[GREY] * max(0.0, strand - 0.5)
-                for k in range(3):
-                    colour[k] = (palette[HAIR, k] + pale * (0.4 - palette[HAIR, k])) * shade_in
-                flow = 1 / np.sqrt(max(0.02, 1 - ny * ny))  # tangent: downhill on the surface
-                tx, ty, tz = nx * ny * flow, (ny * ny - 1) * flow, nz * ny * flow
-                along = tx * half[0] + ty * half[1] + tz * half[2]
-                gloss = (0.25 + 0.75 * strand) * 0.055 * max(0.0, 1 - along * along) ** 18
-                gloss *= deep * max(0.0, facing + 0.2)
+                red = (palette[HAIR, 0] * (1 - pale) + 0.4 * pale) * dark
+                green = (palette[HAIR, 1] * (1 - pale) + 0.4 * pale) * dark
+                blue = (palette[HAIR, 2] * (1 - pale) + 0.4 * pale) * dark
+                gloss = _hair_gloss(nx, ny, nz, half[0], half[1], half[2]) * deep
+                gloss *= 0.055 * (0.25 + 0.75 * strand) * max(0.0, facing + 0.2)
                 wrap_r, wrap_g, wrap_b = 0.3, 0.3, 0.3
                 sky *= 0.4 + 0.6 * deep
-            elif kind == TEETH:
-                colour[0], colour[1], colour[2] = 0.55, 0.50, 0.42
-                sky *= 0.6
-            elif kind == INNER:
-                colour[0], colour[1], colour[2] = 0.16, 0.045, 0.04
-                sky *= 0.5
-            elif kind == LASH:
-                colour[0], colour[1], colour[2] = 0.020, 0.014, 0.011
+            elif kind > EAR:
+                row = MATERIAL + kind if kind <= LASH else row
+                red, green, blue = palette[row, 0], palette[row, 1], palette[row, 2]
+                gloss = 0.35 * shine**30 * (kind == SOLID)
+            elif y < look[COLLAR] + 0.25 * abs(x):
+                fold = 0.85 + 0.15 * np.sin(x * 9 + y * 4)
+                red, green, blue = (
+                    palette[SHIRT, 0] * fold,
+                    palette[SHIRT, 1] * fold,
+                    palette[SHIRT, 2] * fold,
+                )
             else:
-                row_of = tint[t]
-                for k in range(3):
-                    colour[k] = palette[row_of, k]
-                if kind == SOLID:
-                    gloss = 0.35 * shine**30
-            lamp_r = max(0.0, (facing + wrap_r) / (1 + wrap_r))
-            lamp_g = max(0.0, (facing + wrap_g) / (1 + wrap_g))
-            lamp_b = max(0.0, (facing + wrap_b) / (1 + wrap_b))
-            up = 0.5 + 0.5 * ny
-            warm = sky + 0.4 * sky * (1 - sky) * (kind == SKIN)  # blood colours the creases
-            shine_light = gloss * seen * look[KEY]
-            key = look[KEY] * (0.04 + 0.96 * seen)
-            key_cool = look[KEY] * seen
-            around = look[AMBIENT]
-            image[py, px, 0] = (
-                colour[0]
-                * (
-                    around * warm * (ground_rgb[0] + up * (sky_rgb[0] - ground_rgb[0]))
-                    + key * lamp_r * lamp_rgb[0]
+                if kind == EAR:  # the texture there shows the hair behind the ear: take the cheek
+                    x, y, z = (0.55 if x > 0 else -0.55), 6.95, 1.1
+                column, line = texel(x, y, z)
+                red = _sample(texture, column, line, RED)
+                green = _sample(texture, column, line, GREEN)
+                blue = _sample(texture, column, line, BLUE)
+                wrap_r, wrap_g, wrap_b = 0.34, 0.20, 0.14
+                rim = (1 - max(0.0, nz)) ** 4 * (facing > 0)
+                gloss = look[OIL] * (shine**22 + 0.35 * shine**6 + 0.5 * rim)
+                bounce = 0.4 * sky * (1 - sky)  # blood colours the creases
+            up, key = 0.5 + 0.5 * ny, look[KEY] * seen
+            for k in range(3):
+                around = look[AMBIENT] * (ground_rgb[k] + up * (sky_rgb[k] - ground_rgb[k]))
+                colour = red if k == 0 else green if k == 1 else blue
+                wrap = wrap_r if k == 0 else wrap_g if k == 1 else wrap_b
+                open_k = sky + bounce if k == 0 else sky
+                image[py, px, k] = _lit(
+                    colour, around, open_k, key * lamp_rgb[k], facing, wrap, gloss
                 )
-                + shine_light * lamp_rgb[0]
-            )
-            image[py, px, 1] = (
-                colour[1]
-                * (
-                    around * sky * (ground_rgb[1] + up * (sky_rgb[1] - ground_rgb[1]))
-                    + key_cool * lamp_g * lamp_rgb[1]
-                )
-                + shine_light * lamp_rgb[1]
-            )
-            image[py, px, 2] = (
-                colour[2]
-                * (
-                    around * sky * (ground_rgb[2] + up * (sky_rgb[2] - ground_rgb[2]))
-                    + key_cool * lamp_b * lamp_rgb[2]
-                )
-                + shine_light * lamp_rgb[2]
-            )

@@ -174,7 +174,8 @@ def _gaze(conditions: Conditions) -> np.ndarray:
 
 
 def _palette(model: Model, conditions: Conditions) -> np.ndarray:
-    palette = np.zeros((6, 3), np.float32)
+    palette = np.zeros((raster.MATERIAL + len(raster.PART_COLOURS), 3), np.float32)
+    palette[raster.MATERIAL :] = raster.PART_COLOURS
     palette[raster.HAIR] = model.person.hair
     palette[raster.IRIS] = model.person.iris
     palette[raster.SHIRT] = conditions.shirt

@@ -40,7 +40,7 @@ LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what 
 TRAIN, TEST = 0, 1
 FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
 FOLDS, PAIRS = 10, 350  # folds of a benchmark; genuine and impostor pairs in each
-SECONDS_PER_IMAGE = 0.008  # of one core at 64 px, for the estimate
+SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
 CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
 
 
@@ -180,7 +180,7 @@ def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
     log.info(
         "rendering %d faces of %d people at %d px with %d processes into %s: about %.0f s, %.0f MB",
         *(total, spec.identities + spec.test_identities, spec.size, workers, root),
-        *(seconds, (total + 6 * FOLDS * PAIRS) * 0.0026 * pixels**0.8),
+        *(seconds, (total + 7 * spec.test_identities) * BYTES_PER_IMAGE / 1e6 * pixels**0.8),
     )
     with (
         tqdm(total=total, unit="image", desc="rendered faces", mininterval=1) as progress,
