@@ -26,7 +26,7 @@ def plan(cfg: Config) -> dict:
 
     Returns:
         JSON-able dict with images, identities, steps, negatives, parameters, images_per_s,
-        hours, disk_mb, memory notes. `images_per_s` is of one process of this machine, times
+        minutes, disk_mb, memory notes. `images_per_s` is of one process of this machine, times
         `processes`: on other hardware, run the plan there.
     """
     records = FaceRecords(train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None)
@@ -51,7 +51,7 @@ def plan(cfg: Config) -> dict:
         "negative_centres": records.classes - 1 if entry.needs_head else None,
         "parameters": parameters,
         "images_per_s": round(speed, 1),
-        "hours": round(steps * cfg.global_batch / speed / 3600, 3),
+        "minutes": float(f"{steps * cfg.global_batch / speed / 60:.3g}"),
         "disk_mb": round(parameters * 4 * 2 * (1 if cfg.select == "last" else 2) / 2**20, 1),
         "decoded_in_memory": not cfg.workers
         and len(records) * cfg.image_size**2 * 3 <= MEMORY_LIMIT,

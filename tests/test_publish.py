@@ -1,0 +1,107 @@
+"""Published records: what is written, intervals over repeats, claims only where carried."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from facelib import publish
+from facelib.config import make_config
+from facelib.errors import UserError
+
+
+def report(accuracy):
+    figures = {
+        "rendered": True, "pairs": 7000, "auc": accuracy, "eer": 1 - accuracy,
+        "strict": {"accuracy": accuracy - 0.2, "tar": 0.5, "threshold": 0.4},
+        "best": {"accuracy": accuracy}, "intervals": {"best.accuracy": [0.8, 0.95]},
+    }  # fmt: skip
+    return {"benchmarks": {"cfp_ff": figures, "cfp_fp": figures}}
+
+
+def rows(gap=0.02, repeats=5):
+    rng = np.random.default_rng(0)
+    found = []
+    for seed in range(repeats):
+        level = 0.9 + 0.02 * rng.standard_normal()  # some renderings are harder than others
+        for loss, extra in (("arcface", 0.0), ("infonce", gap), ("hybrid", 0.01 * (-1) ** seed)):
+            cfg = make_config(loss=loss, seed=seed, data_seed=seed)
+            row = {"run": cfg.run_name, **cfg.to_dict(), "report": report(level + extra)}
+            found.append(row)
+    return found
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    publish.publish(rows(), "toy", "make toy")
+    return publish.load_record("toy")
+
+
+def test_a_record_holds_a_row_a_run_and_benchmark_and_how_it_was_made(record):
+    # Catches: lost benchmarks, settings that differ between runs listed as shared.
+    frame, about = record
+    assert len(frame) == 5 * 3 * 2
+    assert frame["best.accuracy.lo"].eq(0.8).all()
+    assert frame["strict.accuracy.lo"].isna().all()
+    assert about["command"] == "make toy"
+    assert about["shared_settings"]["lr"] == 0.1
+    assert not {"seed", "loss", "data_seed"} & set(about["shared_settings"])
+
+
+def test_intervals_are_student_s_over_repeats(record):
+    # Catches: a normal quantile, a population deviation, pairs counted as repeats.
+    frame, _ = record
+    row = publish.repeat_intervals(frame).iloc[0]
+    values = frame.query("loss == 'arcface' and benchmark == 'cfp_ff'")["best.accuracy"]
+    lo, hi = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
+    assert (row["lo"], row["hi"]) == pytest.approx((lo, hi))
+    assert row["repeats"] == 5
+
+
+def test_differences_are_paired_and_claimed_only_where_the_interval_leaves_out_0(record):
+    # Catches: unpaired differences, which the spread between renderings would drown.
+    frame, _ = record
+    carried = publish.repeat_differences(frame, "infonce", "arcface")
+    assert carried["difference"].to_list() == pytest.approx([2, 2], abs=1e-3)
+    assert carried["carried"].all()
+    wobbling = publish.repeat_differences(frame, "hybrid", "arcface")
+    assert not wobbling["carried"].any()
+    assert (wobbling["lo"] < 0).all()
+    assert (wobbling["hi"] > 0).all()
+
+
+def test_one_repeat_has_no_interval_and_carries_nothing(tmp_path, monkeypatch):
+    # Catches: an order claimed from a single run.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    publish.publish(rows(repeats=1), "single", "make single")
+    frame, _ = publish.load_record("single")
+    gaps = publish.repeat_differences(frame, "infonce", "arcface")
+    assert gaps["lo"].isna().all()
+    assert not gaps["carried"].any()
+
+
+def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
+    # Catches: text around the marks lost, or a second copy at each call.
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{publish.RESULTS_BEGIN}\nformer text\n{publish.RESULTS_END}\nafter\n")
+    publish.refresh_readme(path, "toy")
+    once = path.read_text()
+    publish.refresh_readme(path, "toy")
+    assert path.read_text() == once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert "former" not in once
+    assert "InfoNCE − ArcFace, best threshold, points: CFP-FF +2.0" in once
+    path.write_text("no marks")
+    with pytest.raises(UserError, match="put the two marks back"):
+        publish.refresh_readme(path, "toy")
+
+
+def test_unknown_records_and_empty_sweeps_are_clear_errors(record):
+    # Catches: an empty record that reads like a result.
+    with pytest.raises(UserError, match=r"no published record 'tpy': there are toy"):
+        publish.load_record("tpy")
+    with pytest.raises(UserError, match="no finished cells"):
+        publish.publish([], "empty", "make empty")
+    assert isinstance(record[0], pd.DataFrame)

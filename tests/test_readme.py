@@ -1,0 +1,66 @@
+"""The README: every command in a code block is one that exists, every number has its record."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from facelib.__main__ import build_parser
+from facelib.config import make_config, parse_settings
+from facelib.notebooks import check_values, list_notebooks, split_assignments
+from facelib.paths import REPO, published_root
+from facelib.publish import RESULTS_BEGIN, RESULTS_END, readme_section
+
+TEXT = (REPO / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
+LINES = [line for block in BLOCKS for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("line", sorted(set(LINES)))
+def test_every_command_in_a_code_block_exists(line, capsys):
+    # Catches: a renamed verb, option, setting, preset, notebook parameter or make target.
+    words = shlex.split(line)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (REPO / "Makefile").read_text(), re.M)
+    elif words[:3] == ["python", "-m", "facelib"]:
+        options = build_parser().parse_args(words[3:])
+        settings = parse_settings(getattr(options, "set", []))
+        if words[3] == "train":
+            make_config(options.preset, **settings)
+        if words[3] == "sweep":
+            notebook = next(p for p in list_notebooks() if p.stem == options.notebook)
+            for name, values in split_assignments(options.grid).items():
+                for single in name.split("+"):
+                    assert all(check_values(notebook, {single: value}) for value in values)
+    else:
+        assert words[0] in ("conda", "export"), line
+
+
+def test_the_results_are_those_of_the_record():
+    # Catches: a number typed by hand. Mend: python -m facelib report --readme rendered-losses
+    shown = TEXT.split(RESULTS_BEGIN)[1].split(RESULTS_END)[0].strip()
+    assert shown == readme_section("rendered-losses").strip()
+
+
+def test_every_file_and_notebook_that_the_readme_names_exists():
+    # Catches: a map that has gone stale.
+    named = re.findall(r"`((?:facelib|notebooks|runs|tests)/[\w./-]*)`", TEXT)
+    missing = [name for name in named if not (REPO / name).exists()]
+    assert missing in ([], ["runs/"])
+    for notebook in list_notebooks():
+        assert f"`{notebook.stem}`" in TEXT
+    for part in re.findall(r"`([\w/]+\.py|\w+/)`", TEXT.split("part of `facelib`")[1]):
+        assert (REPO / "facelib" / part).exists() or (REPO / part).exists(), part
+
+
+def test_published_records_say_how_they_were_made():
+    # Catches: a record without its command, versions or commit.
+    import json
+
+    records = list(Path(published_root()).glob("*/record.json"))
+    assert records
+    for path in records:
+        record = json.loads(path.read_text())
+        assert {"command", "date", "runs", "packages", "machine", "commit"} <= set(record)
+        assert (path.parent / "results.csv").is_file()
