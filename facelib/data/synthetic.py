@@ -13,6 +13,8 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -211,11 +213,23 @@ def _drawn(spec: RenderedSpec, root: Path, workers: int) -> Iterator[Iterator[li
         yield map(_encode_identity, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
         try:
             yield pool.map(_encode_identity, jobs, chunksize=2)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread a process; Ctrl-C is the parent's business; no worker outlives its parent."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _encode_identity(job) -> list[tuple[bytes, np.ndarray]]:
