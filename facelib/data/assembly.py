@@ -12,7 +12,7 @@ from facelib.data.occluders import WORN, occluder
 from facelib.data.scene import Conditions
 
 WEARERS, OTHERS = 0.85, 0.04  # share of pictures with glasses
-UNDER_BEANIE = 0.25  # hair below cloth is pressed flat
+UNDER_CLOTH = 0.25  # hair and beards below cloth are pressed flat
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Geometry:
 
 def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geometry:
     """Pose the head and put on what this picture shows."""
-    volume = UNDER_BEANIE if conditions.occluder == "beanie" else conditions.hair_volume
-    head, layers = pose(assets, model, conditions.actions, volume)
+    head, layers = pose(assets, model, conditions.actions, _hair_volume(assets, model, conditions))
     frame, lenses = _worn_glasses(assets, model, conditions)
     patches = [model.curtain, frame]
     if conditions.occluder in WORN:
@@ -64,6 +63,14 @@ def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geomet
         if patch is not None:
             blocks.append((patch, patch.normals(), np.full(len(patch.positions), 0.85, np.float32)))
     return _concatenate(blocks, lenses)
+
+
+def _hair_volume(assets: HeadAssets, model: Model, conditions: Conditions) -> np.ndarray:
+    """Factor (L, 1) on the thickness of the hair: flat under a beanie, a mask, a scarf."""
+    height = assets.base[model.layer_of, 1:2]
+    covered = {"beanie": height > 7.4, "mask": height < 7.0, "scarf": height < 7.0}
+    pressed = covered.get(conditions.occluder, np.zeros_like(height, bool))
+    return np.where(pressed, np.float32(UNDER_CLOTH), np.float32(conditions.hair_volume))
 
 
 def _worn_glasses(assets: HeadAssets, model: Model, conditions: Conditions):

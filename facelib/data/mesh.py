@@ -137,12 +137,12 @@ def _nearest_scalp(assets: HeadAssets, turns: np.ndarray) -> np.ndarray:
     return skin[distance.argmin(0)]
 
 
-def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: float = 1.0):
+def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: np.ndarray):
     """Vertices of head and hair layers with an expression, in the head's own frame.
 
     Args:
         actions: facial action -> weight 0..1. Eyeballs do not move (gaze is shaded).
-        volume: factor on the thickness of the hair.
+        volume: factor on the thickness of the hair, (L, 1).
 
     Returns:
         (head positions (V, 3), layer positions (len(LAYERS) * L, 3)).
@@ -153,9 +153,8 @@ def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: fl
         head += np.float32(weight) * assets.action_shapes[index[name]]
     eyeball = assets.part_of_vertex == raster.EYE
     head[eyeball] = model.person.positions[eyeball]
-    layers = [
-        head[model.layer_of] + np.float32(level * volume) * model.layer_reach for level in LAYERS
-    ]
+    reach = volume * model.layer_reach
+    layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
     return head, np.concatenate(layers)
 
 
