@@ -120,7 +120,10 @@ class Execution:
     def failure(self) -> str:
         """One line about a failed execution: notebook, error, where to look."""
         where = self.failed if self.failed.exists() else self.log
-        reason = self.last_line() or f"exit code {self.process.returncode}"
+        code = self.process.returncode
+        reason = self.last_line() or f"exit code {code}"
+        if code < 0:
+            reason = f"killed by {signal.Signals(-code).name} at {reason!r}, run it again to go on"
         return f"{self.notebook.name}: {reason}; look at {where}"
 
     def remove_files(self) -> None:

@@ -11,6 +11,7 @@ It runs under any Python 3.8 or later, since its first task is to find a Python 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -213,12 +214,7 @@ def _read_stamp() -> str:
 def _lock():
     """Let a second `make` wait for the first instead of installing into the same folder."""
     with open(f"{VENV}-lock", "w") as handle:
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except ImportError:
-            print("no file locks on this system: run one setup at a time", flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -276,8 +272,9 @@ def _install(requirements: list[Requirement]) -> None:
             time.sleep(0.2)
             if time.monotonic() - told >= 10:
                 told = time.monotonic()
-                line = next(iter(_tail(log, 1)), "")
-                print(f"  {told - start:4.0f} s  {line.strip()[:80]}", flush=True)
+                line = next(iter(_tail(log, 1)), "").strip()
+                there = len(list(VENV.glob("lib/*/site-packages/*.dist-info")))
+                print(f"  {told - start:4.0f} s  {there} installed; {line[:70]}", flush=True)
     finally:
         if pip.poll() is None:
             pip.terminate()
