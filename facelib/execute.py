@@ -88,12 +88,14 @@ class Execution:
         return time.monotonic() - self.started
 
     def last_line(self) -> str:
-        """What the notebook printed last, at most 120 characters."""
+        """What the notebook printed last, at most 120 characters; the kernel's own words left out."""
         try:
-            lines = re.split(r"[\r\n]+", self.log.read_text(errors="replace")[-4000:].strip())
+            text = self.log.read_text(errors="replace")[-4000:]
         except FileNotFoundError:
             return ""
-        return lines[-1].strip()[:120]
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+        own = [line for line in lines if line and not line.startswith("[IPKernelApp]")]
+        return own[-1][:120] if own else ""
 
     def run_to_end(self, label: str = "") -> None:
         """Start, log progress, wait.
