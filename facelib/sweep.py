@@ -68,14 +68,19 @@ def plan_cells(
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise UserError(f"{name}={values!r}: wanted a list of values, for example [1, 2]")
-        if name in fixed:
-            raise UserError(f"{name!r} is both swept and fixed: leave one of them out")
+        for single in name.split("+"):
+            if single in fixed:
+                raise UserError(f"{single!r} is both swept and fixed: leave one of them out")
     sources = [notebooks.notebook_digest(notebook), notebooks.library_digest()]
     cells = []
     for combination in itertools.product(*grid.values()):
-        chosen = {**fixed, **dict(zip(grid, combination, strict=True))}
-        values = notebooks.check_values(notebook, chosen)
-        label = re.sub(r"[^\w.=-]+", "-", "_".join(f"{k}={values[k]}" for k in grid))[:60]
+        swept = {
+            single: value
+            for name, value in zip(grid, combination, strict=True)
+            for single in name.split("+")
+        }
+        values = notebooks.check_values(notebook, {**fixed, **swept})
+        label = re.sub(r"[^\w.=-]+", "-", "_".join(f"{k}={values[k]}" for k in swept))[:60]
         folder = out / f"{label}-{notebooks.digest_of(values)[:8]}"
         cells.append(Cell(values, folder, notebooks.digest_of([*sources, values])))
     return cells
@@ -92,7 +97,8 @@ def run_sweep(
 
     Args:
         notebook: the notebook, with a cell tagged `parameters`.
-        grid: parameter name -> list of values; every combination is run.
+        grid: parameter name -> list of values; every combination is run. Names joined by "+" take
+            their values together: {"seed+data_seed": [0, 1]} gives two cells, not four.
         out: folder of the sweep; default `sweeps/<notebook>/` in the runs root.
         jobs: cells side by side; above 1 each gets its share of the cores.
         fixed: values that are the same in every cell.

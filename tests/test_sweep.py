@@ -125,3 +125,12 @@ def wait_for(condition, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
+
+
+def test_names_joined_by_plus_take_their_values_together(tmp_path):
+    # Catches: every combination run where repeats with their own data were asked for.
+    notebook = write_small(tmp_path / "n.ipynb")
+    cells = sweep.plan_cells(notebook, {"count+rate": [1, 2], "name": ["a"]}, tmp_path, {})
+    assert [(c.values["count"], c.values["rate"]) for c in cells] == [(1, 1), (2, 2)]
+    with pytest.raises(UserError, match="'rate' is both swept and fixed"):
+        sweep.plan_cells(notebook, {"count+rate": [1]}, tmp_path, {"rate": 3})
