@@ -88,7 +88,7 @@ class Execution:
         return time.monotonic() - self.started
 
     def last_line(self) -> str:
-        """What the notebook printed last, at most 120 characters; the kernel's own words left out."""
+        """The last line that the notebook printed, cut at 120 characters; the kernel's own left out."""
         try:
             text = self.log.read_text(errors="replace")[-4000:]
         except FileNotFoundError:
