@@ -1,1 +1,18 @@
-"""facelib: face verification by contrastive learning, ArcFace against InfoNCE."""
+"""facelib: face verification by contrastive learning, ArcFace against InfoNCE.
+
+    config      every setting in one flat Config; presets; digest
+    data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
+    models      IResNet backbones, compatible with InsightFace's published weights
+    losses      ArcFace, InfoNCE, hybrid: one small class each
+    train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`)
+    launch      the subprocess that trains: start, follow, stop
+    runs        run folders: create, load, list, compare
+    evaluate    embeddings, verification protocols, identity bootstrap, paired comparison
+    results     a trained run as tables and frames, for notebooks
+    plots       pictures: frame + ax -> ax
+    sweep       a grid of parameters over a notebook
+    study       the numbered notebooks in order; report builds the HTML site
+    publish     small committed records, the source of every number in the README
+
+Command line: `python -m facelib --help`.
+"""

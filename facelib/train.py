@@ -9,6 +9,7 @@ run continues bit for bit.
 import contextlib
 import logging
 import math
+import os
 import signal
 import sys
 from pathlib import Path
@@ -150,14 +151,16 @@ class Trainer:
         cfg = self.cfg
         eval_every = cfg.eval_every or math.ceil(self.steps / 4)
         save_every = cfg.save_every or math.ceil(self.steps / 10)
+        # Looking at the loss waits for the GPU, so there it is looked at now and then.
+        check_every = 1 if self.accelerator.device.type == "cpu" else math.gcd(cfg.log_every, 10)
         self._set_mode()
         self.metrics.start(self.step, self.steps, cfg.global_batch)
         for images, labels in self.feed.batches(self.step, self.steps):
             values = self.train_step(images, labels)
             self.recent.append((self.step, values["loss"]))
             final = self.step == self.steps
-            if final or self.step % cfg.log_every == 0 or self.accelerator.device.type == "cpu":
-                self._check(values)
+            if final or any(self.step % n == 0 for n in (check_every, eval_every, save_every)):
+                self._check(values)  # before a save: weights after a bad loss are never kept
             if final or self.step % eval_every == 0:
                 self._validate()
             if final or self.step % save_every == 0:
@@ -184,7 +187,9 @@ class Trainer:
             self.metrics.write(self.step, {**means, "lr": lr, "epoch": self.feed.epoch(self.step)})
             if self.accelerator.is_main_process:
                 self.run.set_status(step=self.step)
-        if (tick or distributed.world_size() == 1) and self._stop_wanted():
+        # Several ranks must agree to stop at one step; asking at each would cost a reduction.
+        asked = distributed.world_size() == 1 or self.step % math.gcd(self.cfg.log_every, 10) == 0
+        if asked and self._stop_wanted():
             self.save()
             raise Stop
 
@@ -217,6 +222,11 @@ class Trainer:
         select = self.cfg.select
         if select == "last":
             return
+        if select == "val_auc" and select not in figures:
+            raise UserError(
+                f"select='val_auc': the {len(self.feed.val)} validation images hold no genuine and "
+                "impostor pair; raise val_fraction or use select=last"
+            )
         value = self.metrics.mean_loss() if select == "train_loss" else figures[select]
         score = value if select == "val_auc" else -value
         if self.best is None or score > self.best:
@@ -229,13 +239,18 @@ class Trainer:
 
 
 _SIGNALLED = False
+_PARENT = os.getppid()
 
 
 def _on_signal(number: int, frame: object) -> None:
-    """First signal: stop at the next step. If that hangs (a dead peer), die after 30 seconds."""
+    """Stop with a checkpoint at the next step, however long the step is.
+
+    Where that can hang (a peer died) or nobody waits for it (the parent died), die after 30 s.
+    """
     global _SIGNALLED
     _SIGNALLED = True
-    signal.alarm(30)
+    if distributed.world_size() > 1 or os.getppid() != _PARENT:
+        signal.alarm(30)
 
 
 def train(run: Run, accelerator: Accelerator | None = None) -> None:
