@@ -30,7 +30,7 @@ study: setup  ## set up, make the rendered faces, run the notebooks, build the H
 test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 	$(PYTHON) -m pytest $(NBVAL) notebooks
 
 lab: setup  ## JupyterLab in notebooks/

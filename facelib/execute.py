@@ -88,7 +88,7 @@ class Execution:
         return time.monotonic() - self.started
 
     def last_line(self) -> str:
-        """The last line that the notebook printed, cut at 120 characters; the kernel's own left out."""
+        """The last line that the notebook printed (not its kernel), cut at 120 characters."""
         try:
             text = self.log.read_text(errors="replace")[-4000:]
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """The notebooks: their form (lint), and each one executed by papermill with its gate parameters.
 
 The gate runs are the quickest ones, in an empty place of their own, in order: a notebook finds the
-data and runs of those before it. That the committed outputs still hold is nbval's part, with the
+data and runs of those before it (on several cores: `-n 2 --dist loadfile`, one worker a file). That the committed outputs still hold is nbval's part, with the
 default parameters: `pytest --nbval-lax --nbval-current-env notebooks` (in `make test`).
 """
 
@@ -32,7 +32,6 @@ def test_the_notebook_has_the_form_that_readers_and_machines_rely_on(path):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("gate")  # one worker, in order: data and runs are made once
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_papermill_runs_the_notebook_to_its_end(path, gate_place):
     # Catches: a notebook that no longer runs, or only where earlier cells left something behind.
