@@ -132,3 +132,15 @@ def test_filling_comes_close_to_a_warp_that_never_had_the_border():
 def test_an_unknown_fill_is_refused():
     with pytest.raises(UserError, match="fill_border='blur', allowed are none, replicate"):
         decode(encode_jpeg(picture()), fill_border="blur")
+
+
+def test_the_decoder_agrees_with_torchvision_s():
+    # Mutation: another chroma upsampling (dct or fancy), which training would silently see.
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    for quality, subsampling in ((95, 2), (95, 0), (60, 2)):
+        content = encode(picture(50, 61), "JPEG", quality=quality, subsampling=subsampling)
+        raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        theirs = decode_jpeg(raw, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        assert np.abs(decode(content).astype(int) - theirs).max() <= 1
