@@ -1,13 +1,14 @@
 """Checkpoints: one file, written atomically, that holds all a run needs to continue bit for bit."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from facelib import distributed
-from facelib.errors import BadData
+from facelib.errors import BadData, UserError
 from facelib.paths import atomic_file
 
 
@@ -33,8 +34,16 @@ def save_checkpoint(trainer, name: str) -> None:
             "digest": _digest(learner),
             "config": trainer.cfg.to_dict(),
         }
-        with atomic_file(trainer.run.path / "checkpoints" / name) as temporary:
-            torch.save(content, temporary)
+        path = trainer.run.path / "checkpoints" / name
+        try:
+            with atomic_file(path) as temporary:
+                torch.save(content, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            free = shutil.disk_usage(path.parent).free / 2**20
+            raise UserError(
+                f"cannot write {path} ({free:.0f} MB of disk are free): {str(error)[:80]}; "
+                "free space and run again, the checkpoint before this one is untouched"
+            ) from error
     trainer.accelerator.wait_for_everyone()
 
 
