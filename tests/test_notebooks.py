@@ -1,8 +1,9 @@
 """The notebooks: their form (lint), and each one executed by papermill with its gate parameters.
 
 The gate runs are the quickest ones, in an empty place of their own, in order: a notebook finds the
-data and runs of those before it (on several cores: `-n 2 --dist loadfile`, one worker a file). That the committed outputs still hold is nbval's part, with the
-default parameters: `pytest --nbval-lax --nbval-current-env notebooks` (in `make test`).
+data and runs of those before it (on several cores: `-n 2 --dist loadfile`, one worker a file).
+That the committed outputs still hold is nbval's part, with the default parameters:
+`pytest --nbval-lax --nbval-current-env notebooks` (in `make test`).
 """
 
 import nbformat
