@@ -31,8 +31,9 @@ SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": 
 
 
 def list_notebooks(folder: Path | None = None) -> list[Path]:
-    """The numbered notebooks of a folder, in order."""
-    return sorted((folder or FOLDER).glob("[0-9][0-9]_*.ipynb"))
+    """The numbered notebooks of a folder, in order; partial and failed executions left out."""
+    found = (folder or FOLDER).glob("[0-9][0-9]_*.ipynb")
+    return sorted(path for path in found if "." not in path.stem)
 
 
 def select_notebooks(notebooks: list[Path], only: Iterable[str] | None) -> list[Path]:

@@ -27,6 +27,7 @@ QUESTION = (
 )
 THUMBNAIL = (640, 360)  # pixels, twice the size that the index shows
 MOST_RUNS = 20
+WIDE = 760  # pixels of a picture
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,22 @@ def results_html() -> str:
     evaluated = [run for run in list_runs() if (run.path / "eval.json").is_file()]
     rows = []
     for run in evaluated[:MOST_RUNS]:
-        row = {"run": run.name, "loss": run.config.loss}
         for name, figures in read_json(run.path / "eval.json")["benchmarks"].items():
-            label = f"{name}, rendered" if figures.get("rendered") else name
             intervals = figures.get("intervals") or {}
-            for short, protocol in (("best", "best threshold"), ("strict", "strict")):
-                interval = intervals.get(f"{short}.accuracy")
-                row[f"{label}: {protocol}"] = percent(figures[short]["accuracy"], interval)
-        rows.append(row)
+            row = {
+                "loss": run.config.loss,
+                "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
+            }
+            for column, protocol in (("best threshold", "best"), ("strict", "strict")):
+                interval = intervals.get(f"{protocol}.accuracy")
+                row[column] = percent(figures[protocol]["accuracy"], interval)
+            rows.append(row | {"run": run.name})
     if not rows:
         return ""
-    table = pd.DataFrame(rows).fillna("").to_html(index=False, border=0)
-    left = len(evaluated) - len(rows)
-    return table + (f"<p>{left} more: <code>python -m facelib runs</code></p>" if left else "")
+    table = pd.DataFrame(rows).to_html(index=False, border=0, classes="results")
+    left = len(evaluated) - MOST_RUNS
+    more = f"<p>{left} more runs: <code>python -m facelib runs</code></p>" if left > 0 else ""
+    return table + more
 
 
 def _make_page(path: Path, hrefs: dict[str, str], out: Path) -> Page:
@@ -132,13 +136,16 @@ def render_notebook(notebook, hrefs: dict[str, str]) -> str:
         anchor_link_text="",
     )
     exporter.register_filter("markdown2html", _markdown_filter)
-    _name_pictures(notebook)
+    _mark_pictures(notebook)
     body, _ = exporter.from_notebook_node(notebook)
     return _mend_links(body, hrefs)
 
 
-def _name_pictures(notebook) -> None:
-    """Give each picture the heading above it as its alternative text."""
+def _mark_pictures(notebook) -> None:
+    """Give each picture the heading above it as alternative text, and wide ones a class of theirs.
+
+    On a phone a wide picture scrolls in its box: shrunk to the screen, its words could not be read.
+    """
     heading = "figure"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -146,6 +153,10 @@ def _name_pictures(notebook) -> None:
             heading = found[-1] if found else heading
         else:
             cell.metadata.setdefault("alt", f"Figure of the section {heading!r}")
+            for output in cell.outputs:
+                png = output.get("data", {}).get("image/png")
+                if png and int.from_bytes(base64.b64decode(png[:32])[16:20], "big") > WIDE:
+                    output.metadata["image/png"] = {"unconfined": True}
 
 
 def _markdown_filter(source: str) -> str:

@@ -64,6 +64,7 @@ def test_code_is_folded_and_tables_scroll_in_their_own_box(site):
     assert page.count('<details class="code">') == 2
     assert '<div class="scroll"><table class="dataframe">' in page
     assert 'name="viewport"' in page
+    assert 'class="unconfined"' in page  # the wide picture scrolls on a phone
 
 
 def test_formulas_are_drawn_and_links_to_notebooks_lead_to_pages(site):
@@ -103,7 +104,14 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
     run = create_run(make_config(loss="infonce"))
     write_json(run.path / "eval.json", {"benchmarks": {"cfp_fp": figures}})
     table = report.results_html()
-    for text in (run.name, "cfp_fp, rendered: best threshold", "91.2 [90.0, 92.0]", "80.0"):
+    for text in (
+        run.name,
+        "cfp_fp (rendered)",
+        "best threshold",
+        "strict",
+        "91.2 [90.0, 92.0]",
+        "80.0",
+    ):
         assert text in table
 
 

@@ -134,6 +134,7 @@ def test_a_failing_notebook_is_named_and_never_gets_the_final_name(place):
         run(place)
     left = sorted(path.name for path in (place / "runs" / "notebooks").glob("*.ipynb"))
     assert left == ["00_first.failed.ipynb"]
+    assert notebooks.list_notebooks(place / "runs" / "notebooks") == []  # nor a page of the site
 
 
 def test_a_second_study_beside_the_first_is_refused(place, executed):
