@@ -23,7 +23,7 @@ from pathlib import Path
 
 from facelib.errors import UserError
 from facelib.launch import die_with_parent
-from facelib.paths import REPO
+from facelib.paths import REPO, data_root, runs_root
 from facelib.progress import describe
 from facelib.runs import list_runs
 
@@ -61,7 +61,10 @@ class Execution:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.failed.unlink(missing_ok=True)
         paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **self.environment}
+        # Absolute, since a relative folder would mean another one where the notebook runs.
+        places = {"FACELIB_RUNS": str(runs_root()), "FACELIB_DATA": str(data_root())}
+        places["PYTHONPATH"] = os.pathsep.join(paths)
+        environment = {**os.environ, **places, **self.environment}
         command = [sys.executable, "-m", "facelib.execute", str(self.notebook), str(self.partial)]
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(

@@ -50,3 +50,15 @@ def test_an_error_in_a_cell_is_told_in_one_line(tmp_path):
         run.run_to_end()
     assert run.failed.exists()
     assert not run.output.exists()
+
+
+def test_a_relative_runs_folder_means_the_same_in_the_notebook(tmp_path, monkeypatch):
+    # Catches: FACELIB_RUNS=runs that lands beside the notebooks, where the kernel runs.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACELIB_RUNS", "here")
+    code = "from facelib import paths\nprint(paths.runs_root())"
+    notebook = write_small(tmp_path / "nb" / "n.ipynb", code)
+    run = Execution(notebook, tmp_path / "out" / "n.ipynb")
+    run.run_to_end()
+    printed = nbformat.read(run.output, as_version=4).cells[-1].outputs[0].text
+    assert printed == f"{tmp_path / 'here'}\n"
