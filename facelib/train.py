@@ -78,6 +78,8 @@ def make_accelerator(cfg: Config) -> Accelerator:
         raise UserError(
             f"precision={cfg.precision!r} needs CUDA; use precision=fp32 on this machine"
         )
+    if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cfg.threads or max(1, (os.cpu_count() or 1) // cfg.processes))
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
     if accelerator.num_processes != cfg.processes:
