@@ -24,6 +24,7 @@ from torch import nn
 
 from facelib.data.benchmarks import Benchmark, load_benchmark
 from facelib.data.decode import decode
+from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
 from facelib.evaluate.scores import Scores, make_scores, save_scores
 from facelib.evaluate.verification import verify_scores
@@ -69,19 +70,13 @@ def embed_images(
     try:
         with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=half):
             for pixels in _log_progress(_batches(images, size, batch, fill_border), len(images)):
-                x = to_input(pixels, device)
+                x = to_input(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.device(device))
                 plain.append(model(x).float().cpu().numpy())
                 if flip:
                     mirrored.append(model(x.flip(3)).float().cpu().numpy())
     finally:
         model.train(was_training)
     return _joined(plain), _joined(mirrored) if flip else None
-
-
-def to_input(pixels: np.ndarray, device: torch.device | str) -> torch.Tensor:
-    """uint8 RGB (B, S, S, 3) to floats (B, 3, S, S) in [-1, 1], channels last in memory."""
-    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-    return x.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
 def _batches(images, size: int, batch: int, fill_border: str) -> Iterator[np.ndarray]:
