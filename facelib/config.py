@@ -32,6 +32,7 @@ class Config:
     test_identities: int = 200  # rendered faces only: people of the benchmarks
     exclude: str = ""  # file of identity names or labels left out of training
     skip_bad: bool = False  # count and skip records that do not decode, instead of stopping
+    relabel: bool = False  # number labels with gaps anew, instead of stopping
     fill_border: str = "none"  # replicate: fill black alignment borders with the nearest pixels
     split: str = "identity"  # validation: whole identities, or images inside identities (source A)
     val_fraction: float = 0.04
@@ -148,7 +149,8 @@ _MINIMA = {
     "data_identities": 2, "data_images": 2, "data_size": 32, "test_identities": 20,
 }  # fmt: skip
 
-_NOT_IN_DIGEST = ("log_every", "save_every", "workers", "threads")
+# They decide how a run is watched or spread, or (relabel) whether it can start at all.
+_NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
 _SOURCE_A = {

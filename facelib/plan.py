@@ -29,7 +29,9 @@ def plan(cfg: Config) -> dict:
         minutes, disk_mb, memory notes. `images_per_s` is of one process of this machine, times
         `processes`: on other hardware, run the plan there.
     """
-    records = FaceRecords(train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None)
+    records = FaceRecords(
+        train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None, relabel=cfg.relabel
+    )
     train, val = split_records(cfg, records.labels)
     entry = LOSSES[cfg.loss]
     sampler = SAMPLERS[entry.layout](records.labels[train], cfg.global_batch, cfg.seed)

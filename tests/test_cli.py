@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from facelib.__main__ import main
-from facelib.data.recordio import write_face_records
+from facelib.data.decode import encode_jpeg
+from facelib.data.recordio import Header, RecordWriter, pack, write_face_records
 
 
 def test_every_verb_has_help_with_examples():
@@ -100,6 +101,23 @@ def test_a_training_by_command_line_ends_with_its_figures(tiny_records, runs_fol
     plan = json.loads(capsys.readouterr().out)
     assert plan["steps"] == 4
     assert plan["negatives_per_anchor"] == 14
+
+
+def test_labels_with_gaps_stop_a_training_and_the_named_setting_mends_it(
+    tmp_path, runs_folder, capsys
+):
+    # Catches: a message that names a setting which no command line has.
+    picture = encode_jpeg(np.full((32, 32, 3), 120, np.uint8))
+    (tmp_path / "gaps").mkdir()
+    with RecordWriter(tmp_path / "gaps") as writer:
+        for key, label in enumerate((0, 0, 2, 2), start=1):
+            writer.write(key, pack(Header(0, float(label), key, 0), picture))
+    sizes = ("width=4", "image_size=16", "dim=8", "global_batch=4", "images_seen=8")
+    line = ["train", "--no-eval", "--set", f"data={tmp_path / 'gaps'}", "benchmarks="]
+    line += ["val_fraction=0", *sizes]
+    assert main(line) == 2
+    assert "missing is 1" in capsys.readouterr().err
+    assert main([*line, "relabel=true"]) == 0
 
 
 def test_damaged_records_stop_a_training_with_the_place(tmp_path, runs_folder, capsys):

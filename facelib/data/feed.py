@@ -58,6 +58,7 @@ class Feed:
             skip_bad=cfg.skip_bad,
             fill_border=cfg.fill_border,
             exclude=cfg.exclude or None,
+            relabel=cfg.relabel,
         )
         self.train, self.val = split_records(cfg, self.records.labels)
         kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
