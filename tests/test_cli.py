@@ -110,7 +110,7 @@ def test_labels_with_gaps_stop_a_training_and_the_named_setting_mends_it(
     picture = encode_jpeg(np.full((32, 32, 3), 120, np.uint8))
     (tmp_path / "gaps").mkdir()
     with RecordWriter(tmp_path / "gaps") as writer:
-        for key, label in enumerate((0, 0, 2, 2), start=1):
+        for key, label in enumerate((0, 0, 2, 2)):
             writer.write(key, pack(Header(0, float(label), key, 0), picture))
     sizes = ("width=4", "image_size=16", "dim=8", "global_batch=4", "images_seen=8")
     line = ["train", "--no-eval", "--set", f"data={tmp_path / 'gaps'}", "benchmarks="]
