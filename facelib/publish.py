@@ -24,11 +24,12 @@ RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
 
 
-def publish(rows: list[dict], name: str, command: str) -> Path:
+def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     """Write a record from sweep rows (`record_row`: config fields, `run`, `report`).
 
     Args:
         rows: one a run. name: of the folder. command: what a reader types to make it again.
+        note: what a reader must know beside the figures.
     """
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
@@ -46,6 +47,7 @@ def publish(rows: list[dict], name: str, command: str) -> Path:
         {
             "name": name,
             "command": command,
+            "note": note,
             "date": datetime.date.today().isoformat(),
             "runs": len(rows),
             "shared_settings": shared,
