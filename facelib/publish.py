@@ -99,7 +99,8 @@ def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.D
         mean, lo, hi = _t_interval(part[figure].to_numpy())
         rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS[loss],
                      "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
-    return pd.DataFrame(rows)
+    order = list(dict.fromkeys(row["label"] for row in rows))
+    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["label"])))
 
 
 def repeat_differences(
