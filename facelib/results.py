@@ -19,6 +19,7 @@ from facelib.paths import runs_root
 from facelib.plots import pose_frame
 from facelib.runs import Run, load_run
 
+MIN_POSE_PAIRS = 20
 LABELS = {"arcface": "ArcFace", "infonce": "InfoNCE", "hybrid": "ArcFace + InfoNCE"}
 
 
@@ -61,11 +62,20 @@ class Result:
         }
 
     def pose(self, name: str) -> pd.DataFrame:
-        """TAR by |Δyaw| at the mean best threshold; empty without known yaws."""
+        """TAR by |Δyaw| at the benchmark's mean best threshold; empty without known yaws.
+
+        Bins of fewer than `MIN_POSE_PAIRS` genuine pairs are left out.
+        """
         scores = self.scores(name)
         if scores.yaw1 is None:
             return pd.DataFrame()
-        return pose_frame(scores, scores.score >= self.thresholds(name)["best"], name=self.label)
+        accepted = scores.score >= self.thresholds(name)["best"]
+        frame = pose_frame(scores, accepted, name=self.label)
+        return frame[frame["pairs"] >= MIN_POSE_PAIRS]
+
+    def title(self, name: str) -> str:
+        """A benchmark's name as tables show it: rendered faces are called so."""
+        return f"{name} (rendered)" if self.rendered else name
 
     def summary(self) -> str:
         """One Markdown line a benchmark, with the numbers of eval.json."""
@@ -118,7 +128,7 @@ def side_by_side(results: list[Result]) -> pd.DataFrame:
     for result in results:
         for name, figures in result.report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
-            rows[(name, result.label)] = {
+            rows[(result.title(name), result.label)] = {
                 "best threshold": percent(
                     figures["best"]["accuracy"], intervals.get("best.accuracy")
                 ),
@@ -126,7 +136,7 @@ def side_by_side(results: list[Result]) -> pd.DataFrame:
                 "AUC": percent(figures["auc"], intervals.get("auc")),
             }
     frame = pd.DataFrame(rows).T
-    names = {name: place for place, name in enumerate(results[0].benchmarks)}
+    names = {results[0].title(name): i for i, name in enumerate(results[0].benchmarks)}
     frame = frame.rename_axis(["benchmark", "loss"])
     return frame.sort_index(level=0, sort_remaining=False, key=lambda level: level.map(names))
 
@@ -156,7 +166,7 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
                 f"{100 * entry['difference']:+.1f} [{100 * lo:+.1f}, {100 * hi:+.1f}]"
             )
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
-        rows[name] = row
+        rows[a.title(name)] = row
     return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")
 
 

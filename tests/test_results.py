@@ -63,7 +63,7 @@ def test_a_result_gives_tables_scores_pictures_and_pose(trained):
     assert len(result.scores("toy").score) == 80
     assert len(result.benchmark("toy").images) == 160
     assert -1 <= result.thresholds("toy")["best"] <= 1
-    assert result.pose("toy")["pairs"].sum() == 40
+    assert (result.pose("toy")["pairs"] >= 20).all()  # 40 genuine pairs, one bin of many
     assert "**toy**: best threshold" in result.summary()
 
 
