@@ -28,7 +28,7 @@ LOSS_OF_ROW = {
     "InfoNCE R50": "infonce",
     "ArcFace + InfoNCE R50": "hybrid",
 }
-NOT_RUN = "not run: this part of the study does not exist yet"
+NOT_RUN = "not run (not built yet)"
 
 
 def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
