@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelib.data import raster
+from facelib.data.align import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
 from facelib.data.assembly import assemble
 from facelib.data.geometry import visible_from
 from facelib.data.heads import HeadAssets
@@ -16,16 +17,6 @@ from facelib.data.mesh import Model
 from facelib.data.people import eye_positions
 from facelib.data.scene import Conditions, develop, hold_object, paint_background
 
-# InsightFace's template of a 112×112 crop: left-of-image eye, other eye, nose tip, mouth corners.
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
 OVERSAMPLE = 2
 # Linear RGB: black, tortoise, brown, steel, gold.
 FRAME_COLOURS = np.array(
@@ -59,17 +50,6 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     return (about_z @ about_x @ about_y).astype(np.float32)
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares rotation and scale M (2, 2) and shift t (2,) with target ≈ source @ M.T + t."""
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    a, b = source - source_mean, target - target_mean
-    size = (a**2).sum()
-    p = (a * b).sum() / size
-    q = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / size
-    matrix = np.array([[p, -q], [q, p]])
-    return matrix, target_mean - matrix @ source_mean
 
 
 def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int = 112) -> Picture:
@@ -122,8 +102,9 @@ class _Camera:
         left, right = posed[assets.mouth_corners]
         points = np.stack([right_eye, left_eye, posed[assets.nose_tip], right, left])
         flat = self._flatten(self.turn_to(points).astype(np.float64))
-        target = (TEMPLATE + conditions.jitter) * size / 112
-        self.matrix, self.shift = fit_similarity(flat, target)
+        target = (ARCFACE_TEMPLATE + conditions.jitter) * size / TEMPLATE_SIZE
+        fitted = similarity_transform(flat, target)
+        self.matrix, self.shift = fitted[:, :2], fitted[:, 2]
         self.landmarks = flat @ self.matrix.T + self.shift  # (5, 2) pixels of the crop
 
     def turn_to(self, positions: np.ndarray) -> np.ndarray:

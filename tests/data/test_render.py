@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from facelib.data import raster
+from facelib.data.align import ARCFACE_TEMPLATE
 from facelib.data.heads import load_assets
 from facelib.data.mesh import build_model
 from facelib.data.occluders import WORN
 from facelib.data.people import sample_person, shape_axes
-from facelib.data.render import TEMPLATE, fit_similarity, render
+from facelib.data.render import render
 from facelib.data.scene import sample_conditions
 
 
@@ -33,7 +34,7 @@ def studio(yaw: float = 0.0, **changes):
 def test_landmarks_of_a_frontal_face_lie_on_the_template(assets, model):
     # Mutation: left and right eye swapped, or y not flipped: off by more than 30 pixels.
     picture = render(assets, model, studio(), 112)
-    assert np.abs(picture.landmarks - TEMPLATE).max() < 10
+    assert np.abs(picture.landmarks - ARCFACE_TEMPLATE).max() < 10
 
 
 def test_positive_yaw_turns_the_nose_to_the_right_of_the_image(assets, model):
@@ -104,16 +105,6 @@ def test_neighbouring_triangles_leave_no_gap_and_the_nearer_one_wins():
     raster.rasterise_plain(points, triangles, depth, index, np.zeros((10, 10, 2), np.float32))
     assert (index[1:9, 1:9] >= 0).all() and (index >= 0).sum() == 64
     assert index.max() == 1
-
-
-def test_similarity_is_recovered():
-    # Mutation: the sign of the rotation, or scale left out.
-    rng = np.random.default_rng(0)
-    source = rng.normal(size=(5, 2))
-    matrix = 2.5 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
-    found, shift = fit_similarity(source, source @ matrix.T + (3, -2))
-    np.testing.assert_allclose(found, matrix)
-    np.testing.assert_allclose(shift, (3, -2))
 
 
 def test_opposite_targets_become_one_signed_axis():
