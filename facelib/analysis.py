@@ -8,6 +8,8 @@ high by chance alone, so every figure has its null here:
     rotated      the test embeddings under one random rotation: their shape, no tie to the centres
     Gaussian     draws with the mean and covariance of the test embeddings, made unit: spread and
                  main directions stay, clusters and single centres go
+    unseen       centres of as many people who were not trained on, from as many images each: what
+                 is left beyond it is drawn to the *training* centres and not just to faces
 
 Symbols: U images, P pairs, N centres, d dimensions. Embeddings are unit rows unless said otherwise.
 """
@@ -102,6 +104,33 @@ def gaussian_like(emb: np.ndarray, count: int, rng: np.random.Generator) -> np.n
     _, s, axes = np.linalg.svd(emb - mean, full_matrices=False)
     draws = rng.normal(size=(count, len(s))) * (s / np.sqrt(len(emb)))
     return unit(mean + draws @ axes)
+
+
+def nearest_others(emb: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Largest cosine (U,) of each unit embedding (U, d) to the centroid of any *other* identity.
+
+    Args:
+        ids: (U,) identity of each image, at least two different ones.
+    """
+    _, person = np.unique(ids, return_inverse=True)
+    cos = emb @ centroids(emb, person).T  # (U, people)
+    cos[np.arange(len(emb)), person] = -np.inf
+    return cos.max(1)
+
+
+def thinned(
+    labels: np.ndarray, people: int, images: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (T',) of `people` random labels with up to `images` random rows each, and new labels.
+
+    Labels (T,) are 0 … N − 1 with N ≥ people; the new ones are 0 … people − 1.
+    """
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # random inside each label
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    chosen = rng.choice(len(starts), people, replace=False)
+    rows = [order[starts[c] : starts[c] + min(counts[c], images)] for c in chosen]
+    return np.concatenate(rows), np.repeat(np.arange(people), [len(r) for r in rows])
 
 
 def agreement(which_a: np.ndarray, which_b: np.ndarray) -> tuple[float, float]:

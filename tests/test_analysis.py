@@ -86,6 +86,24 @@ def test_the_gaussian_null_has_the_mean_and_covariance_of_the_embeddings():
     np.testing.assert_allclose(np.linalg.norm(draws, axis=1), 1, atol=1e-5)
 
 
+def test_the_nearest_other_person_is_never_oneself():
+    # Catches: one's own centroid in the race (cosine near 1), the wrong row masked.
+    emb, ids = cloud(30, 5), np.array([7, 3, 9] * 10)
+    own = {i: an.unit(emb[ids == i].mean(0)[None])[0] for i in (3, 7, 9)}
+    wanted = [max(e @ own[j] for j in own if j != i) for e, i in zip(emb, ids)]
+    np.testing.assert_allclose(an.nearest_others(emb, ids), wanted, atol=1e-6)
+
+
+def test_thinning_draws_whole_new_labels_with_at_most_so_many_images():
+    # Catches: labels of the order instead of the rows, always the first images, gaps in the labels.
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(9), [2, *[20] * 8]))
+    drawn = [an.thinned(labels, 9, 4, np.random.default_rng(s)) for s in (0, 1)]
+    for rows, new in drawn:
+        assert sorted(np.bincount(new)) == [2, *[4] * 8]
+        assert all(len(set(labels[rows[new == k]])) == 1 for k in range(9))
+    assert set(drawn[0][0]) != set(drawn[1][0])
+
+
 def test_agreement_stands_beside_what_popular_centres_give_by_chance():
     # Catches: chance taken as 1/N although one centre takes most images.
     rng = np.random.default_rng(0)
