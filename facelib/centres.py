@@ -26,6 +26,7 @@ from facelib.train import load_model, load_trained
 
 FAR = 0.01  # of the global threshold
 SEED = 0  # of rotations and Gaussian draws
+ROTATIONS = 5  # of the agreement's control
 KEYS = ["benchmark", "loss", "centres"]
 
 
@@ -47,10 +48,6 @@ class Geometry:
     """Embeddings, centres and pairs of an evaluated run; everything is read once, when needed."""
 
     result: Result
-
-    @property
-    def label(self) -> str:
-        return self.result.label
 
     @cached_property
     def train(self) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +158,7 @@ def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     rows = {}
     for run in runs:
         for name in run.result.benchmarks:
-            rows[(run.title(name), run.label)] = _unseen(run, name)
+            rows[(run.title(name), run.result.label)] = _unseen(run, name)
     return _sorted(pd.DataFrame(rows).T.rename_axis(KEYS[:2]))
 
 
@@ -195,8 +192,8 @@ def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
 
     Columns: same centre, by chance, correct if same, correct if not (shares), same & correct,
     same & wrong, other & correct, other & wrong (counts), odds ratio, lo, hi, corrected (see
-    `analysis.TwoByTwo`); rotated same, rotated odds: the same for the randomly rotated embeddings,
-    whose pairs are as similar while the centres mean nothing.
+    `analysis.TwoByTwo`); rotated same, rotated odds: the same for five random rotations of the
+    embeddings, whose pairs are as similar while the centres mean nothing.
     """
     frames = []
     for kind, same in (("positive", True), ("impostor", False)):
@@ -209,20 +206,23 @@ def _agreement(run: Geometry, centres: str, name: str, same: bool, threshold_fro
     scores = run.result.scores(name)
     rows = scores.same == same
     correct = (scores.score[rows] > run.threshold(threshold_from)) == same
-    emb, sides = run.images(name), (scores.index1[rows], scores.index2[rows])
-    turned = an.random_rotation(emb, np.random.default_rng(SEED))
-    (a, b), (c, d) = (
-        [an.nearest_centres(images, run.centres[centres])[1][side] for side in sides]
-        for images in (emb, turned)
-    )
+    emb, rng = run.images(name), np.random.default_rng(SEED)
+
+    def snapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        which = an.nearest_centres(images, run.centres[centres])[1]
+        return which[scores.index1[rows]], which[scores.index2[rows]]
+
+    a, b = snapped(emb)
     share, chance = an.agreement(a, b)
     table = an.two_by_two(a == b, correct)
+    turned = [np.equal(*snapped(an.random_rotation(emb, rng))) for _ in range(ROTATIONS)]
+    control = an.two_by_two(np.concatenate(turned), np.tile(correct, ROTATIONS))
     (both, wrong), (other, neither) = table.counts
     return {
         "same centre": share,
         "by chance": chance,
-        "correct if same": both / max(both + wrong, 1),
-        "correct if not": other / max(other + neither, 1),
+        "correct if same": both / (both + wrong) if both + wrong else np.nan,
+        "correct if not": other / (other + neither) if other + neither else np.nan,
         "same & correct": both,
         "same & wrong": wrong,
         "other & correct": other,
@@ -231,8 +231,8 @@ def _agreement(run: Geometry, centres: str, name: str, same: bool, threshold_fro
         "lo": table.lo,
         "hi": table.hi,
         "corrected": table.corrected,
-        "rotated same": np.mean(c == d),
-        "rotated odds": an.two_by_two(c == d, correct).odds_ratio,
+        "rotated same": np.mean(turned),
+        "rotated odds": control.odds_ratio,
     }
 
 
@@ -251,7 +251,7 @@ def spread_table(runs: Sequence[Geometry]) -> pd.DataFrame:
             rows.append(
                 {
                     "benchmark": run.title(name),
-                    "loss": run.label,
+                    "loss": run.result.label,
                     "alignment": an.alignment(*sides),
                     "uniformity": an.uniformity(emb),
                     "participation ratio": ratio,
@@ -269,7 +269,11 @@ def spectrum_frame(runs: Sequence[Geometry], name: str) -> pd.DataFrame:
     frames = []
     for run in runs:
         total = np.cumsum(an.spectrum(run.images(name)))
-        frame = {"dimension": np.arange(1, len(total) + 1), "share": total, "name": run.label}
+        frame = {
+            "dimension": np.arange(1, len(total) + 1),
+            "share": total,
+            "name": run.result.label,
+        }
         frames.append(pd.DataFrame(frame))
     return pd.concat(frames, ignore_index=True)
 
@@ -286,7 +290,7 @@ def threshold_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
     for run in runs:
         for name in run.result.benchmarks:
             scores, passed = accepted(run, name, threshold_from)
-            row = {"benchmark": run.title(name), "loss": run.label}
+            row = {"benchmark": run.title(name), "loss": run.result.label}
             row["threshold"] = run.threshold(threshold_from)
             row |= {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
             rows.append(row)
@@ -329,7 +333,7 @@ def _cosines(run: Geometry, kind: str, name: str) -> tuple[np.ndarray, np.ndarra
 def _frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
     """figures(run, kind of centre, benchmark) as rows, indexed by benchmark, loss and centres."""
     rows = {
-        (run.title(name), run.label, kind): figures(run, kind, name)
+        (run.title(name), run.result.label, kind): figures(run, kind, name)
         for run in runs
         for kind in run.centres
         for name in run.result.benchmarks

@@ -8,6 +8,7 @@ from facelib import analysis as an
 from facelib import centres as ce
 from facelib.config import make_config
 from facelib.launch import launch
+from facelib.published import CENTRES_SOURCE_A
 from facelib.results import evaluate
 from facelib.train import load_trained
 from tests.test_results import toy_benchmark
@@ -66,6 +67,7 @@ def test_every_table_has_a_row_for_each_run_and_says_what_the_functions_say(runs
     assert (nulls["excess"] <= nulls["hi"]).all()
     unseen = ce.unseen_table(runs)
     assert (unseen["people"] == 19).all()
+    assert list(CENTRES_SOURCE_A.columns) == list(table.columns)
 
 
 def test_agreement_counts_all_pairs_of_its_kind_at_the_global_threshold(runs):
@@ -96,3 +98,13 @@ def test_the_map_keeps_each_image_once_with_its_person_and_yaw(runs):
         ce.spectrum_frame(runs, "toy").groupby("name")["share"].max().tolist()
         == [pytest.approx(1)] * 2
     )
+
+
+def test_a_pull_to_the_training_centres_is_seen_beyond_unseen_people(runs, monkeypatch):
+    # Catches: the control compared with itself, so that no pull could ever be found.
+    run = ce.Geometry(runs[0].result)
+    emb, centres = run.images("toy"), run.centres["centroids"]
+    nearest = centres[an.nearest_centres(emb, centres)[1]]
+    pulled = an.unit(emb + nearest)
+    monkeypatch.setattr(ce.Geometry, "images", lambda self, name: pulled)
+    assert ce.unseen_table([run])["lo"].item() > 0
