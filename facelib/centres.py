@@ -297,31 +297,6 @@ def threshold_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
     return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
 
 
-def map_frame(run: Geometry, name: str, people: int = 8) -> pd.DataFrame:
-    """First two principal components of the images of the `people` with most images.
-
-    Columns: x, y, person, image (row of the benchmark's images), yaw (degrees, NaN if unknown).
-    The components are those of these images; equal counts are resolved by the lower identity.
-    """
-    scores, emb = run.result.scores(name), run.images(name)
-    unknown = np.full(len(scores.same), np.nan)
-    yaws = [unknown if yaw is None else yaw for yaw in (scores.yaw1, scores.yaw2)]
-    frame = pd.DataFrame(
-        {
-            "image": np.r_[scores.index1, scores.index2],
-            "person": np.r_[scores.id1, scores.id2],
-            "yaw": np.concatenate(yaws),
-        }
-    ).drop_duplicates("image")
-    chosen = frame["person"].value_counts(sort=False).sort_index()
-    chosen = chosen.sort_values(ascending=False, kind="stable").index[:people]
-    frame = frame[frame["person"].isin(chosen)].sort_values(["person", "image"])
-    points = emb[frame["image"]]
-    axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
-    x, y = axes @ (points - points.mean(0)).T
-    return frame.assign(x=x, y=y).reset_index(drop=True)
-
-
 def _cosines(run: Geometry, kind: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(P,) each of the positive pairs: pair similarity, centre similarity of A and of B."""
     scores = run.result.scores(name)

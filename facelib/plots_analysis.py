@@ -1,10 +1,12 @@
 """Pictures of the embedding analysis: a frame and an axes in, the axes out (see `plots.py`)."""
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from facelib.evaluate.scores import Scores
 from facelib.plots import GREY, _axes, _label
 
 MARKS = {
@@ -60,13 +62,43 @@ def cumulated_spectrum(
     return _label(ax, title, note, "principal directions", "share of the variance")
 
 
+def map_frame(scores: Scores, emb: np.ndarray, people: int = 8) -> pd.DataFrame:
+    """First two principal components of the images of the `people` with most images.
+
+    The components are those of these images; equal counts are resolved by the lower identity.
+
+    Args:
+        scores: with index1 and index2 into the U images, id1, id2, and yaws if known.
+        emb: (U, d) unit embeddings.
+
+    Returns:
+        Frame with columns x, y, person, image (row of `emb`), yaw (degrees, NaN if unknown).
+    """
+    unknown = np.full(len(scores.same), np.nan)
+    yaws = [unknown if yaw is None else yaw for yaw in (scores.yaw1, scores.yaw2)]
+    frame = pd.DataFrame(
+        {
+            "image": np.r_[scores.index1, scores.index2],
+            "person": np.r_[scores.id1, scores.id2],
+            "yaw": np.concatenate(yaws),
+        }
+    ).drop_duplicates("image")
+    chosen = frame["person"].value_counts(sort=False).sort_index()
+    chosen = chosen.sort_values(ascending=False, kind="stable").index[:people]
+    frame = frame[frame["person"].isin(chosen)].sort_values(["person", "image"])
+    points = emb[frame["image"]]
+    axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
+    x, y = axes @ (points - points.mean(0)).T
+    return frame.assign(x=x, y=y).reset_index(drop=True)
+
+
 def people_map(
     frame: pd.DataFrame, ax: Axes | None = None, title: str = "", note: str = ""
 ) -> Axes:
     """Images in two principal components: a colour a person; profiles (|yaw| ≥ 45°) as triangles.
 
     Args:
-        frame: x, y, person, yaw in degrees or NaN (`centres.map_frame`).
+        frame: x, y, person, yaw in degrees or NaN (`map_frame`).
     """
     ax = _axes(ax)
     people = list(dict.fromkeys(frame["person"]))

@@ -8,6 +8,7 @@ from facelib import analysis as an
 from facelib import centres as ce
 from facelib.config import make_config
 from facelib.launch import launch
+from facelib.plots_analysis import map_frame
 from facelib.published import CENTRES_SOURCE_A
 from facelib.results import evaluate
 from facelib.train import load_trained
@@ -86,7 +87,8 @@ def test_agreement_counts_all_pairs_of_its_kind_at_the_global_threshold(runs):
 
 def test_the_map_keeps_each_image_once_with_its_person_and_yaw(runs):
     # Catches: persons of side 1 given to images of side 2, an image drawn twice.
-    frame, scores = ce.map_frame(runs[0], "toy", people=3), runs[0].result.scores("toy")
+    scores = runs[0].result.scores("toy")
+    frame = map_frame(scores, runs[0].images("toy"), people=3)
     assert frame["image"].is_unique
     assert frame["person"].nunique() == 3
     second = frame[frame["image"].isin(scores.index2)].iloc[0]
