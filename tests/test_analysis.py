@@ -144,6 +144,10 @@ def test_the_interval_counts_people_and_not_pairs():
     mean, lo, hi = an.mean_interval(np.repeat(person, 100), np.repeat(np.arange(40), 100))
     assert mean == pytest.approx(person.mean())
     assert hi - lo == pytest.approx(2 * 1.96 * person.std() / np.sqrt(40), rel=0.15)
+    values = np.repeat([1.0, 0.0], [100, 20])  # one person with 100 pairs, twenty with one
+    mean, _, hi = an.mean_interval(values, np.r_[np.zeros(100), 1 + np.arange(20)])
+    assert mean == pytest.approx(100 / 120)
+    assert hi > mean  # a mean of people's means would end near 3/21
 
 
 def test_alignment_and_uniformity_are_the_naive_sums():

@@ -55,7 +55,7 @@ def test_a_chart_keeps_its_size_and_colours_in_fewer_bytes():
     # Catches: a palette that merges the lines of a plot, a figure that stays open.
     figure, ax = plt.subplots()
     for k in range(6):
-        ax.plot([0, 1], [k, k], linewidth=5)
+        ax.plot([0, 1], [k, k], "x", markersize=6)  # few pixels each: the first to be merged
     whole = io.BytesIO()
     figure.savefig(whole, format="png")
     before = np.asarray(Image.open(whole).convert("RGB")).astype(int)
@@ -63,5 +63,5 @@ def test_a_chart_keeps_its_size_and_colours_in_fewer_bytes():
     after = np.asarray(Image.open(io.BytesIO(small)).convert("RGB")).astype(int)
     assert len(small) < len(whole.getvalue()) / 2
     assert before.shape == after.shape
-    assert np.abs(before - after).mean() < 1
+    assert np.abs(before - after).max() < 40
     assert not plt.get_fignums()
