@@ -22,7 +22,7 @@ def show(picture: Figure | np.ndarray) -> Image:
 
 
 def chart(figure: Figure, colours: int = 256) -> Image:
-    """A figure of lines and marks (closed afterwards) as PNG with a palette: under half the size."""
+    """A figure of lines and marks (closed afterwards) as PNG with a palette: half the bytes."""
     whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png")
     plt.close(figure)
