@@ -1,4 +1,4 @@
-"""Photographs in notebooks: JPEG outputs, which are ten times smaller than PNGs of the same."""
+"""Small pictures in notebooks: photographs as JPEG, charts as PNG with a palette."""
 
 import io
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Image
 from matplotlib.figure import Figure
+from PIL import Image as Pillow
 
 from facelib.data.decode import encode_jpeg
 
@@ -18,6 +19,15 @@ def show(picture: Figure | np.ndarray) -> Image:
     picture.savefig(data, format="jpeg", pil_kwargs={"quality": 88})
     plt.close(picture)
     return Image(data.getvalue(), format="jpeg")
+
+
+def chart(figure: Figure, colours: int = 256) -> Image:
+    """A figure of lines and marks (closed afterwards) as PNG with a palette: half the bytes."""
+    whole, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(whole, format="png")
+    plt.close(figure)
+    Pillow.open(whole).convert("RGB").quantize(colours).save(small, "png", optimize=True)
+    return Image(small.getvalue(), format="png")
 
 
 def sheet(rows: list[np.ndarray], gap: int = 12) -> np.ndarray:

@@ -278,12 +278,8 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
-    """The trained backbone in eval mode, and a digest of its checkpoint.
-
-    The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
-    Which checkpoint: best.pt where the config selects one, else last.pt.
-    """
+def load_trained(run_dir: str | Path) -> dict:
+    """The checkpoint that speaks for a run: best.pt where the config selects one, else last.pt."""
     run = load_run(run_dir)
     name = "last.pt" if run.config.select == "last" else "best.pt"
     path = run.path / "checkpoints" / name
@@ -291,8 +287,16 @@ def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
         raise UserError(
             f"{run.name}: no {name} yet; train it: python -m facelib train --run {run.name}"
         )
-    state = load_checkpoint(path)
-    backbone = build_backbone(run.config.replace(init="scratch"))
+    return load_checkpoint(path)
+
+
+def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
+    """The trained backbone in eval mode, and a digest of its checkpoint (see `load_trained`).
+
+    The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
+    """
+    state = load_trained(run_dir)
+    backbone = build_backbone(load_run(run_dir).config.replace(init="scratch"))
     prefix = "backbone."
     weights = {k[len(prefix) :]: v for k, v in state["learner"].items() if k.startswith(prefix)}
     backbone.load_state_dict(weights)
