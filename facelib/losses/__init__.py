@@ -1,9 +1,9 @@
 """Losses: one small, readable class each, and the table that names them.
 
-A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered
-buffers; if it has `after_step(progress)`, the loop calls that with the part of the run that is done.
-The table says which batch layout and how many views a loss needs and how it is built from a
-`Config`; the training loop never compares a loss's name.
+A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers;
+if it has an `after_step(progress)`, the loop calls that with the part of the run that is done. The
+table says which batch layout and how many views it needs and how it is built from a `Config`; the
+loop never compares a loss's name.
 """
 
 from collections.abc import Callable
