@@ -160,9 +160,9 @@ TWO_VIEW_LOSSES = ("coreface",)
 _MINIMA = {
     "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
     "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
-    "image_size": 16,
-    "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0, "processes": 1, "threads": 0,
-    "data_identities": 2, "data_images": 2, "data_size": 32, "test_identities": 20,
+    "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
+    "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
+    "test_identities": 20,
 }  # fmt: skip
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
