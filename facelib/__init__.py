@@ -3,7 +3,7 @@
     config      every setting in one flat Config; presets; digest
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
     models      IResNet backbones, compatible with InsightFace's published weights
-    losses      ArcFace, InfoNCE, hybrid: one small class each
+    losses      ArcFace, InfoNCE, hybrid, CoReFace: one small class each
     train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`)
     launch      the subprocess that trains: start, follow, stop
     runs        run folders: create, load, list, compare

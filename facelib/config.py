@@ -52,7 +52,10 @@ class Config:
     gradient: str = "exact"  # or straight_through (InsightFace's PyTorch code)
     tau: float = 0.07  # InfoNCE temperature; 1/s matches the scales
     contrastive_weight: float = 0.5  # hybrid: weight of InfoNCE beside ArcFace
-    gather: bool = True  # InfoNCE: negatives from all processes; False as in source A
+    coreface_weight: float = 0.05  # coreface: weight of the contrastive term; 0 is its control
+    coreface_mask: str = "zero"  # coreface: published code's mask; clean leaves same identities out
+    coreface_warmup: float = 0.3  # coreface: part of the run without the contrastive term
+    gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
     accumulate: int = 1  # micro-batches a step; InfoNCE's negatives come from one micro-batch
@@ -86,12 +89,17 @@ class Config:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be at least {low}")
         if not self.tau > 0:
             raise UserError(f"tau={self.tau!r}: must be above 0 (0.07 in source A)")
-        for name in ("val_fraction", "warmup", "dropout"):
+        for name in ("val_fraction", "warmup", "dropout", "coreface_warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1)")
         if (self.images_seen > 0) == (self.epochs > 0):
             raise UserError(
                 f"images_seen={self.images_seen}, epochs={self.epochs}: set exactly one above 0"
+            )
+        if self.loss in TWO_VIEW_LOSSES and self.dropout == 0:
+            raise UserError(
+                f"loss={self.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
+                "use dropout=0.4"
             )
         _check_batch(self)
         if self.select in ("val_auc", "val_loss") and self.val_fraction == 0:
@@ -115,9 +123,11 @@ class Config:
     def digest(self) -> str:
         """Eight hex digits over every field that can change a result.
 
-        Left out: how a run is watched, saved and spread over threads and loader processes.
+        Left out: how a run is watched, saved and spread over threads and loader processes, and
+        settings that belong to other losses only (`_FIELDS_OF`).
         """
-        kept = {k: v for k, v in self.to_dict().items() if k not in _NOT_IN_DIGEST}
+        others = {k for loss, fields in _FIELDS_OF.items() if loss != self.loss for k in fields}
+        kept = {k: v for k, v in self.to_dict().items() if k not in {*_NOT_IN_DIGEST, *others}}
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -136,21 +146,31 @@ CHOICES = {
     "fill_border": ("none", "replicate"),
     "split": ("identity", "within"),
     "backbone": ("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
-    "loss": ("arcface", "infonce", "hybrid"),
+    "loss": ("arcface", "infonce", "hybrid", "coreface"),
     "gradient": ("exact", "straight_through"),
+    "coreface_mask": ("zero", "clean"),
     "precision": ("fp32", "fp16", "bf16"),
     "select": ("last", "val_auc", "val_loss", "train_loss"),
 }
 
+# What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
+PAIR_LOSSES = ("infonce", "hybrid")
+TWO_VIEW_LOSSES = ("coreface",)
+
 _MINIMA = {
-    "s": 1e-6, "m": 0, "contrastive_weight": 0, "global_batch": 2, "accumulate": 1, "lr": 0,
-    "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2, "image_size": 16,
-    "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0, "processes": 1, "threads": 0,
-    "data_identities": 2, "data_images": 2, "data_size": 32, "test_identities": 20,
+    "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
+    "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
+    "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
+    "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
+    "test_identities": 20,
 }  # fmt: skip
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
 _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
+
+# Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins
+# the study leaves the folders of all earlier runs as they are.
+_FIELDS_OF = {"coreface": ("coreface_weight", "coreface_mask", "coreface_warmup")}
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
 _SOURCE_A = {
@@ -183,6 +203,14 @@ PRESETS: dict[str, dict] = {
     "ms1m-arcface-standard": {
         **_SOURCE_A, **_ARC, "s": 64.0, "m": 0.5, "select": "last", "split": "identity",
         "val_fraction": 0.005,
+    },
+    # The published CoReFace run, but with this study's cosine for its steps of the rate, and one
+    # dropout for its 0.4, then 0.6. From scratch; from an ArcFace run: init=RUN/checkpoints/last.pt
+    # (the backbone only: the centres start anew, so keep a warm-up).
+    "ms1m-coreface": {
+        **_SOURCE_A, "loss": "coreface", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
+        "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,
+        "coreface_warmup": 7 / 24, "split": "identity", "val_fraction": 0.005,
     },
 }  # fmt: skip
 
@@ -252,7 +280,7 @@ def _check_type(name: str, value: object, kind: type) -> None:
 def _check_batch(cfg: Config) -> None:
     """Equal shares for every process and micro-batch, and whole pairs for pair losses."""
     shares = cfg.processes * cfg.accumulate
-    unit = shares * (1 if cfg.loss == "arcface" else 2)
+    unit = shares * (2 if cfg.loss in PAIR_LOSSES else 1)
     if cfg.global_batch % unit:
         lower = max(unit, cfg.global_batch // unit * unit)
         raise UserError(

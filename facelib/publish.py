@@ -16,7 +16,7 @@ from scipy import stats
 from facelib.errors import UserError
 from facelib.paths import atomic_file, published_root
 from facelib.published import BENCHMARKS
-from facelib.results import LABELS
+from facelib.results import LABELS, method_of
 from facelib.runs import environment, read_lines, write_json
 
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
@@ -64,7 +64,7 @@ def publish_sweep(results: Path, name: str, command: str) -> Path:
 
 
 def _lines(row: dict) -> list[dict]:
-    settings = {key: row[key] for key in SETTINGS_OF_A_ROW}
+    settings = {key: row[key] for key in SETTINGS_OF_A_ROW} | {"loss": method_of(row)}
     lines = []
     for benchmark, report in row["report"]["benchmarks"].items():
         line = {"run": row["run"], **settings, "benchmark": benchmark}

@@ -1,5 +1,6 @@
 """A trained and evaluated run as one object, for notebooks: figures, scores, benchmarks, floors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,22 @@ from facelib.plots import pose_frame
 from facelib.runs import Run, load_run
 
 MIN_POSE_PAIRS = 20
-LABELS = {"arcface": "ArcFace", "infonce": "InfoNCE", "hybrid": "ArcFace + InfoNCE"}
+LABELS = {
+    "arcface": "ArcFace",
+    "infonce": "InfoNCE",
+    "hybrid": "ArcFace + InfoNCE",
+    "coreface": "CoReFace",
+    "coreface-clean": "CoReFace, clean mask",
+    "coreface-control": "ArcFace, two dropout views",
+}
+
+
+def method_of(settings: Mapping) -> str:
+    """Key of `LABELS` for a config's settings: the loss, or its named variant or control."""
+    loss = settings["loss"]
+    if loss == "coreface" and settings["coreface_weight"] == 0:
+        return "coreface-control"
+    return "coreface-clean" if loss == "coreface" and settings["coreface_mask"] == "clean" else loss
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class Result:
 def evaluate(run: Run, bootstrap: int = 1000) -> Result:
     """Evaluate a finished run on its benchmarks (embeddings are cached)."""
     report = evaluate_run(run.path, bootstrap=bootstrap)
-    return Result(run.path, run.config, report, LABELS.get(run.config.loss, run.config.loss))
+    return Result(run.path, run.config, report, LABELS[method_of(run.config.to_dict())])
 
 
 class Pixels(nn.Module):

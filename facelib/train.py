@@ -34,16 +34,27 @@ log = logging.getLogger(__name__)
 
 
 class Learner(nn.Module):
-    """Backbone and criterion as one module, so that DDP wraps both. forward -> (loss, logs)."""
+    """Backbone and criterion as one module, so that DDP wraps both. forward -> (loss, logs).
 
-    def __init__(self, backbone: nn.Module, criterion: nn.Module):
+    With several views the trunk runs once and each view is another dropout mask over its output:
+    the criterion gets (views·B, d) embeddings, view after view, and as many labels.
+    """
+
+    def __init__(self, backbone: nn.Module, criterion: nn.Module, views: int = 1):
         super().__init__()
-        self.backbone, self.criterion = backbone, criterion
+        self.backbone, self.criterion, self.views = backbone, criterion, views
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor):
-        z = self.backbone(images)
+        z, labels = self.embed(images), labels.repeat(self.views)
         with torch.autocast(images.device.type, enabled=False):
             return self.criterion(z.to(torch.promote_types(z.dtype, torch.float32)), labels)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> (views·B, d)."""
+        if self.views == 1:
+            return self.backbone(images)
+        h = self.backbone.trunk(images)
+        return torch.cat([self.backbone.embed(h) for _ in range(self.views)])
 
 
 class Stop(Exception):
@@ -54,7 +65,8 @@ def build_learner(cfg: Config, classes: int) -> Learner:
     """Seeded weights: the same on every rank and in every run with this seed."""
     torch.manual_seed(cfg.seed)
     backbone = build_backbone(cfg).to(memory_format=torch.channels_last)
-    return Learner(backbone, LOSSES[cfg.loss].build(cfg, classes))
+    entry = LOSSES[cfg.loss]
+    return Learner(backbone, entry.build(cfg, classes), entry.views)
 
 
 def total_steps(cfg: Config, steps_per_epoch: int) -> int:
@@ -146,6 +158,9 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
+        after_step = getattr(self.plain_learner.criterion, "after_step", None)
+        if after_step:
+            after_step(self.step / self.steps)
         return totals
 
     def fit(self) -> None:

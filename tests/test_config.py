@@ -4,8 +4,17 @@ import dataclasses
 
 import pytest
 
-from facelib.config import PRESETS, Config, make_config, parse_settings
+from facelib.config import (
+    CHOICES,
+    PAIR_LOSSES,
+    PRESETS,
+    TWO_VIEW_LOSSES,
+    Config,
+    make_config,
+    parse_settings,
+)
 from facelib.errors import UserError
+from facelib.losses import LOSSES
 
 
 def test_an_unknown_setting_names_the_nearest_known_one():
@@ -17,7 +26,7 @@ def test_an_unknown_setting_names_the_nearest_known_one():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "softmax"}, "loss='softmax': allowed are arcface, infonce, hybrid"),
+        ({"loss": "softmax"}, "loss='softmax': allowed are arcface, infonce, hybrid, coreface"),
         ({"tau": 0.0}, "tau=0.0: must be above 0"),
         ({"tau": "0.1"}, "wanted float, got str"),
         ({"global_batch": 64.0}, "wanted int, got float"),
@@ -26,6 +35,8 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"epochs": 2.0, "images_seen": 64}, "set exactly one above 0"),
         ({"images_seen": 0}, "set exactly one above 0"),
         ({"val_fraction": 0.0, "select": "val_auc"}, "needs val_fraction above 0"),
+        ({"loss": "coreface"}, "two dropout views, which dropout=0.0 makes equal: use dropout=0.4"),
+        ({"coreface_mask": "one"}, "coreface_mask='one': allowed are zero, clean"),
         ({"name": "a/b"}, "a folder name without slashes"),
     ],
 )
@@ -51,6 +62,22 @@ def test_digest_changes_with_every_field_that_can_change_a_result():
     assert len({base.replace(**{k: v}).digest() for k, v in other.items()}) == len(other)
 
 
+def test_a_setting_of_one_loss_is_in_the_digests_of_that_loss_alone():
+    # Catches: a new loss whose fields move every earlier run to another folder.
+    assert make_config().run_name == "smoke-arcface-d50b9703"
+    for name, value in (("coreface_weight", 0.0), ("coreface_mask", "clean")):
+        for loss, changes in (("arcface", 1), ("coreface", 2)):
+            base = make_config(loss=loss, dropout=0.4)
+            assert len({base.digest(), base.replace(**{name: value}).digest()}) == changes
+
+
+def test_the_config_knows_the_layout_and_views_of_each_loss():
+    # Catches: a pair cut in two, or equal views, because the two tables disagree.
+    assert set(CHOICES["loss"]) == set(LOSSES)
+    assert {name for name, entry in LOSSES.items() if entry.layout == "pairs"} == set(PAIR_LOSSES)
+    assert {name for name, entry in LOSSES.items() if entry.views == 2} == set(TWO_VIEW_LOSSES)
+
+
 def test_presets_hold_source_a_s_numbers():
     # Catches: drift of the published settings.
     arc, nce = make_config("ms1m-arcface"), make_config("ms1m-infonce")
@@ -61,8 +88,18 @@ def test_presets_hold_source_a_s_numbers():
     standard = make_config("ms1m-arcface-standard")
     assert (standard.s, standard.m) == (64, 0.5)
     assert set(PRESETS) == {"smoke", *(f"ms1m-{n}" for n in ("arcface", "infonce", "hybrid"))} | {
-        "ms1m-arcface-standard"
+        "ms1m-arcface-standard",
+        "ms1m-coreface",
     }
+
+
+def test_the_coreface_preset_holds_the_published_code_s_numbers():
+    # Catches: drift of the published settings (the learning rate's shape is this study's).
+    cfg = make_config("ms1m-coreface")
+    assert (cfg.coreface_weight, cfg.coreface_mask, cfg.dropout) == (0.05, "zero", 0.4)
+    assert (cfg.backbone, cfg.s, cfg.m, cfg.gather) == ("iresnet100", 64, 0.5, False)
+    assert (cfg.global_batch // cfg.processes, cfg.processes, cfg.epochs) == (128, 4, 24)
+    assert cfg.coreface_warmup == pytest.approx(7 / 24)
 
 
 def test_settings_on_the_command_line_get_the_type_of_their_field():

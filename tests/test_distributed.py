@@ -18,14 +18,34 @@ from facelib.launch import free_port
 from facelib.losses import LOSSES
 from facelib.train import Learner
 
-NAMES = ("arcface", "infonce", "hybrid")
+SETTINGS = {
+    "arcface": {},
+    "infonce": {},
+    "hybrid": {},
+    "coreface": {"coreface_warmup": 0.0},
+    "coreface-clean": {"coreface_warmup": 0.0, "coreface_mask": "clean"},
+}
 LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
+
+
+class Backbone(torch.nn.Linear):
+    """A linear layer whose every second view is squashed: dropout that all ranks agree on."""
+
+    views = 0
+
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        return self(x)
+
+    def embed(self, h: torch.Tensor) -> torch.Tensor:
+        self.views += 1
+        return h if self.views % 2 else h.tanh()
 
 
 def learner(name: str) -> Learner:
     torch.manual_seed(0)
-    cfg = make_config(loss=name, dim=4, s=8.0)
-    return Learner(torch.nn.Linear(5, 4), LOSSES[name].build(cfg, 6)).double()
+    cfg = make_config(loss=name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
+    entry = LOSSES[cfg.loss]
+    return Learner(Backbone(5, 4), entry.build(cfg, 6), entry.views).double()
 
 
 def batch() -> torch.Tensor:
@@ -56,7 +76,7 @@ def worker(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
     own, found = slice(6 * rank, 6 * rank + 6), {}
-    for name in NAMES:
+    for name in SETTINGS:
         wrapped = DistributedDataParallel(learner(name))
         loss, logs = wrapped(batch()[own], LABELS[own])
         loss.backward()
@@ -75,9 +95,10 @@ def two_ranks(tmp_path_factory):
     return [torch.load(folder / f"{r}.pt", weights_only=False) for r in (0, 1)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_two_ranks_equal_one_process(two_ranks, name):
-    # Catches: negatives of one rank only, a wrong own column, gradients summed instead of averaged.
+    # Catches: negatives of one rank only, a wrong own column, gradients summed instead of averaged,
+    # CoReFace's margin or its labels from one rank only.
     alone = learner(name)
     loss, logs = alone(batch(), LABELS)
     loss.backward()

@@ -98,6 +98,23 @@ def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
         publish.refresh_readme(path, "toy")
 
 
+def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path, monkeypatch):
+    # Catches: repeats of CoReFace and of its weight-0 control averaged as one method.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    both = []
+    for seed in range(2):
+        for weight in (0.0, 0.05):
+            cfg = make_config(loss="coreface", dropout=0.4, coreface_weight=weight, seed=seed)
+            row = {"run": cfg.run_name, **cfg.to_dict(), "report": report(0.9 + weight)}
+            both.append(row)
+    publish.publish(both, "views", "make views")
+    frame, _ = publish.load_record("views")
+    assert set(frame["loss"]) == {"coreface", "coreface-control"}
+    gaps = publish.repeat_differences(frame, "coreface", "coreface-control")
+    assert gaps["difference"].to_list() == pytest.approx([5, 5])
+    assert gaps["comparison"][0] == "CoReFace − ArcFace, two dropout views"
+
+
 def test_unknown_records_and_empty_sweeps_are_clear_errors(record):
     # Catches: an empty record that reads like a result.
     with pytest.raises(UserError, match=r"no published record 'tpy': there are toy"):

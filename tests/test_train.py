@@ -18,7 +18,7 @@ from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.launch import launch, start, stop
 from facelib.runs import create_run, load_run, read_lines
-from facelib.train import learning_rate, load_model
+from facelib.train import build_learner, learning_rate, load_model
 
 
 def tiny(records, **changes):
@@ -65,9 +65,9 @@ def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
     assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid"])
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "coreface"])
 def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(tiny_records, runs_folder, loss):
-    # Catches: RNG, momentum, sampler position or BatchNorm statistics not restored.
+    # Catches: RNG, momentum, sampler position, BatchNorm statistics or a loss's state not restored.
     slow = {"loss": loss, "global_batch": 24, "images_seen": 144, "save_every": 3, "dropout": 0.3,
             "width": 16, "image_size": 48, "backbone": "iresnet18"}  # fmt: skip
     whole = launch(tiny(tiny_records, name="whole", **slow))
@@ -84,6 +84,32 @@ def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(tiny_records,
     assert largest_difference(weights(whole), weights(resumed)) == 0
     steps = [row["step"] for row in read_lines(resumed.path / "metrics.jsonl") if "loss" in row]
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_views_cost_one_trunk_pass_and_differ_by_their_dropout_alone(tiny_records):
+    # Catches: the whole network run twice, one mask for both views, views not stacked one by one.
+    learner = build_learner(tiny(tiny_records, loss="coreface", dropout=0.4), 24)
+    passes = []
+    learner.backbone.layer4.register_forward_hook(lambda *_: passes.append(1))
+    images, labels = torch.randn(6, 3, 16, 16), torch.arange(6)
+    first, second = learner.embed(images).chunk(2)
+    assert len(passes) == 1
+    assert not torch.allclose(first, second)
+    first, second = learner.eval().embed(images).chunk(2)
+    assert torch.equal(first, second)
+    assert torch.equal(first, learner.backbone(images))
+    _, logs = learner(images, labels)
+    assert logs["view_cosine"].item() == pytest.approx(1)
+
+
+def test_a_loss_is_told_how_far_the_run_is(tiny_records, runs_folder):
+    # Catches: a contrastive term that never starts: until then the control's figures are the same.
+    same = {"loss": "coreface", "dropout": 0.4, "coreface_warmup": 0.5}
+    both = [launch(tiny(tiny_records, coreface_weight=w, **same)) for w in (0.0, 0.05)]
+    control, found = (run.metrics().dropna(subset=["loss"]) for run in both)
+    parted = (control["grad_norm"] != found["grad_norm"]).to_list()
+    assert parted == [False] * 3 + [True] * 3
+    assert weights(both[1])["criterion.progress"] == 1
 
 
 @pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid"])

@@ -1,7 +1,9 @@
 """Losses: one small, readable class each, and the table that names them.
 
-A criterion maps (z, labels) to (loss, {name: value}), in fp32. The table says which batch layout it
-needs and how it is built from a `Config`; the training loop never compares a loss's name.
+A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers;
+if it has an `after_step(progress)`, the loop calls that with the part of the run that is done. The
+table says which batch layout and how many views it needs and how it is built from a `Config`; the
+loop never compares a loss's name.
 """
 
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.losses.contrastive import InfoNCE
+from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.margin import ArcFace
 
@@ -21,6 +24,7 @@ class LossEntry(NamedTuple):
     build: Callable[[Config, int], nn.Module]  # (cfg, number of training classes)
     layout: str  # "plain", or "pairs": P identities × 2 images at adjacent indices
     needs_head: bool  # has one centre a training identity
+    views: int = 1  # dropout views of one trunk pass: z is (views·B, d), view after view
 
 
 def _arcface(cfg: Config, classes: int) -> ArcFace:
@@ -35,8 +39,19 @@ def _hybrid(cfg: Config, classes: int) -> Hybrid:
     return Hybrid(_arcface(cfg, classes), _infonce(cfg, classes), cfg.contrastive_weight)
 
 
+def _coreface(cfg: Config, classes: int) -> CoReFace:
+    return CoReFace(
+        _arcface(cfg, classes),
+        weight=cfg.coreface_weight,
+        mask=cfg.coreface_mask,
+        warmup=cfg.coreface_warmup,
+        gather=cfg.gather,
+    )
+
+
 LOSSES: dict[str, LossEntry] = {
     "arcface": LossEntry(_arcface, "plain", needs_head=True),
     "infonce": LossEntry(_infonce, "pairs", needs_head=False),
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
+    "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
 }
