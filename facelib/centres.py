@@ -53,7 +53,7 @@ class Geometry:
     def train(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit embeddings (T, d) of the training images (not mirrored) and labels (T,).
 
-        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 7 GB).
+        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
         """
         cfg, folder = self.result.config, self.result.folder
         records = FaceRecords(
