@@ -287,6 +287,7 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
         trainer.fit()
         if main:
             run.set_status(state="done", step=trainer.step)
+        accelerator.wait_for_everyone()  # a rank that ends first has the launcher stop the others
 
 
 def _count(module: nn.Module) -> int:
