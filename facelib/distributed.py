@@ -37,7 +37,7 @@ def gather_with_grad(block: torch.Tensor) -> torch.Tensor:
     """(B, d) on each rank -> (world·B, d) in rank order, differentiable on every rank.
 
     `torch.distributed.all_gather` alone drops the gradient that other ranks' losses send to this
-    rank's embeddings: the gradient of InfoNCE is then wrong by about 4 % (tests/test_distributed).
+    rank's embeddings: the gradient of InfoNCE is then wrong (shown in tests/test_distributed).
     With the mean over ranks that DDP takes, two ranks equal one process of the joint batch.
     """
     return _GatherWithGrad.apply(block) if world_size() > 1 else block

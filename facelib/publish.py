@@ -60,6 +60,8 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
 
 def publish_sweep(results: Path, name: str, command: str) -> Path:
     """`publish` the rows of a sweep's `results.jsonl`."""
+    if not Path(results).is_file():
+        raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
     return publish([row for row in read_lines(Path(results)) if "report" in row], name, command)
 
 

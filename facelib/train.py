@@ -14,7 +14,6 @@ import signal
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -356,5 +355,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    np.seterr(all="warn")
     sys.exit(main(sys.argv[1:]))

@@ -121,4 +121,6 @@ def test_unknown_records_and_empty_sweeps_are_clear_errors(record):
         publish.load_record("tpy")
     with pytest.raises(UserError, match="no finished cells"):
         publish.publish([], "empty", "make empty")
+    with pytest.raises(UserError, match="/nowhere.jsonl: no such file"):
+        publish.publish_sweep("/nowhere.jsonl", "x", "make x")
     assert isinstance(record[0], pd.DataFrame)

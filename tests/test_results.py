@@ -1,5 +1,7 @@
 """From a run to the tables and pictures of a notebook, on tiny records and a toy benchmark."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -67,8 +69,8 @@ def test_a_result_gives_tables_scores_pictures_and_pose(trained):
     assert "**toy**: best threshold" in result.summary()
 
 
-def test_training_beats_the_floors(trained):
-    # Catches: an evaluation that ignores the weights; floors that are trained.
+def test_the_floors_are_other_models_than_the_trained_one(trained):
+    # Catches: an evaluation that ignores the weights; floors made from the trained checkpoint.
     (result, _), (cfg, _) = trained
     found = floors(cfg)
     assert list(found) == ["raw pixels", "random network"]
@@ -76,6 +78,8 @@ def test_training_beats_the_floors(trained):
     assert list(table.index.get_level_values("loss")) == ["ArcFace", "raw pixels", "random network"]
     figures = result.report["benchmarks"]["toy"]
     assert figures["best"]["accuracy"] >= 0.8
+    scores = [r.scores("toy").score for r in (result, *found.values())]
+    assert all(np.abs(a - b).max() > 0.05 for a, b in itertools.combinations(scores, 2))
     assert Pixels()(torch.full((2, 3, 4, 4), 7.0)).abs().max() == 0  # brightness is taken out
 
 
