@@ -44,7 +44,12 @@ class Config:
     dropout: float = 0.0  # before the last linear layer; 0.4 in source A
     sync_batchnorm: bool = False  # batch statistics over all ranks
     freeze_batchnorm: bool = False  # running statistics only: exactness tests, fine-tuning
-    init: str = "scratch"  # or a checkpoint: an InsightFace backbone.pth, or a run's checkpoint
+    init: str = "scratch"  # or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for
+    # a foundation model its weights folder, or "pretrained": what the hub cache holds
+    lora_rank: int = 0  # 0 trains all weights; above 0 only adapters of that rank (source A: 8)
+    lora_alpha: float = 8.0  # adapters count alpha/rank times
+    lora_targets: str = "ffn"  # linear layers that get adapters
+    recompute: bool = False  # foundation models: recompute activations in backward (ViT-H)
     # loss
     loss: str = "arcface"
     s: float = 32.0  # scale of the classifier's logits
@@ -61,6 +66,7 @@ class Config:
     accumulate: int = 1  # micro-batches a step; InfoNCE's negatives come from one micro-batch
     images_seen: int = 40_000  # length of the run, in images; 0: use epochs
     epochs: float = 0.0  # length of the run in passes over the data; 0: use images_seen
+    optimizer: str = "sgd"  # momentum belongs to sgd
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -123,11 +129,16 @@ class Config:
     def digest(self) -> str:
         """Eight hex digits over every field that can change a result.
 
-        Left out: how a run is watched, saved and spread over threads and loader processes, and
-        settings that belong to other losses only (`_FIELDS_OF`).
+        Left out: how a run is watched, saved and spread over threads and loader processes,
+        settings that belong to other losses only (`_FIELDS_OF`), and later settings at the value
+        that earlier runs had (`_JOINED`).
         """
         others = {k for loss, fields in _FIELDS_OF.items() if loss != self.loss for k in fields}
-        kept = {k: v for k, v in self.to_dict().items() if k not in {*_NOT_IN_DIGEST, *others}}
+        left_out = {*_NOT_IN_DIGEST, *others}
+        kept = {
+            k: v for k, v in self.to_dict().items()
+            if k not in left_out and not (k in _JOINED and v == _JOINED[k])
+        }  # fmt: skip
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -145,7 +156,12 @@ class Config:
 CHOICES = {
     "fill_border": ("none", "replicate"),
     "split": ("identity", "within"),
-    "backbone": ("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
+    "backbone": (
+        *("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
+        *("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit"),
+    ),
+    "lora_targets": ("ffn", "attention", "all"),
+    "optimizer": ("sgd", "adam", "adamw"),
     "loss": ("arcface", "infonce", "hybrid", "coreface"),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
@@ -162,6 +178,7 @@ _MINIMA = {
     "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
+    "lora_rank": 0, "lora_alpha": 1e-6,
     "test_identities": 20,
 }  # fmt: skip
 
@@ -170,6 +187,15 @@ _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
 
 # Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins
 # the study leaves the folders of all earlier runs as they are.
+# Settings that joined the study after its first runs. They are in the digest only where they differ
+# from these values, which are what the earlier runs did.
+_JOINED = {
+    "lora_rank": 0,
+    "lora_alpha": 8.0,
+    "lora_targets": "ffn",
+    "recompute": False,
+    "optimizer": "sgd",
+}
 _FIELDS_OF = {"coreface": ("coreface_weight", "coreface_mask", "coreface_warmup")}
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.

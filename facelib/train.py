@@ -65,7 +65,18 @@ def build_learner(cfg: Config, classes: int) -> Learner:
     torch.manual_seed(cfg.seed)
     backbone = build_backbone(cfg).to(memory_format=torch.channels_last)
     entry = LOSSES[cfg.loss]
-    return Learner(backbone, entry.build(cfg, classes), entry.views)
+    dim = getattr(backbone, "dim", cfg.dim)  # a foundation model brings its own
+    return Learner(backbone, entry.build(cfg.replace(dim=dim), classes), entry.views)
+
+
+def build_optimizer(cfg: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD with momentum, Adam (decay in the gradient) or AdamW (decoupled decay)."""
+    shared = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
+    if cfg.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=cfg.momentum, **shared)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.optimizer](
+        parameters, **shared
+    )
 
 
 def total_steps(cfg: Config, steps_per_epoch: int) -> int:
@@ -115,9 +126,7 @@ class Trainer:
         if cfg.sync_batchnorm:
             learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
         trainable = [p for p in learner.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(
-            trainable, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay
-        )
+        optimizer = build_optimizer(cfg, trainable)
         self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
         torch.manual_seed(cfg.seed + 1000 * distributed.rank())  # dropout differs between ranks
         self.step, self.best = 0, None
