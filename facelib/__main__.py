@@ -48,8 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, _verify, _compare, _sweep,
-                _follow, _runs, _report):  # fmt: skip
+    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, _verify, _compare, _overlap,
+                _sweep, _follow, _runs, _report):  # fmt: skip
         add(verbs)
     return parser
 
@@ -199,6 +199,30 @@ def _compare(verbs) -> None:
                  run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz")  # fmt: skip
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)
+
+
+def _overlap(verbs) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from facelib.overlap import run_overlap
+
+        run_overlap(options)
+
+    examples = (
+        "overlap --train /data/ms1m-arcface --benchmark lfw cfp_fp --run ms1m-arcface\n"
+        "overlap --train /data/mine --benchmark cfp_ff.bin --names people.txt --out exclude.txt\n"
+        "overlap --train rendered --set data_planted=94 --benchmark lfw --json"
+    )
+    verb = add_verb(verbs, "overlap", "search a benchmark's people in a training set: names, "
+                    "image hashes, embeddings", run, examples)  # fmt: skip
+    verb.add_argument("--train", metavar="FOLDER", help="train.rec's folder, or rendered; without "
+                      "it, what --run was trained on")  # fmt: skip
+    verb.add_argument("--benchmark", nargs="+", required=True, metavar="BIN",
+                      help=".bin files, or their names beside train.rec")  # fmt: skip
+    verb.add_argument("--names", type=Path, help="lines id<TAB>name of the benchmark's people")
+    verb.add_argument("--run", dest="run_name", help="a trained run: its network embeds both")
+    verb.add_argument("--out", type=Path, help="write the list that training takes as exclude=")
+    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="rendered faces")
+    verb.add_argument("--json", action="store_true")
 
 
 def _sweep(verbs) -> None:

@@ -30,6 +30,7 @@ class Config:
     data_spread: float = 1.0  # rendered faces only: how much identities differ
     data_nuisance: float = 1.0  # rendered faces only: pose, expression, light, occlusion
     test_identities: int = 200  # rendered faces only: people of the benchmarks
+    data_planted: int = 0  # rendered faces only: people of the benchmarks who are in training too
     exclude: str = ""  # file of identity names or labels left out of training
     skip_bad: bool = False  # count and skip records that do not decode, instead of stopping
     relabel: bool = False  # number labels with gaps anew, instead of stopping
@@ -178,7 +179,7 @@ _MINIMA = {
     "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
-    "lora_rank": 0, "lora_alpha": 1e-6,
+    "data_planted": 0, "lora_rank": 0, "lora_alpha": 1e-6,
     "test_identities": 20,
 }  # fmt: skip
 
@@ -195,6 +196,7 @@ _JOINED = {
     "lora_targets": "ffn",
     "recompute": False,
     "optimizer": "sgd",
+    "data_planted": 0,
 }
 _FIELDS_OF = {"coreface": ("coreface_weight", "coreface_mask", "coreface_warmup")}
 

@@ -19,6 +19,7 @@ def rendered_spec(cfg: Config):
         spread=cfg.data_spread,
         nuisance=cfg.data_nuisance,
         seed=cfg.data_seed,
+        planted=cfg.data_planted,
     )
 
 

@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from facelib.data.benchmarks import save_benchmark
 from facelib.data.heads import load_assets
 from facelib.data.mesh import build_model
+from facelib.data.pairs import FOLDS, choose_pairs
 from facelib.data.people import sample_person
 from facelib.data.recordio import write_face_records
 from facelib.data.render import Picture, render
@@ -39,9 +40,8 @@ from facelib.paths import data_root
 log = logging.getLogger(__name__)
 
 LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what it draws
-TRAIN, TEST = 0, 1
+TRAIN, TEST, PLANTED = 0, 1, 4  # planted: other pictures of test people, for training
 FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
-FOLDS, PAIRS = 10, 350  # folds of a benchmark; genuine and impostor pairs in each
 SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
 CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
 
@@ -57,6 +57,7 @@ class RenderedSpec:
         spread: how different people are (1 = as people are, 0 = one average head).
         nuisance: how much pictures of a person differ beyond yaw (0 = studio, 1 = in the wild).
         seed: of everything.
+        planted: so many of the test people are in training too (`facelib/data/planted.py`).
     """
 
     identities: int = 250
@@ -66,6 +67,7 @@ class RenderedSpec:
     spread: float = 1.0
     nuisance: float = 1.0
     seed: int = 0
+    planted: int = 0
 
     def __post_init__(self):
         limits = {
@@ -76,6 +78,7 @@ class RenderedSpec:
             "spread": (0.0, 2.0),
             "nuisance": (0.0, 2.0),
             "seed": (0, 2**31 - 1),
+            "planted": (0, self.test_identities),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -91,9 +94,14 @@ class RenderedSpec:
                     f"{low} to {high}; next: python -m facelib prepare rendered --help"
                 )
 
+    def settings(self) -> dict:
+        """What spec.json holds; `planted` only where there are any, it joined later."""
+        values = {"look": LOOK_VERSION, **asdict(self)}
+        return values if self.planted else {k: v for k, v in values.items() if k != "planted"}
+
     def digest(self) -> str:
         """First 8 hex digits of a hash of all values and of the renderer's version."""
-        text = json.dumps({"look": LOOK_VERSION, **asdict(self)}, sort_keys=True)
+        text = json.dumps(self.settings(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -117,15 +125,16 @@ def benchmark_yaw(rng: np.random.Generator, number: int) -> float:
 
 
 def draw_identity(spec: RenderedSpec, split: int, identity: int, root: Path) -> list[Picture]:
-    """All pictures of one person of the training (`TRAIN`) or test (`TEST`) split."""
+    """All pictures of one person of the split `TRAIN`, `TEST` or `PLANTED`."""
     assets = load_assets(root)
-    person = sample_person(assets, [spec.seed, split, identity], spec.spread)
+    people = TEST if split == PLANTED else split
+    person = sample_person(assets, [spec.seed, people, identity], spec.spread)
     model = build_model(assets, person)
-    count = spec.images if split == TRAIN else FRONTAL + PROFILE + WILD
+    count = FRONTAL + PROFILE + WILD if split == TEST else spec.images
     pictures = []
     for number in range(count):
         rng = np.random.default_rng([spec.seed, split, identity, number + 1])
-        yaw = mixed_yaw(rng) if split == TRAIN else benchmark_yaw(rng, number)
+        yaw = benchmark_yaw(rng, number) if split == TEST else mixed_yaw(rng)
         conditions = sample_conditions(rng, yaw, spec.nuisance)
         pictures.append(render(assets, model, conditions, spec.size))
     return pictures
@@ -157,7 +166,10 @@ def rendered_dataset(
         temporary = root / f".rendered-{spec.digest()}.{os.getpid()}.tmp"
         temporary.mkdir()
         try:
-            _build(spec, temporary, root, workers or len(os.sched_getaffinity(0)))
+            build = _build
+            if spec.planted:
+                from facelib.data.planted import build_planted as build
+            build(spec, temporary, root, workers or len(os.sched_getaffinity(0)))
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -174,6 +186,8 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
     load_assets(root)  # parse once, before several processes would
+    jobs = [(spec, TRAIN, i, root) for i in range(spec.identities)]
+    jobs += [(spec, TEST, i, root) for i in range(spec.test_identities)]
     test_images = FRONTAL + PROFILE + WILD
     total = spec.identities * spec.images + spec.test_identities * test_images
     workers = max(1, min(workers, spec.identities))
@@ -186,7 +200,7 @@ def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
     )
     with (
         tqdm(total=total, unit="image", desc="rendered faces", mininterval=1) as progress,
-        _drawn(spec, root, workers) as identities,
+        drawn(jobs, workers) as identities,
     ):
         write_face_records(
             folder,
@@ -199,16 +213,16 @@ def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
             tests.append(next(identities))
             progress.update(len(tests[-1]))
     _write_benchmarks(spec, tests, folder)
-    (folder / "spec.json").write_text(
-        json.dumps({"look": LOOK_VERSION, **asdict(spec)}, indent=2) + "\n"
-    )
+    (folder / "spec.json").write_text(json.dumps(spec.settings(), indent=2) + "\n")
 
 
 @contextmanager
-def _drawn(spec: RenderedSpec, root: Path, workers: int) -> Iterator[Iterator[list]]:
-    """Yield an iterator over the encoded pictures of each identity, train first, in order."""
-    jobs = [(spec, TRAIN, i, root) for i in range(spec.identities)]
-    jobs += [(spec, TEST, i, root) for i in range(spec.test_identities)]
+def drawn(jobs: list[tuple], workers: int) -> Iterator[Iterator[list]]:
+    """Yield an iterator over the encoded pictures of each job, in order.
+
+    Args:
+        jobs: arguments of `draw_identity`. workers: drawing processes.
+    """
     if workers == 1:
         yield map(_encode_identity, jobs)
         return
@@ -288,36 +302,6 @@ def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
             yaw1=np.array([tests[i][n][1][0] for i, n in zip(id1, image1)], np.float32),
             yaw2=np.array([tests[i][n][1][0] for i, n in zip(id2, image2)], np.float32),
         )
-
-
-def choose_pairs(
-    rng: np.random.Generator, identities: int, first: range, second: range
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs in folds of disjoint people: in each fold first the genuine, then the impostors.
-
-    Up to `PAIRS` of either kind in each fold, equally many everywhere; no pair occurs twice, in
-    either order.
-
-    Returns:
-        pairs (P, 2, 2): (identity, picture) of both sides; same (P,) bool; fold (P,) 0-based.
-    """
-    drawn = []
-    for people in np.array_split(np.arange(identities), FOLDS):
-        everyone = [
-            ((a, m), (b, n))
-            for a in people
-            for b in people
-            for m in first
-            for n in second
-            if first != second or (a, m) < (b, n)
-        ]
-        genuine = [pair for pair in everyone if pair[0][0] == pair[1][0]]
-        impostor = [pair for pair in everyone if pair[0][0] != pair[1][0]]
-        drawn.append((rng.permutation(genuine), rng.permutation(impostor)))
-    count = min(PAIRS, *(len(kind) for fold in drawn for kind in fold))
-    pairs = np.concatenate([kind[:count] for fold in drawn for kind in fold])
-    same = np.tile(np.repeat([True, False], count), FOLDS)
-    return pairs, same, np.repeat(np.arange(FOLDS), 2 * count)
 
 
 def contact_sheet(
