@@ -55,28 +55,39 @@ class TrainingSet:
         parts = [checkpoint, str(self.folder.resolve()), stat.st_size, stat.st_mtime_ns]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         path = run.path / "embeddings" / f"overlap-{self.folder.name}.npz"
-        found = cached_embeddings(path, key, lambda: tuple(self._embed(model, run.config)))
+        found = cached_embeddings(path, key, lambda: tuple(self._sums(model, run.config)))
         return np.stack(found)
 
-    def _embed(self, model, cfg) -> np.ndarray:
+    def _sums(self, model, cfg) -> np.ndarray:
+        labels, total = self.records.labels, None
+        half = _rank_in_identity(labels) % 2
+        for start in range(0, len(labels), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(labels)))
+            emb = self._embed(model, cfg, rows)
+            if total is None:
+                total = np.zeros((2, self.records.classes, emb.shape[1]), np.float32)
+            np.add.at(total, (half[rows], labels[rows]), emb)
+        return total
+
+    def embed(self, run_dir: Path | str, rows: np.ndarray) -> np.ndarray:
+        """Unit embeddings (R, d) of some images by a run's network."""
+        from facelib.runs import load_run
+        from facelib.train import load_model
+
+        return self._embed(load_model(run_dir)[0], load_run(run_dir).config, rows)
+
+    def _embed(self, model, cfg, rows: np.ndarray) -> np.ndarray:
         import torch
 
         from facelib.centres import Jpegs
         from facelib.evaluate.embed import embed_images
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        labels, total = self.records.labels, None
-        half = _rank_in_identity(labels) % 2
-        for start in range(0, len(labels), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(labels)))
-            emb, _ = embed_images(
-                model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
-                fill_border=cfg.fill_border,
-            )  # fmt: skip
-            if total is None:
-                total = np.zeros((2, self.records.classes, emb.shape[1]), np.float32)
-            np.add.at(total, (half[rows], labels[rows]), checks.unit_rows(emb))
-        return total
+        emb, _ = embed_images(
+            model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
+            fill_border=cfg.fill_border,
+        )  # fmt: skip
+        return checks.unit_rows(emb)
 
 
 def _rank_in_identity(labels: np.ndarray) -> np.ndarray:
@@ -168,7 +179,8 @@ def audit(
         emb, rows = checks.unit_rows(benchmark_images(run, bench)), np.searchsorted(ids, of_image)
         means = np.zeros((len(ids), emb.shape[1]), np.float32)
         np.add.at(means, rows, emb)
-        embedded = checks.match_embeddings(halves.sum(0), means, ids)
+        others = [frame[["id", "label"]] for frame in (by_name, images) if frame is not None]
+        embedded = checks.match_embeddings(halves.sum(0), means, ids, also=pd.concat(others))
         facts |= {"similarity_threshold": threshold, "match_rate": rate}
     candidates = checks.join_signals(by_name, images, embedded, threshold)
     people = checks.people_table(candidates, ids)

@@ -28,7 +28,8 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     """Write a record from sweep rows (`record_row`: config fields, `run`, `report`).
 
     Args:
-        rows: one a run. name: of the folder. command: what a reader types to make it again.
+        rows: one a run, with `report` (an eval.json) or `lines` (rows of another table, which may
+            set `loss` anew). name: of the folder. command: what a reader types to make it again.
         note: what a reader must know beside the figures.
     """
     if not rows:
@@ -38,7 +39,16 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
+    skipped = {
+        "report",
+        "lines",
+        "run",
+        "name",
+        "data",
+        "benchmarks",
+        "exclude",
+        *SETTINGS_OF_A_ROW,
+    }
     shared = {k: v for k, v in rows[0].items()
               if k not in skipped and all(row.get(k) == v for row in rows)}  # fmt: skip
     facts = environment()
@@ -62,11 +72,14 @@ def publish_sweep(results: Path, name: str, command: str) -> Path:
     """`publish` the rows of a sweep's `results.jsonl`."""
     if not Path(results).is_file():
         raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
-    return publish([row for row in read_lines(Path(results)) if "report" in row], name, command)
+    return publish([row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)],
+                   name, command)  # fmt: skip
 
 
 def _lines(row: dict) -> list[dict]:
     settings = {key: row[key] for key in SETTINGS_OF_A_ROW} | {"loss": method_of(row)}
+    if "lines" in row:
+        return [{"run": row["run"], **settings, **line} for line in row["lines"]]
     lines = []
     for benchmark, report in row["report"]["benchmarks"].items():
         line = {"run": row["run"], **settings, "benchmark": benchmark}

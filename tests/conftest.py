@@ -39,6 +39,17 @@ def tiny_records(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def planted_root(tmp_path_factory) -> Path:
+    """A data root with 50 + 12 rendered training people, the 12 among 20 of the benchmarks."""
+    from facelib.data.synthetic import RenderedSpec, rendered_dataset
+
+    root = tmp_path_factory.mktemp("planted")
+    spec = RenderedSpec(identities=50, images=2, test_identities=20, size=32, seed=5, planted=12)
+    rendered_dataset(spec, root, workers=1)
+    return root
+
+
 @pytest.fixture
 def runs_folder(tmp_path, monkeypatch) -> Path:
     """An empty runs root for this test."""

@@ -81,19 +81,24 @@ def impostor_threshold(halves: np.ndarray, rate: float = MATCH_RATE) -> float:
 
 
 def match_embeddings(
-    train: np.ndarray, bench: np.ndarray, ids: np.ndarray, top: int = 3
+    train: np.ndarray,
+    bench: np.ndarray,
+    ids: np.ndarray,
+    top: int = 3,
+    also: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The `top` nearest training identities of each benchmark identity, ranked.
 
     Args:
-        train: (N, d) centroids or sums. bench: (M, d) centroids. ids: (M,) numbers of the latter.
+        train: (N, d) centroids or sums. bench: (M, d) centroids. ids: (M,) ascending numbers of the
+            latter. also: id, label of other candidates, whose similarity is wanted too.
 
     Returns:
-        Frame with id, label, similarity, rank (1 = nearest).
+        Frame with id, label, similarity, rank (1 = nearest; 0 = only in `also`).
     """
     values, labels = nearest(bench, train, top)
     top = values.shape[1]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "id": np.repeat(ids, top),
             "label": labels.ravel(),
@@ -101,6 +106,12 @@ def match_embeddings(
             "rank": np.tile(np.arange(1, top + 1), len(ids)),
         }
     )
+    if also is None or also.empty:
+        return frame
+    rows = unit_rows(bench)[np.searchsorted(ids, also["id"])]
+    cos = np.einsum("pd,pd->p", rows, unit_rows(train[also["label"].to_numpy()]))
+    others = also[["id", "label"]].assign(similarity=cos.astype(float), rank=0)
+    return pd.concat([frame, others]).drop_duplicates(["id", "label"], ignore_index=True)
 
 
 def join_signals(
@@ -116,7 +127,7 @@ def join_signals(
 
     Returns:
         id, label; name (kind or ""), copies (near-duplicate image pairs), bits (of the nearest one,
-        NaN without), similarity (NaN where not among the nearest), rank; by_name, by_hash,
+        NaN without), similarity and rank (NaN without embeddings); by_name, by_hash,
         by_embedding (bool); signals (how many of these). Most signals first, then by similarity.
     """
     keys = ["id", "label"]

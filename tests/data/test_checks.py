@@ -46,6 +46,15 @@ def test_the_threshold_is_the_declared_share_of_training_strangers():
         checks.impostor_threshold(halves)
 
 
+def test_every_candidate_of_another_signal_has_its_similarity_too():
+    # Catches: the cosine of another pair, a nearest neighbour listed twice.
+    train, bench = np.eye(4), np.array([[1.0, 0, 0, 0], [0, 0.6, 0.8, 0]])
+    also = pd.DataFrame({"id": [7, 9, 9], "label": [0, 1, 1]})
+    found = checks.match_embeddings(train, bench, np.array([7, 9]), top=1, also=also)
+    assert found["label"].tolist() == [0, 2, 1] and found["rank"].tolist() == [1, 1, 0]
+    np.testing.assert_allclose(found["similarity"], [1, 0.8, 0.6], rtol=1e-6)
+
+
 def signals():
     names = pd.DataFrame(
         {"id": [10, 11, 12], "label": [0, 1, 2], "kind": ["match", "spelling", "match"]}

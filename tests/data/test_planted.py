@@ -20,9 +20,8 @@ PLANTED = replace(CLEAN, planted=12)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    return rendered_dataset(CLEAN, root, 1), rendered_dataset(PLANTED, root, 1)
+def folders(planted_root):
+    return rendered_dataset(CLEAN, planted_root, 1), rendered_dataset(PLANTED, planted_root, 1)
 
 
 def test_without_overlap_nothing_changes_its_name():
