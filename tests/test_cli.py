@@ -27,6 +27,7 @@ def test_every_verb_has_help_with_examples():
         "train",
         "eval",
         "verify",
+        "overlap",
         "sweep",
         "follow",
         "runs",

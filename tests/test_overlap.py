@@ -2,10 +2,13 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from facelib import overlap_tables as tables
+from facelib import publish
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.data.checks import score_signals
@@ -13,6 +16,8 @@ from facelib.data.datasets import FaceRecords
 from facelib.data.locate import train_folder
 from facelib.launch import launch
 from facelib.overlap import TrainingSet, audit, summary
+from facelib.results import evaluate
+from facelib.runs import load_run
 
 TINY = {"data_planted": 12, "data_identities": 50, "data_images": 2, "test_identities": 20}
 TINY |= {"data_size": 32, "data_seed": 5}
@@ -92,3 +97,52 @@ def test_wrong_input_is_one_line_and_exit_code_2(tiny, tmp_path, capsys, argumen
     out = tmp_path / "exclude.txt"
     assert main(["overlap", *arguments, "--set", *SETTINGS, "--out", str(out)]) == 2
     assert message in capsys.readouterr().err and not out.exists()
+
+
+def test_copies_are_counted_by_kind_where_their_original_is_in_a_benchmark(tiny):
+    # Catches: a hit on another picture of the person counted, copies of absent originals counted.
+    folder, _ = tiny
+    train, copies = TrainingSet(folder), pd.read_csv(folder / "copies.csv")
+    found = [audit(train, folder / f"{name}.bin") for name in ("lfw", "cfp_ff")]
+    table = tables.copies_found(found, copies)
+    assert table["copies"].tolist() == [4] * 4 and table.loc["exact", "recall"] == 1
+    alone = tables.copies_found(found[:1], copies)
+    assert set(alone.index) == {"cropped", "brighter"}  # copies of lfw's pictures
+    found[0].images.drop(found[0].images.index, inplace=True)
+    assert tables.copies_found(found[:1], copies)["found"].sum() == 0
+
+
+def test_a_gallery_shows_each_candidate_with_its_similarity_and_truth(tiny):
+    # Catches: faces of another row, captions of the answer exchanged.
+    folder, run = tiny
+    train = TrainingSet(folder)
+    found = audit(train, folder / "lfw.bin", run=run)
+    rows = found.candidates[found.candidates["by_name"]].head(3)
+    truth = [(rows["id"].iloc[0], rows["label"].iloc[0])]
+    figure = tables.gallery(train, found, rows, run, truth)
+    captions = [ax.get_title() for ax in figure.axes]
+    assert [caption.split()[1] for caption in captions] == ["same", "different", "different"]
+    assert captions[0].startswith(f"{rows['similarity'].iloc[0]:.2f}")
+    assert figure.axes[0].images[0].get_array().shape == (tables.FACE, 2 * tables.FACE, 3)
+    plt.close(figure)
+
+
+def test_gains_of_a_run_against_itself_are_zero_in_a_form_that_can_be_published(tiny):
+    # Catches: fractions for points, a loss that is not the run's, rows that the record loses.
+    result = evaluate(load_run(tiny[1]), bootstrap=0)
+    gains = tables.gain_frame([(result, result)], in_training=[50, 51, 53])
+    assert (gains[["gain", "lo", "hi"]].fillna(0) == 0).all(axis=None)
+    assert set(gains["benchmark"]) == {"lfw", "cfp_ff", "cfp_fp"} and set(gains["loss"]) == {
+        "arcface"
+    }
+    row = {
+        "run": "r",
+        **result.config.to_dict(),
+        "loss": "infonce",
+        "lines": gains.to_dict("records"),
+    }
+    lines = publish._lines(row)
+    assert len(lines) == len(gains) and {line["loss"] for line in lines} == {"arcface"}
+    assert lines[0]["data_seed"] == 5
+    accuracy = tables.accuracy_frame([result, result], [50, 51], labels=["one", "two"])
+    assert accuracy.groupby("run").size().tolist() == [len(accuracy) // 2] * 2
