@@ -21,7 +21,8 @@ class Config:
 
     name: str = "smoke"
     # data
-    data: str = "rendered"  # "rendered", or a folder with train.rec, train.idx, property
+    data: str = "rendered"  # "rendered"; "shapes" (no faces: data_identities instances, data_images
+    # views); or a folder with train.rec, train.idx, property
     benchmarks: str = "lfw,cfp_ff,cfp_fp"  # .bin files: names in the data folder, or paths
     data_seed: int = 0  # rendered faces only: another seed renders other people
     data_identities: int = 250  # rendered faces only: training identities
@@ -108,6 +109,7 @@ class Config:
                 f"loss={self.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
                 "use dropout=0.4"
             )
+        _check_foundation(self)
         _check_batch(self)
         if self.select in ("val_auc", "val_loss") and self.val_fraction == 0:
             raise UserError(
@@ -154,12 +156,15 @@ class Config:
         return {k: (theirs[k], mine[k]) for k in mine if mine[k] != theirs[k]}
 
 
+# What facelib.models.foundation.FOUNDATIONS holds; models with a size of their own.
+FOUNDATION_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit")
+
 CHOICES = {
     "fill_border": ("none", "replicate"),
     "split": ("identity", "within"),
     "backbone": (
         *("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
-        *("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit"),
+        *FOUNDATION_MODELS,
     ),
     "lora_targets": ("ffn", "attention", "all"),
     "optimizer": ("sgd", "adam", "adamw"),
@@ -240,6 +245,13 @@ PRESETS: dict[str, dict] = {
         "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,
         "coreface_warmup": 7 / 24, "split": "identity", "val_fraction": 0.005,
     },
+    # The stand-in for CLIP, DINOv2 and I-JEPA: pretrained on pictures without any face.
+    "generic-vit": {
+        "backbone": "generic-vit", "data": "shapes", "data_identities": 4000, "data_images": 6,
+        "data_size": 32, "benchmarks": "", "val_fraction": 0.02, "loss": "infonce", "tau": 0.1,
+        "global_batch": 128, "images_seen": 120_000, "optimizer": "adamw", "lr": 1e-3,
+        "weight_decay": 0.05, "flip": False,
+    },
 }  # fmt: skip
 
 
@@ -303,6 +315,27 @@ def _check_type(name: str, value: object, kind: type) -> None:
         return
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise UserError(f"{name}={value!r}: wanted {kind.__name__}, got {type(value).__name__}")
+
+
+def _check_foundation(cfg: Config) -> None:
+    """Settings that a foundation model has no place for, and those that only it has."""
+    if cfg.backbone not in FOUNDATION_MODELS:
+        if cfg.recompute or cfg.init == "pretrained":
+            what = "recompute=True" if cfg.recompute else "init='pretrained'"
+            raise UserError(
+                f"{what} belongs to foundation models ({', '.join(FOUNDATION_MODELS)}), not to "
+                f"backbone={cfg.backbone!r}"
+            )
+        return
+    if cfg.loss in TWO_VIEW_LOSSES:
+        raise UserError(
+            f"loss={cfg.loss!r} needs dropout before the last linear layer, which "
+            f"backbone={cfg.backbone!r} has not: use an iresnet, or loss=arcface or infonce"
+        )
+    if cfg.dropout:
+        raise UserError(
+            f"dropout={cfg.dropout!r}: backbone={cfg.backbone!r} has no dropout; use dropout=0"
+        )
 
 
 def _check_batch(cfg: Config) -> None:

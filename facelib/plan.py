@@ -17,6 +17,7 @@ from facelib.train import build_learner, total_steps
 
 PROBE_STEPS = 3
 PROBE_IMAGES = 64
+HEAVY = 10_000_000  # parameters above which a CPU probes with 8 images
 
 
 def plan(cfg: Config) -> dict:
@@ -64,7 +65,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     """Images per second of forward + backward of one process, on random images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = cfg.global_batch // (cfg.processes * cfg.accumulate)
-    heavy = cfg.width >= 64 and device.type == "cpu"
+    heavy = device.type == "cpu" and sum(p.numel() for p in learner.parameters()) > HEAVY
     batch = max(4, min(own, 8 if heavy else PROBE_IMAGES) // 2 * 2)
     learner = learner.to(device).train()
     images = torch.randn(batch, 3, cfg.image_size, cfg.image_size, device=device)

@@ -20,7 +20,7 @@ from torch import nn
 
 from facelib import distributed
 from facelib.checkpoint import load_checkpoint, restore, save_checkpoint
-from facelib.config import Config
+from facelib.config import FOUNDATION_MODELS, Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.losses import LOSSES
@@ -320,7 +320,10 @@ def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
     state = load_trained(run_dir)
-    backbone = build_backbone(load_run(run_dir).config.replace(init="scratch"))
+    cfg = load_run(run_dir).config
+    # A foundation model's weights folder also says what architecture the checkpoint is of.
+    init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
+    backbone = build_backbone(cfg.replace(init=init))
     prefix = "backbone."
     weights = {k[len(prefix) :]: v for k, v in state["learner"].items() if k.startswith(prefix)}
     backbone.load_state_dict(weights)

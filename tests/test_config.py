@@ -90,6 +90,7 @@ def test_presets_hold_source_a_s_numbers():
     assert set(PRESETS) == {"smoke", *(f"ms1m-{n}" for n in ("arcface", "infonce", "hybrid"))} | {
         "ms1m-arcface-standard",
         "ms1m-coreface",
+        "generic-vit",
     }
 
 
