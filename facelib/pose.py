@@ -46,10 +46,11 @@ def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) 
         for pose, part in pooled.groupby("pose", sort=False):
             if min(part["same"].sum(), (~part["same"]).sum()) >= MIN_PAIRS:
                 rows[pose, run.result.label] = _row(part, run.threshold(threshold_from), far)
-    frame = pd.DataFrame(rows).T.rename_axis(["pose", "loss"])
+    index = pd.MultiIndex.from_tuples(rows, names=["pose", "loss"])
+    frame = pd.DataFrame(list(rows.values()), index)
     order = {pose: i for i, pose in enumerate(_poses(frame))}
-    return frame.sort_index(level=0, sort_remaining=False, kind="stable", key=lambda v: v.map(order)
-                            if v.name == "pose" else v)  # fmt: skip
+    place = frame.index.get_level_values("pose").map(order).to_numpy()
+    return frame.iloc[np.argsort(place, kind="stable")]
 
 
 def _pooled(run: Geometry) -> pd.DataFrame:
