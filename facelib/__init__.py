@@ -11,6 +11,8 @@
     results     a trained run as tables and frames, for notebooks
     analysis    geometry of embeddings: centre snapping and its nulls; centres: of a run, as frames
     overlap     audit of a training set against benchmarks: names, image hashes, embeddings
+    strangers   people held out of training, before and after; overview: a row a finished run
+    pose        TAR and impostor tails by pose; maps: UMAP; hardest: hardest pairs of several runs
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site

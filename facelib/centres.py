@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 
 from facelib import analysis as an
+from facelib.config import Config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import split_records
-from facelib.data.locate import train_folder
+from facelib.data.locate import exclusion_file, train_folder
 from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.evaluate.scores import Scores
 from facelib.published import BENCHMARKS
@@ -43,6 +44,12 @@ class Jpegs(Sequence):
         return self.records.jpeg(self.chosen[i])
 
 
+def open_records(cfg: Config) -> FaceRecords:
+    """The training records of a config, its excluded identities left out."""
+    exclude = exclusion_file(cfg)
+    return FaceRecords(train_folder(cfg), cfg.image_size, exclude=exclude, relabel=cfg.relabel)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Embeddings, centres and pairs of an evaluated run; everything is read once, when needed."""
@@ -55,22 +62,30 @@ class Geometry:
 
         Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
         """
-        cfg, folder = self.result.config, self.result.folder
-        records = FaceRecords(
-            train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None, relabel=cfg.relabel
-        )
+        return self.training_images(self.result.config)
+
+    def training_images(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
+        """The training images of `cfg`, which may be another run's, under this run's network.
+
+        Unit embeddings (T, d) and labels (T,), 0 … N − 1 in the order of the records' labels.
+        """
+        own, folder = self.result.config, self.result.folder
+        records = open_records(cfg)
         chosen, _ = split_records(cfg, records.labels)
+        checkpoint = load_trained(folder)["digest"]
+        name, key = "train", checkpoint
+        if cfg.digest() != own.digest():
+            name, key = f"train-of-{cfg.digest()}", f"{checkpoint} {cfg.digest()}"
 
         def compute() -> tuple[np.ndarray, np.ndarray]:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             model, images = load_model(folder)[0].to(device), Jpegs(records, chosen)
             emb, _ = embed_images(
-                model, images, cfg.image_size, device, fill_border=cfg.fill_border
+                model, images, own.image_size, device, fill_border=own.fill_border
             )
             return emb, emb[:0]  # no mirror images
 
-        path = folder / "embeddings" / "train.npz"
-        emb, _ = cached_embeddings(path, load_trained(folder)["digest"], compute)
+        emb, _ = cached_embeddings(folder / "embeddings" / f"{name}.npz", key, compute)
         return an.unit(emb), np.unique(records.labels[chosen], return_inverse=True)[1]
 
     @cached_property
@@ -120,10 +135,11 @@ def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     0.05 without snapping); A closer, rotated closer, Gaussian closer (share of pairs whose
     similarity is below the centre similarity of A, of the rotated A, of a Gaussian draw).
     """
-    return _frame(runs, _nulls)
+    return _frame(runs, nulls_row)
 
 
-def _nulls(run: Geometry, kind: str, name: str) -> dict:
+def nulls_row(run: Geometry, kind: str, name: str) -> dict:
+    """A row of `null_table`."""
     rng = np.random.default_rng(SEED)
     scores, emb, centres = run.result.scores(name), run.images(name), run.centres[kind]
     a = scores.index1[scores.same]
@@ -158,11 +174,12 @@ def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     rows = {}
     for run in runs:
         for name in run.result.benchmarks:
-            rows[(run.title(name), run.result.label)] = _unseen(run, name)
+            rows[(run.title(name), run.result.label)] = unseen_row(run, name)
     return _sorted(pd.DataFrame(rows).T.rename_axis(KEYS[:2]))
 
 
-def _unseen(run: Geometry, name: str) -> dict:
+def unseen_row(run: Geometry, name: str) -> dict:
+    """A row of `unseen_table`."""
     scores, emb = run.result.scores(name), run.images(name)
     a, person = scores.index1[scores.same], np.empty(len(emb), scores.id1.dtype)
     person[scores.index1], person[scores.index2] = scores.id1, scores.id2
@@ -197,12 +214,13 @@ def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
     """
     frames = []
     for kind, same in (("positive", True), ("impostor", False)):
-        frame = _frame(runs, lambda *key, same=same: _agreement(*key, same, threshold_from))
+        frame = _frame(runs, lambda *key, same=same: agreement_row(*key, same, threshold_from))
         frames.append(frame.assign(pairs=kind).set_index("pairs", append=True))
     return pd.concat(frames).sort_index(level=KEYS, sort_remaining=False, key=_order)
 
 
-def _agreement(run: Geometry, centres: str, name: str, same: bool, threshold_from: str) -> dict:
+def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_from: str) -> dict:
+    """A row of `agreement_table`."""
     scores = run.result.scores(name)
     rows = scores.same == same
     correct = (scores.score[rows] > run.threshold(threshold_from)) == same

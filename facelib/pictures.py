@@ -11,12 +11,12 @@ from PIL import Image as Pillow
 from facelib.data.decode import encode_jpeg
 
 
-def show(picture: Figure | np.ndarray) -> Image:
+def show(picture: Figure | np.ndarray, quality: int = 88) -> Image:
     """A figure (closed afterwards) or an image (H, W, 3) uint8 RGB at its own size, as JPEG."""
     if isinstance(picture, np.ndarray):
-        return Image(encode_jpeg(picture, 88), format="jpeg")
+        return Image(encode_jpeg(picture, quality), format="jpeg")
     data = io.BytesIO()
-    picture.savefig(data, format="jpeg", pil_kwargs={"quality": 88})
+    picture.savefig(data, format="jpeg", pil_kwargs={"quality": quality})
     plt.close(picture)
     return Image(data.getvalue(), format="jpeg")
 

@@ -9,7 +9,7 @@ import torch
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
-from facelib.data.locate import train_folder
+from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import SAMPLERS
 from facelib.losses import LOSSES
 from facelib.paths import runs_root
@@ -31,7 +31,7 @@ def plan(cfg: Config) -> dict:
         `processes`: on other hardware, run the plan there.
     """
     records = FaceRecords(
-        train_folder(cfg), cfg.image_size, exclude=cfg.exclude or None, relabel=cfg.relabel
+        train_folder(cfg), cfg.image_size, exclude=exclusion_file(cfg), relabel=cfg.relabel
     )
     train, val = split_records(cfg, records.labels)
     entry = LOSSES[cfg.loss]

@@ -1,13 +1,15 @@
 """Pictures of the embedding analysis: a frame and an axes in, the axes out (see `plots.py`)."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import PercentFormatter
 
-from facelib.evaluate.scores import Scores
-from facelib.plots import GREY, _axes, _label
+from facelib.plots import GENUINE, GREY, IMPOSTOR, _axes, _label
 
 MARKS = {
     "isotropic": "x",
@@ -62,53 +64,53 @@ def cumulated_spectrum(
     return _label(ax, title, note, "principal directions", "share of the variance")
 
 
-def map_frame(scores: Scores, emb: np.ndarray, people: int = 8) -> pd.DataFrame:
-    """First two principal components of the images of the `people` with most images.
-
-    The components are those of these images; equal counts are resolved by the lower identity.
-
-    Args:
-        scores: with index1 and index2 into the U images, id1, id2, and yaws if known.
-        emb: (U, d) unit embeddings.
-
-    Returns:
-        Frame with columns x, y, person, image (row of `emb`), yaw (degrees, NaN if unknown).
-    """
-    unknown = np.full(len(scores.same), np.nan)
-    yaws = [unknown if yaw is None else yaw for yaw in (scores.yaw1, scores.yaw2)]
-    frame = pd.DataFrame(
-        {
-            "image": np.r_[scores.index1, scores.index2],
-            "person": np.r_[scores.id1, scores.id2],
-            "yaw": np.concatenate(yaws),
-        }
-    ).drop_duplicates("image")
-    chosen = frame["person"].value_counts(sort=False).sort_index()
-    chosen = chosen.sort_values(ascending=False, kind="stable").index[:people]
-    frame = frame[frame["person"].isin(chosen)].sort_values(["person", "image"])
-    points = emb[frame["image"]]
-    axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
-    x, y = axes @ (points - points.mean(0)).T
-    return frame.assign(x=x, y=y).reset_index(drop=True)
-
-
-def people_map(
-    frame: pd.DataFrame, ax: Axes | None = None, title: str = "", note: str = ""
+def face_map(
+    frame: pd.DataFrame,
+    faces: Sequence[np.ndarray],
+    ax: Axes | None = None,
+    title: str = "",
+    note: str = "",
 ) -> Axes:
-    """Images in two principal components: a colour a person; profiles (|yaw| ≥ 45°) as triangles.
+    """Each image at its place on a map, framed in the colour of its person.
 
     Args:
-        frame: x, y, person, yaw in degrees or NaN (`map_frame`).
+        frame: x, y, person (`maps.map_frame`).
+        faces: an image (H, W, 3) uint8 RGB for each row of the frame, drawn pixel by pixel.
     """
     ax = _axes(ax)
     people = list(dict.fromkeys(frame["person"]))
-    palette = dict(zip(people, sns.color_palette("colorblind", len(people))))
-    turned = frame["yaw"].abs() >= 45
-    for chosen, mark in ((~turned, "o"), (turned, "^")):
-        part = frame[chosen]
-        ax.scatter(part["x"], part["y"], c=part["person"].map(palette), marker=mark, s=28)
-    ax.set_aspect("equal", adjustable="datalim")
-    for person, colour in palette.items():
-        ax.plot([], [], "o", color=colour, label=str(person))
-    ax.legend(title="person", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    return _label(ax, title, note, "component 1", "component 2")
+    palette = dict(zip(people, sns.color_palette("husl", len(people))))
+    for row, face in zip(frame.itertuples(), faces, strict=True):
+        box = OffsetImage(face, zoom=72 / ax.figure.dpi)
+        style = {"edgecolor": palette[row.person], "linewidth": 2, "boxstyle": "square,pad=0"}
+        ax.add_artist(AnnotationBbox(box, (row.x, row.y), pad=0, bboxprops=style))
+    ax.scatter(frame["x"], frame["y"], s=0)  # the faces themselves do not set the limits
+    ax.margins(0.06)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    return _label(ax, title, note, "", "")
+
+
+def paired_similarities(
+    frame: pd.DataFrame, axes: Sequence[Axes], titles: Mapping[str, str], note: str = ""
+) -> None:
+    """Histograms of two kinds of cosines, an axes a run, on one scale.
+
+    Args:
+        frame: run, kind, cosine (`strangers.similarity_frame`).
+        titles: title of each run, in the order of `axes`.
+    """
+    kinds = list(dict.fromkeys(frame["kind"]))
+    palette = dict(zip(kinds, (GENUINE, IMPOSTOR)))
+    edges = np.histogram_bin_edges(frame["cosine"], 50)
+    for ax, (run, title) in zip(axes, titles.items()):
+        part = frame[frame["run"] == run]
+        for kind, colour in palette.items():
+            values = part.loc[part["kind"] == kind, "cosine"]
+            ax.hist(values, edges, density=True, alpha=0.5, color=colour, label=kind)
+            ax.axvline(values.mean(), color=colour, linestyle="--", linewidth=1.5)
+        _label(ax, title, note, "cosine", "density")
+        ax.legend(loc="upper left")
+    limit = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, limit)

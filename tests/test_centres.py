@@ -8,7 +8,6 @@ from facelib import analysis as an
 from facelib import centres as ce
 from facelib.config import make_config
 from facelib.launch import launch
-from facelib.plots_analysis import map_frame
 from facelib.published import CENTRES_SOURCE_A
 from facelib.results import evaluate
 from facelib.train import load_trained
@@ -85,21 +84,22 @@ def test_agreement_counts_all_pairs_of_its_kind_at_the_global_threshold(runs):
     assert thresholds.loc[key[:2], "TAR"] == pytest.approx(passed[scores.same].mean())
 
 
-def test_the_map_keeps_each_image_once_with_its_person_and_yaw(runs):
-    # Catches: persons of side 1 given to images of side 2, an image drawn twice.
-    scores = runs[0].result.scores("toy")
-    frame = map_frame(scores, runs[0].images("toy"), people=3)
-    assert frame["image"].is_unique
-    assert frame["person"].nunique() == 3
-    second = frame[frame["image"].isin(scores.index2)].iloc[0]
-    pair = np.flatnonzero(scores.index2 == second["image"])[0]
-    assert (second["person"], second["yaw"]) == (scores.id2[pair], scores.yaw2[pair])
-    assert abs(np.corrcoef(frame["x"], frame["y"])[0, 1]) < 1e-3
+def test_the_spread_has_a_row_a_run_and_the_spectrum_ends_at_one(runs):
+    # Catches: one run's figures for both, shares that are not cumulated.
     assert list(ce.spread_table(runs).index) == [("toy", "ArcFace"), ("toy", "InfoNCE")]
-    assert (
-        ce.spectrum_frame(runs, "toy").groupby("name")["share"].max().tolist()
-        == [pytest.approx(1)] * 2
-    )
+    ends = ce.spectrum_frame(runs, "toy").groupby("name")["share"].max()
+    assert ends.tolist() == [pytest.approx(1)] * 2
+
+
+def test_another_run_s_training_images_are_kept_apart_from_the_own_ones(runs):
+    # Catches: one cache file for both, the embeddings of the other run's network.
+    run, other = (ce.Geometry(r.result) for r in runs)
+    own, labels = run.train
+    emb, again = run.training_images(other.result.config)
+    np.testing.assert_array_equal(emb, own)  # the same records and split, so the same images
+    np.testing.assert_array_equal(again, labels)
+    kept = sorted(p.stem for p in (run.result.folder / "embeddings").glob("train*"))
+    assert kept == ["train", f"train-of-{other.result.config.digest()}"]
 
 
 def test_a_pull_to_the_training_centres_is_seen_beyond_unseen_people(runs, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 
 from facelib import plots, plots_analysis
@@ -41,14 +42,30 @@ def test_the_spectrum_has_a_line_a_run_and_ends_at_one():
     assert [line.get_ydata()[-1] for line in ax.lines[:2]] == [1, 1]
 
 
-def test_profiles_are_triangles_and_unknown_yaws_are_dots():
-    # Catches: the sign of the yaw, images of unknown yaw left out.
-    frame = pd.DataFrame(
-        {"x": range(4), "y": 0, "person": [1, 1, 2, 2], "yaw": [-60, 10, 45, None]}
-    )
-    ax = plots_analysis.people_map(frame)
-    dots, triangles = (c.get_offsets()[:, 0].tolist() for c in ax.collections)
-    assert (dots, triangles) == ([1, 3], [0, 2])
+def test_every_face_of_the_map_has_its_place_and_the_colour_of_its_person():
+    # Catches: faces in another order than the places, a colour a picture.
+    frame = pd.DataFrame({"x": [0.0, 1, 2], "y": [5.0, 6, 7], "person": [8, 8, 9]})
+    faces = [np.full((4, 4, 3), v, np.uint8) for v in (10, 20, 30)]
+    ax = plots_analysis.face_map(frame, faces)
+    boxes = [a for a in ax.artists if isinstance(a, AnnotationBbox)]
+    assert [b.xy for b in boxes] == [(0, 5), (1, 6), (2, 7)]
+    assert [int(b.offsetbox.get_data().max()) for b in boxes] == [10, 20, 30]
+    edges = [b.patch.get_edgecolor() for b in boxes]
+    assert edges[0] == edges[1] != edges[2]
+    with pytest.raises(ValueError, match="zip"):
+        plots_analysis.face_map(frame, faces[:2])
+
+
+def test_two_runs_have_one_scale_and_the_mean_of_each_kind():
+    # Catches: each panel on a scale of its own, the mean of the other run.
+    kinds = ["own pairs", "nearest other"]
+    rows = [("a", k, c) for k in kinds for c in (0.1, 0.2)] + [("b", k, 0.9) for k in kinds]
+    frame = pd.DataFrame(rows, columns=["run", "kind", "cosine"])
+    axes = plt.subplots(1, 2)[1]
+    plots_analysis.paired_similarities(frame, axes, {"a": "A", "b": "B"})
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert [ax.lines[0].get_xdata()[0] for ax in axes] == pytest.approx([0.15, 0.9])
+    assert [ax.get_title(loc="left") for ax in axes] == ["A", "B"]
 
 
 def test_a_chart_keeps_its_size_and_colours_in_fewer_bytes():

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords, split_identities, split_within
-from facelib.data.locate import train_folder
+from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import SAMPLERS, flips, local_slice
 from facelib.errors import UserError
 from facelib.losses import LOSSES
@@ -57,7 +57,7 @@ class Feed:
             cfg.image_size,
             skip_bad=cfg.skip_bad,
             fill_border=cfg.fill_border,
-            exclude=cfg.exclude or None,
+            exclude=exclusion_file(cfg),
             relabel=cfg.relabel,
         )
         self.train, self.val = split_records(cfg, self.records.labels)

@@ -67,6 +67,11 @@ def _benchmark(name: str, folder: Path) -> Path:
     )
 
 
+def exclusion_file(cfg: Config) -> Path | None:
+    """File of the identities that a config leaves out: beside the data sets, or a full path."""
+    return _resolve(cfg.exclude) if cfg.exclude else None
+
+
 def _resolve(name: str) -> Path:
     path = Path(name).expanduser()
     return path if path.is_absolute() else data_root() / path
