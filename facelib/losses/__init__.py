@@ -16,13 +16,15 @@ from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.margin import ArcFace
+from facelib.losses.pairwise import CenterLoss, CenterSoftmax, Triplet
 
 
 class LossEntry(NamedTuple):
     """How a loss is built, and what it asks of the batch."""
 
     build: Callable[[Config, int], nn.Module]  # (cfg, number of training classes)
-    layout: str  # "plain", or "pairs": P identities × 2 images at adjacent indices
+    # "plain"; "pairs": P identities × 2 images at adjacent indices; "groups": P × K images
+    layout: str
     needs_head: bool  # has one centre a training identity
     views: int = 1  # dropout views of one trunk pass: z is (views·B, d), view after view
 
@@ -49,9 +51,20 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
     )
 
 
+def _triplet(cfg: Config, classes: int) -> Triplet:
+    return Triplet(cfg.m, gather=cfg.gather)
+
+
+def _center(cfg: Config, classes: int) -> CenterSoftmax:
+    center = CenterLoss(classes, cfg.dim, cfg.center_alpha)
+    return CenterSoftmax(_arcface(cfg, classes), center, cfg.center_weight)
+
+
 LOSSES: dict[str, LossEntry] = {
     "arcface": LossEntry(_arcface, "plain", needs_head=True),
     "infonce": LossEntry(_infonce, "pairs", needs_head=False),
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
+    "triplet": LossEntry(_triplet, "groups", needs_head=False),
+    "center": LossEntry(_center, "plain", needs_head=True),
 }
