@@ -5,6 +5,7 @@ import torch
 
 from facelib.config import GROUP_LOSSES, make_config
 from facelib.losses import LOSSES
+from facelib.results import LABELS
 
 CLASSES, DIM = 5, 4
 # For a numeric check of gradients. AdaFace's margin is a constant of the gradient, but moves with
@@ -78,3 +79,8 @@ def test_training_moves_the_state_and_a_checkpoint_holds_it(name, state):
     copy, _, _ = build(name)
     copy.load_state_dict(loss.state_dict())
     assert copy.eval()(z, labels)[0].equal(loss.eval()(z, labels)[0])
+
+
+def test_every_loss_has_a_name_for_tables():
+    # Catches: a loss that trains and then fails when its figures are shown.
+    assert set(LOSSES) <= set(LABELS)
