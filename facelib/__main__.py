@@ -10,6 +10,7 @@ from facelib.cli_frozen import add_frozen
 from facelib.config import PRESETS, Config, make_config
 from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
+from facelib.evaluate.protocols import add_ijb, add_megaface
 
 EXAMPLES = """examples:
   python -m facelib doctor                          is everything here?
@@ -50,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify,
-                _compare, _overlap, _sweep, _follow, _runs, _report):  # fmt: skip
+                _compare, add_ijb, add_megaface, _overlap, _sweep, _follow, _runs,
+                _report):  # fmt: skip
         add(verbs)
     return parser
 
