@@ -105,7 +105,7 @@ def test_training_repeats_itself(small):
     assert a.settings.max_size == 18
     found = lg.predict_links(a, emb, graph)
     np.testing.assert_array_equal(found, lg.predict_links(b, emb, graph))
-    np.testing.assert_array_equal(found[40:], lg.predict_links(a, emb, graph, batch=40)[40:])
+    np.testing.assert_allclose(found, lg.predict_links(a, emb, graph, batch=40), atol=1e-6)
 
 
 def test_a_trained_network_tells_links_of_other_people_better_than_the_cosine():
