@@ -53,13 +53,23 @@ class Config:
     # loss
     loss: str = "arcface"
     s: float = 32.0  # scale of the classifier's logits
-    m: float = 0.2  # angular margin, radians
+    m: float = 0.2  # margin: an angle in radians, a cosine or a factor, as the loss says
     gradient: str = "exact"  # or straight_through (InsightFace's PyTorch code)
     tau: float = 0.07  # InfoNCE temperature; 1/s matches the scales
     contrastive_weight: float = 0.5  # hybrid: weight of InfoNCE beside ArcFace
     coreface_weight: float = 0.05  # coreface: weight of the contrastive term; 0 is its control
     coreface_mask: str = "zero"  # coreface: published code's mask; clean leaves same identities out
     coreface_warmup: float = 0.3  # coreface: part of the run without the contrastive term
+    images_per_identity: int = 0  # K of batches with P identities × K images; 0: the loss's layout
+    subcenters: int = 3  # subcenter: centres a class
+    mv_t: float = 1.12  # mv_softmax: weight of negatives above the target; 1 is CosFace
+    magface_low: float = 0.45  # magface: margin at norm 10
+    magface_high: float = 0.8  # magface: margin at norm 110
+    magface_weight: float = 35.0  # magface: weight of the term that pulls norms up
+    adaface_h: float = 0.333  # adaface: how much of the norm's spread the margin uses
+    elastic_sigma: float = 0.0125  # elasticface: spread of the margin
+    center_weight: float = 1.0  # center: weight of the centre loss beside the softmax
+    center_alpha: float = 0.5  # center: rate at which its centres move
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
@@ -133,7 +143,8 @@ class Config:
         settings that belong to other losses only (`_FIELDS_OF`), and later settings at the value
         that earlier runs had (`_JOINED`).
         """
-        others = {k for loss, fields in _FIELDS_OF.items() if loss != self.loss for k in fields}
+        others = {k for fields in _FIELDS_OF.values() for k in fields}
+        others -= set(_FIELDS_OF.get(self.loss, ()))
         left_out = {*_NOT_IN_DIGEST, *others}
         kept = {
             k: v for k, v in self.to_dict().items()
@@ -162,7 +173,11 @@ CHOICES = {
     ),
     "lora_targets": ("ffn", "attention", "all"),
     "optimizer": ("sgd", "adam", "adamw"),
-    "loss": ("arcface", "infonce", "hybrid", "coreface"),
+    "loss": (
+        *("arcface", "infonce", "hybrid", "coreface"),
+        *("cosface", "sphereface", "subcenter", "curricularface", "mv_softmax", "magface"),
+        *("adaface", "elasticface", "circle", "circle_pairs", "supcon", "dcl", "triplet", "center"),
+    ),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
     "precision": ("fp32", "fp16", "bf16"),
@@ -172,13 +187,33 @@ CHOICES = {
 # What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
 PAIR_LOSSES = ("infonce", "hybrid")
 TWO_VIEW_LOSSES = ("coreface",)
+GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
+
+# What a loss is published with, where `make_config` is not told otherwise.
+_PUBLISHED: dict[str, dict] = {
+    "cosface": {"m": 0.35},
+    "sphereface": {"m": 1.7},
+    "subcenter": {"m": 0.5},
+    "curricularface": {"m": 0.5},
+    "mv_softmax": {"m": 0.35},
+    "adaface": {"m": 0.4},
+    "elasticface": {"m": 0.5},
+    "circle": {"s": 256.0, "m": 0.25},
+    "circle_pairs": {"s": 80.0, "m": 0.4, "images_per_identity": 4},
+    "supcon": {"images_per_identity": 4},
+    "dcl": {"images_per_identity": 2},
+    "triplet": {"images_per_identity": 4},
+    "center": {"m": 0.0},
+}
 
 _MINIMA = {
     "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
     "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
-    "lora_rank": 0, "lora_alpha": 1e-6,
+    "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
+    "center_alpha": 0, "subcenters": 1, "mv_t": 1, "magface_low": 0, "magface_high": 0,
+    "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
     "test_identities": 20,
 }  # fmt: skip
 
@@ -195,8 +230,17 @@ _JOINED = {
     "lora_targets": "ffn",
     "recompute": False,
     "optimizer": "sgd",
+    "images_per_identity": 0,
 }
-_FIELDS_OF = {"coreface": ("coreface_weight", "coreface_mask", "coreface_warmup")}
+_FIELDS_OF = {
+    "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
+    "center": ("center_weight", "center_alpha"),
+    "subcenter": ("subcenters",),
+    "mv_softmax": ("mv_t",),
+    "magface": ("magface_low", "magface_high", "magface_weight"),
+    "adaface": ("adaface_h",),
+    "elasticface": ("elastic_sigma",),
+}
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
 _SOURCE_A = {
@@ -253,12 +297,14 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
     changes = {key: value for key, value in changes.items() if value is not None}
-    settings = {**PRESETS[preset], **changes}
+    loss = changes.get("loss", PRESETS[preset].get("loss", Config.loss))
+    layers = [PRESETS[preset], _PUBLISHED.get(loss, {})]  # a preset knows its own loss better
+    layers = layers if "loss" in changes else layers[::-1]
+    settings = {**layers[0], **layers[1], **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
         if changes.get(given) and other not in changes:
             settings[other] = 0 if other == "images_seen" else 0.0
     if "name" not in changes:
-        loss = settings.get("loss", Config.loss)
         settings["name"] = preset if loss in preset else f"{preset}-{loss}"
     return Config(**settings)
 
@@ -304,13 +350,28 @@ def _check_type(name: str, value: object, kind: type) -> None:
 
 
 def _check_batch(cfg: Config) -> None:
-    """Equal shares for every process and micro-batch, and whole pairs for pair losses."""
+    """Equal shares for every process and micro-batch, and whole groups for losses on them."""
+    group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
+    if cfg.images_per_identity and cfg.loss in PAIR_LOSSES:
+        raise UserError(
+            f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
+        )
+    if cfg.loss in GROUP_LOSSES and group < 2:
+        raise UserError(
+            f"images_per_identity={cfg.images_per_identity}: loss={cfg.loss!r} compares images of "
+            "an identity inside the batch; use 2 or more, for example 4"
+        )
+    if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:
+        raise UserError(
+            f"global_batch={cfg.global_batch}: loss={cfg.loss!r} needs two identities or more in a "
+            f"micro-batch; use {2 * group * cfg.accumulate} or more"
+        )
     shares = cfg.processes * cfg.accumulate
-    unit = shares * (2 if cfg.loss in PAIR_LOSSES else 1)
+    unit = shares * group
     if cfg.global_batch % unit:
         lower = max(unit, cfg.global_batch // unit * unit)
+        of = {1: "", 2: " of pairs"}.get(group, f" of groups of {group} images")
         raise UserError(
             f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
-            f"{cfg.accumulate} micro-batch(es){'' if unit == shares else ' of pairs'}: "
-            f"use {lower} or {lower + unit}"
+            f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
         )

@@ -28,6 +28,20 @@ LABELS = {
     "coreface": "CoReFace",
     "coreface-clean": "CoReFace, clean mask",
     "coreface-control": "ArcFace, two dropout views",
+    "cosface": "CosFace",
+    "sphereface": "SphereFace",
+    "subcenter": "Sub-center ArcFace",
+    "curricularface": "CurricularFace",
+    "mv_softmax": "MV-Softmax",
+    "magface": "MagFace",
+    "adaface": "AdaFace",
+    "elasticface": "ElasticFace",
+    "circle": "Circle, centres",
+    "circle_pairs": "Circle, image pairs",
+    "supcon": "SupCon",
+    "dcl": "DCL",
+    "triplet": "Triplet",
+    "center": "Softmax + center loss",
 }
 
 

@@ -85,7 +85,7 @@ def pivot_subgraphs(
 ) -> Subgraphs:
     """Subgraphs of some pivots (B,), from unit rows x (N, d) and their neighbours (N, K).
 
-    S = 1 + hops[0]·(1 + hops[1]); nodes that are reached twice are there once.
+    Nodes that are reached twice are there once; S is the largest number of nodes among the B.
     """
     items, (first, second) = len(x), settings.hops
     hop1 = neighbour[pivots, :first]  # (B, k)
@@ -93,7 +93,8 @@ def pivot_subgraphs(
     node = torch.cat([pivots[:, None], hop1, hop2], dim=1).sort(dim=1).values
     again = torch.zeros_like(node, dtype=torch.bool)
     again[:, 1:] = node[:, 1:] == node[:, :-1]
-    node = node.masked_fill(again, items).sort(dim=1).values  # (B, S)
+    node = node.masked_fill(again, items).sort(dim=1).values
+    node = node[:, : int((node < items).sum(1).max())].contiguous()  # (B, S)
     filled = node < items
     inside = node.clamp(max=items - 1)
     features = (x[inside] - x[pivots][:, None]) * filled[..., None]

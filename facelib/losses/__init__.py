@@ -12,17 +12,19 @@ from typing import NamedTuple
 from torch import nn
 
 from facelib.config import Config
+from facelib.losses import adaptive, pairwise
 from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
-from facelib.losses.margin import ArcFace
+from facelib.losses.margin import ArcFace, CosFace, SphereFace, SubCenterArcFace
 
 
 class LossEntry(NamedTuple):
     """How a loss is built, and what it asks of the batch."""
 
     build: Callable[[Config, int], nn.Module]  # (cfg, number of training classes)
-    layout: str  # "plain", or "pairs": P identities × 2 images at adjacent indices
+    # "plain"; "pairs": P identities × 2 images at adjacent indices; "groups": P × K images
+    layout: str
     needs_head: bool  # has one centre a training identity
     views: int = 1  # dropout views of one trunk pass: z is (views·B, d), view after view
 
@@ -49,9 +51,47 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
     )
 
 
+def _centres(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
+    """A loss built as kind(classes, dim, s, *settings of the config)."""
+    return lambda cfg, n: kind(n, cfg.dim, cfg.s, *(getattr(cfg, name) for name in settings))
+
+
+def _pairs(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
+    """A loss without centres, built as kind(*settings of the config, gather=...)."""
+    return lambda cfg, _: kind(*(getattr(cfg, name) for name in settings), gather=cfg.gather)
+
+
+def _center(cfg: Config, classes: int) -> pairwise.CenterSoftmax:
+    center = pairwise.CenterLoss(classes, cfg.dim, cfg.center_alpha)
+    return pairwise.CenterSoftmax(_arcface(cfg, classes), center, cfg.center_weight)
+
+
+_MAGFACE = ("magface_low", "magface_high", "magface_weight")
+# Comparators of source B, named by the settings that they are built from.
+_WITH_CENTRES = {
+    "cosface": _centres(CosFace, "m"),
+    "sphereface": _centres(SphereFace, "m"),
+    "subcenter": _centres(SubCenterArcFace, "m", "subcenters", "gradient"),
+    "curricularface": _centres(adaptive.CurricularFace, "m"),
+    "mv_softmax": _centres(adaptive.MVSoftmax, "m", "mv_t"),
+    "magface": _centres(adaptive.MagFace, *_MAGFACE),
+    "adaface": _centres(adaptive.AdaFace, "m", "adaface_h"),
+    "elasticface": _centres(adaptive.ElasticFace, "m", "elastic_sigma"),
+    "circle": _centres(pairwise.Circle, "m"),
+    "center": _center,
+}
+_WITH_GROUPS = {
+    "circle_pairs": _pairs(pairwise.CirclePairs, "s", "m"),
+    "supcon": _pairs(pairwise.SupCon, "tau"),
+    "dcl": _pairs(pairwise.DCL, "tau"),
+    "triplet": _pairs(pairwise.Triplet, "m"),
+}
+
 LOSSES: dict[str, LossEntry] = {
     "arcface": LossEntry(_arcface, "plain", needs_head=True),
     "infonce": LossEntry(_infonce, "pairs", needs_head=False),
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
+    **{name: LossEntry(build, "plain", True) for name, build in _WITH_CENTRES.items()},
+    **{name: LossEntry(build, "groups", False) for name, build in _WITH_GROUPS.items()},
 }
