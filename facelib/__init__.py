@@ -10,6 +10,7 @@
     evaluate    embeddings, verification protocols, identity bootstrap, paired comparison
     results     a trained run as tables and frames, for notebooks
     analysis    geometry of embeddings: centre snapping and its nulls; centres: of a run, as frames
+    clusters    face clustering of runs, as frames (`evaluate/clustering.py`, `evaluate/lgcn.py`)
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site

@@ -45,22 +45,41 @@ def contingency(labels: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, .
         labels, clusters: (N,) of any values that `np.unique` takes.
 
     Returns:
-        counts (C,) of the cells, and the sizes (C,) of the identity and of the cluster of each.
+        Of each cell (C,): its count, the size of its identity, the size of its cluster, and the
+        number of its identity, 0 … in sorted order.
     """
     _, row, identity_size = np.unique(labels, return_inverse=True, return_counts=True)
     _, column, cluster_size = np.unique(clusters, return_inverse=True, return_counts=True)
     cell, counts = np.unique(row * len(cluster_size) + column, return_counts=True)
     row, column = np.divmod(cell, len(cluster_size))
-    return counts, identity_size[row], cluster_size[column]
+    return counts, identity_size[row], cluster_size[column], row
 
 
 def bcubed(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
     """BCubed precision, recall and F of clusters (N,) against identities (N,)."""
-    counts, identity_size, cluster_size = contingency(labels, clusters)
+    counts, identity_size, cluster_size, _ = contingency(labels, clusters)
     squared, items = counts.astype(np.float64) ** 2, len(labels)
     precision = float(np.sum(squared / cluster_size) / items)
     recall = float(np.sum(squared / identity_size) / items)
     return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+def bootstrap_f(
+    labels: np.ndarray, clusters: np.ndarray, replicates: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """BCubed F (replicates,) of identities drawn with replacement; the clusters stay as they are.
+
+    The draws depend on the number of identities and the seed only: replicates of two clusterings of
+    the same items are paired.
+    """
+    counts, identity_size, cluster_size, person = contingency(labels, clusters)
+    squared = counts.astype(np.float64) ** 2
+    correct = np.bincount(person, squared / cluster_size)  # sums over the items of an identity
+    found = np.bincount(person, squared / identity_size)
+    items = np.bincount(person, counts)
+    drawn = np.random.default_rng(seed).integers(0, len(items), (replicates, len(items)))
+    precision, recall = (part[drawn].sum(1) / items[drawn].sum(1) for part in (correct, found))
+    return 2 * precision * recall / (precision + recall)
 
 
 def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
@@ -68,7 +87,7 @@ def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
 
     Older code (scikit-learn before 0.22) averages geometrically, which gives other digits.
     """
-    counts, identity_size, cluster_size = contingency(labels, clusters)
+    counts, identity_size, cluster_size, _ = contingency(labels, clusters)
     items = len(labels)
     share = counts / items
     mutual = np.sum(share * np.log(counts * items / (identity_size * cluster_size)))

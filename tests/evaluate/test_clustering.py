@@ -68,6 +68,20 @@ def test_random_partitions_agree_with_slow_restatements_and_scikit_learn(seed):
     assert cl.nmi(labels, clusters) == pytest.approx(theirs, abs=1e-12)
 
 
+def test_bootstrap_replicates_are_the_figures_of_repeated_people():
+    # Catches: items drawn instead of people, cluster sizes that change with the draw.
+    rng = np.random.default_rng(0)
+    labels, clusters = rng.integers(0, 6, 80), rng.integers(0, 9, 80)
+    drawn = np.random.default_rng(3).integers(0, 6, (5, 6))
+    found = cl.bootstrap_f(labels, clusters, 5, seed=3)
+    for people, f in zip(drawn, found, strict=True):
+        rows = np.concatenate([np.flatnonzero(labels == p) for p in people])
+        both = np.equal.outer(labels, labels) & np.equal.outer(clusters, clusters)
+        p = np.mean(both.sum(1)[rows] / np.equal.outer(clusters, clusters).sum(1)[rows])
+        r = np.mean(both.sum(1)[rows] / np.equal.outer(labels, labels).sum(1)[rows])
+        assert f == pytest.approx(2 * p * r / (p + r))
+
+
 def test_the_graph_holds_the_nearest_others_whatever_the_block():
     # Catches: an item as its own neighbour, rows of a later block at the wrong place.
     emb, _ = made_faces(6, 5)
