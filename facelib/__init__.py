@@ -13,6 +13,7 @@
     overlap     audit of a training set against benchmarks: names, image hashes, embeddings
     strangers   people held out of training, before and after; overview: a row a finished run
     pose        TAR and impostor tails by pose; maps: UMAP; hardest: hardest pairs of several runs
+    clusters    face clustering of runs, as frames (`evaluate/clustering.py`, `evaluate/lgcn.py`)
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site

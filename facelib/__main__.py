@@ -10,6 +10,7 @@ from facelib.cli_frozen import add_frozen
 from facelib.config import PRESETS, Config, make_config
 from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
+from facelib.evaluate.cluster_command import add_cluster
 from facelib.evaluate.protocols import add_ijb, add_megaface
 
 EXAMPLES = """examples:
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify,
-                _compare, add_ijb, add_megaface, _overlap, _sweep, _follow, _runs,
+                _compare, add_ijb, add_megaface, add_cluster, _overlap, _sweep, _follow, _runs,
                 _report):  # fmt: skip
         add(verbs)
     return parser

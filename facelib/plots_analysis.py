@@ -114,3 +114,24 @@ def paired_similarities(
     limit = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set_ylim(0, limit)
+
+
+def precision_recall(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "What goes wrong",
+    note: str = "",
+) -> Axes:
+    """BCubed precision over recall of clusterings: a mark a method, a colour an embedding.
+
+    Args:
+        frame: precision, recall, method, embedding.
+    """
+    ax = _axes(ax)
+    sns.scatterplot(
+        frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax
+    )  # fmt: skip
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    ax.legend(loc="lower left", fontsize=8)
+    return _label(ax, title, note, "BCubed recall (low: split people)",
+                  "BCubed precision (low: merged)")  # fmt: skip

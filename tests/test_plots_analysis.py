@@ -82,3 +82,13 @@ def test_a_chart_keeps_its_size_and_colours_in_fewer_bytes():
     assert before.shape == after.shape
     assert np.abs(before - after).max() < 40
     assert not plt.get_fignums()
+
+
+def test_precision_and_recall_have_a_mark_for_each_clustering():
+    # Catches: axes exchanged.
+    frame = pd.DataFrame(
+        {"precision": [0.9, 0.5], "recall": [0.2, 0.7], "method": ["a", "b"], "embedding": "x"}
+    )
+    ax = plots_analysis.precision_recall(frame)
+    points = np.concatenate([c.get_offsets() for c in ax.collections])
+    assert points.tolist() == [[0.2, 0.9], [0.7, 0.5]]
