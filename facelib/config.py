@@ -60,6 +60,18 @@ class Config:
     coreface_weight: float = 0.05  # coreface: weight of the contrastive term; 0 is its control
     coreface_mask: str = "zero"  # coreface: published code's mask; clean leaves same identities out
     coreface_warmup: float = 0.3  # coreface: part of the run without the contrastive term
+    cluster_margin: float = 1.0  # cluster: 1 guides ArcFace's margin, 0 leaves it as it is
+    cluster_contrast: float = 1.0  # cluster: weight of CluCon, or of what replaces it; 0: off
+    cluster_align: float = 0.5  # cluster: weight of CluAli; 0: off
+    cluster_term: str = "clucon"  # cluster: or center, triplet in CluCon's place
+    cluster_phi: str = "literal"  # cluster: CluCon's temperatures; pcl rescales, tau0 learns one
+    cluster_lambda: str = "literal"  # cluster: or clipped at the percentiles 10 and 90
+    cluster_floor: float = 0.5  # cluster: least lambda where it is clipped
+    cluster_queue: int = 24  # cluster: slots; 0.1 a class, as 8,192 slots for 85,742 classes
+    cluster_ring: int = 0  # cluster: features kept of each class; 0: one queue for all
+    cluster_classes: int = 2048  # cluster: M, classes drawn for CluCon and CluAli
+    cluster_encoder: float = 0.99  # cluster: momentum of the encoder; 0.999 wants a longer run
+    cluster_centre: float = 0.9  # cluster: momentum of the centre bank
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
@@ -71,6 +83,8 @@ class Config:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.08  # fraction of the steps with a rising rate
+    schedule: str = "cosine"  # then to zero; or steps: a tenth from each of drops on
+    drops: str = "0.25,0.5,0.75"  # parts of the run, for schedule=steps
     clip_norm: float = 5.0  # gradient norm; 0 switches clipping off
     flip: bool = True  # random horizontal flips
     precision: str = "fp32"  # fp16 and bf16 on CUDA only
@@ -95,9 +109,13 @@ class Config:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be at least {low}")
         if not self.tau > 0:
             raise UserError(f"tau={self.tau!r}: must be above 0 (0.07 in source A)")
-        for name in ("val_fraction", "warmup", "dropout", "coreface_warmup"):
+        for name in _FRACTIONS:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1)")
+        for name in ("cluster_margin", "cluster_floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1]")
+        _check_drops(self.drops)
         if (self.images_seen > 0) == (self.epochs > 0):
             raise UserError(
                 f"images_seen={self.images_seen}, epochs={self.epochs}: set exactly one above 0"
@@ -162,9 +180,13 @@ CHOICES = {
     ),
     "lora_targets": ("ffn", "attention", "all"),
     "optimizer": ("sgd", "adam", "adamw"),
-    "loss": ("arcface", "infonce", "hybrid", "coreface"),
+    "loss": ("arcface", "infonce", "hybrid", "coreface", "cluster"),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
+    "cluster_term": ("clucon", "center", "triplet"),
+    "cluster_phi": ("literal", "pcl", "tau0"),
+    "cluster_lambda": ("literal", "clipped"),
+    "schedule": ("cosine", "steps"),
     "precision": ("fp32", "fp16", "bf16"),
     "select": ("last", "val_auc", "val_loss", "train_loss"),
 }
@@ -179,8 +201,15 @@ _MINIMA = {
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
     "lora_rank": 0, "lora_alpha": 1e-6,
+    "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
+    "cluster_classes": 2,
     "test_identities": 20,
 }  # fmt: skip
+
+_FRACTIONS = (
+    *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
+    "cluster_centre",
+)
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
 _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
@@ -195,8 +224,17 @@ _JOINED = {
     "lora_targets": "ffn",
     "recompute": False,
     "optimizer": "sgd",
+    "schedule": "cosine",
+    "drops": "0.25,0.5,0.75",
 }
-_FIELDS_OF = {"coreface": ("coreface_weight", "coreface_mask", "coreface_warmup")}
+_FIELDS_OF = {
+    "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
+    "cluster": (
+        *("cluster_margin", "cluster_contrast", "cluster_align", "cluster_term", "cluster_phi"),
+        *("cluster_lambda", "cluster_floor", "cluster_queue", "cluster_ring", "cluster_classes"),
+        *("cluster_encoder", "cluster_centre"),
+    ),
+}
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
 _SOURCE_A = {
@@ -237,6 +275,14 @@ PRESETS: dict[str, dict] = {
         **_SOURCE_A, "loss": "coreface", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
         "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,
         "coreface_warmup": 7 / 24, "split": "identity", "val_fraction": 0.005,
+    },
+    # Source B, arXiv 2312.04029. Its dropout, decay and number of GPUs are not given: those of
+    # source A, and two. `processes` leaves queue, bank and loss as they are.
+    "ms1m-cluster-r100": {
+        **_SOURCE_A, "loss": "cluster", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
+        "global_batch": 512, "optimizer": "adam", "lr": 1e-3, "schedule": "steps", "warmup": 0.0,
+        "epochs": 80.0, "cluster_queue": 8192, "cluster_encoder": 0.999, "gather": True,
+        "split": "identity", "val_fraction": 0.005,
     },
 }  # fmt: skip
 
@@ -301,6 +347,15 @@ def _check_type(name: str, value: object, kind: type) -> None:
         return
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise UserError(f"{name}={value!r}: wanted {kind.__name__}, got {type(value).__name__}")
+
+
+def _check_drops(drops: str) -> None:
+    try:
+        good = all(0 < float(part) < 1 for part in drops.split(","))
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"drops={drops!r}: wanted parts of the run between 0 and 1, as 0.5,0.75")
 
 
 def _check_batch(cfg: Config) -> None:

@@ -1,8 +1,10 @@
 """Losses: one small, readable class each, and the table that names them.
 
 A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers;
-if it has an `after_step(progress)`, the loop calls that with the part of the run that is done. The
-table says which batch layout and how many views it needs and how it is built from a `Config`; the
+if it has an `after_step(progress)`, the loop calls that with the part of the run that is done; if it
+has an `encoder_momentum`, a momentum encoder's embeddings of each training batch go to its
+`remember(features, labels)`; what its `diagnostics()` tells goes into each metrics line. The table
+says which batch layout and how many views it needs and how it is built from a `Config`; the
 loop never compares a loss's name.
 """
 
@@ -12,10 +14,12 @@ from typing import NamedTuple
 from torch import nn
 
 from facelib.config import Config
+from facelib.losses.cluster import ClusterGuided
 from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.margin import ArcFace
+from facelib.losses.memory import ClassRings, FeatureQueue
 
 
 class LossEntry(NamedTuple):
@@ -49,9 +53,30 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
     )
 
 
+def _cluster(cfg: Config, classes: int) -> ClusterGuided:
+    kind, slots = (ClassRings, cfg.cluster_ring) if cfg.cluster_ring else (
+        FeatureQueue, cfg.cluster_queue
+    )  # fmt: skip
+    return ClusterGuided(
+        _arcface(cfg, classes),
+        kind(classes, cfg.dim, slots=slots, momentum=cfg.cluster_centre),
+        margin_weight=cfg.cluster_margin,
+        contrast_weight=cfg.cluster_contrast,
+        align_weight=cfg.cluster_align,
+        phi=cfg.cluster_phi,
+        tightness=cfg.cluster_lambda,
+        floor=cfg.cluster_floor,
+        tau=cfg.tau,
+        sampled=cfg.cluster_classes,
+        seed=cfg.seed,
+        encoder_momentum=cfg.cluster_encoder,
+    )
+
+
 LOSSES: dict[str, LossEntry] = {
     "arcface": LossEntry(_arcface, "plain", needs_head=True),
     "infonce": LossEntry(_infonce, "pairs", needs_head=False),
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
+    "cluster": LossEntry(_cluster, "plain", needs_head=True),
 }
