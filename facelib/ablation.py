@@ -10,6 +10,7 @@ from facelib.config import Config
 
 _OFF = {"cluster_margin": 0.0, "cluster_contrast": 0.0, "cluster_align": 0.0}
 _CG, _CON, _ALI = {"cluster_margin": 1.0}, {"cluster_contrast": 1.0}, {"cluster_align": 0.5}
+_PK = {"images_per_identity": 4}
 _RINGS = {"cluster_ring": 4}
 _REPAIRED = {**_RINGS, "cluster_phi": "pcl", "cluster_lambda": "clipped"}
 
@@ -23,12 +24,13 @@ ROWS: dict[str, tuple[str, dict]] = {
     "cg+cluali": ("CG + CluAli", {**_OFF, **_CG, **_ALI}),
     "all": ("all three, literal", {}),
     "all-center": ("all, Center for CluCon", {"cluster_term": "center"}),
-    "all-triplet": ("all, Triplet for CluCon", {"cluster_term": "triplet"}),
+    "all-pk": ("all, P × K batches", _PK),
+    "all-triplet": ("all, P × K, Triplet for CluCon", {**_PK, "cluster_term": "triplet"}),
     "all-tau0": ("all, τ0 for φ", {"cluster_phi": "tau0"}),
     "all-rings": ("all, 4 features a class", _RINGS),
     "all-pcl": ("all, rings, PCL's φ", {**_RINGS, "cluster_phi": "pcl"}),
     "repaired": ("all three, repaired", _REPAIRED),
-    "repaired-pk": ("repaired, P × K batches", {**_REPAIRED, "images_per_identity": 4}),
+    "repaired-pk": ("all three, repaired, P × K", {**_REPAIRED, **_PK}),
 }
 
 

@@ -72,6 +72,9 @@ class Config:
     cluster_classes: int = 2048  # cluster: M, classes drawn for CluCon and CluAli
     cluster_encoder: float = 0.99  # cluster: momentum of the encoder; 0.999 wants a longer run
     cluster_centre: float = 0.9  # cluster: momentum of the centre bank
+    images_per_identity: int = 0  # K of batches with P identities × K images; 0: the loss's layout
+    center_weight: float = 1.0  # center: weight of the centre loss beside the softmax
+    center_alpha: float = 0.5  # center: rate at which its centres move
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
@@ -151,7 +154,8 @@ class Config:
         settings that belong to other losses only (`_FIELDS_OF`), and later settings at the value
         that earlier runs had (`_JOINED`).
         """
-        others = {k for loss, fields in _FIELDS_OF.items() if loss != self.loss for k in fields}
+        others = {k for fields in _FIELDS_OF.values() for k in fields}
+        others -= set(_FIELDS_OF.get(self.loss, ()))
         left_out = {*_NOT_IN_DIGEST, *others}
         kept = {
             k: v for k, v in self.to_dict().items()
@@ -180,7 +184,7 @@ CHOICES = {
     ),
     "lora_targets": ("ffn", "attention", "all"),
     "optimizer": ("sgd", "adam", "adamw"),
-    "loss": ("arcface", "infonce", "hybrid", "coreface", "cluster"),
+    "loss": ("arcface", "infonce", "hybrid", "coreface", "triplet", "center", "cluster"),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
     "cluster_term": ("clucon", "center", "triplet"),
@@ -194,13 +198,21 @@ CHOICES = {
 # What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
 PAIR_LOSSES = ("infonce", "hybrid")
 TWO_VIEW_LOSSES = ("coreface",)
+GROUP_LOSSES = ("triplet",)
+
+# What a loss is published with, where `make_config` is not told otherwise.
+_PUBLISHED: dict[str, dict] = {
+    "triplet": {"images_per_identity": 4},
+    "center": {"m": 0.0},
+}
 
 _MINIMA = {
     "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
     "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
-    "lora_rank": 0, "lora_alpha": 1e-6,
+    "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
+    "center_alpha": 0,
     "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
     "cluster_classes": 2,
     "test_identities": 20,
@@ -226,6 +238,7 @@ _JOINED = {
     "optimizer": "sgd",
     "schedule": "cosine",
     "drops": "0.25,0.5,0.75",
+    "images_per_identity": 0,
 }
 _FIELDS_OF = {
     "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
@@ -234,6 +247,7 @@ _FIELDS_OF = {
         *("cluster_lambda", "cluster_floor", "cluster_queue", "cluster_ring", "cluster_classes"),
         *("cluster_encoder", "cluster_centre"),
     ),
+    "center": ("center_weight", "center_alpha"),
 }
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
@@ -299,12 +313,14 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
     changes = {key: value for key, value in changes.items() if value is not None}
-    settings = {**PRESETS[preset], **changes}
+    loss = changes.get("loss", PRESETS[preset].get("loss", Config.loss))
+    layers = [PRESETS[preset], _PUBLISHED.get(loss, {})]  # a preset knows its own loss better
+    layers = layers if "loss" in changes else layers[::-1]
+    settings = {**layers[0], **layers[1], **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
         if changes.get(given) and other not in changes:
             settings[other] = 0 if other == "images_seen" else 0.0
     if "name" not in changes:
-        loss = settings.get("loss", Config.loss)
         settings["name"] = preset if loss in preset else f"{preset}-{loss}"
     return Config(**settings)
 
@@ -359,13 +375,30 @@ def _check_drops(drops: str) -> None:
 
 
 def _check_batch(cfg: Config) -> None:
-    """Equal shares for every process and micro-batch, and whole pairs for pair losses."""
+    """Equal shares for every process and micro-batch, and whole groups for losses on them."""
+    group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
+    if cfg.images_per_identity and cfg.loss in PAIR_LOSSES:
+        raise UserError(
+            f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
+        )
+    triplets = cfg.loss == "cluster" and cfg.cluster_term == "triplet"
+    if (cfg.loss in GROUP_LOSSES or triplets) and group < 2:
+        what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
+        raise UserError(
+            f"images_per_identity={cfg.images_per_identity}: {what} compares images of "
+            "an identity inside the batch; use 2 or more, for example 4"
+        )
+    if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:
+        raise UserError(
+            f"global_batch={cfg.global_batch}: loss={cfg.loss!r} needs two identities or more in a "
+            f"micro-batch; use {2 * group * cfg.accumulate} or more"
+        )
     shares = cfg.processes * cfg.accumulate
-    unit = shares * (2 if cfg.loss in PAIR_LOSSES else 1)
+    unit = shares * group
     if cfg.global_batch % unit:
         lower = max(unit, cfg.global_batch // unit * unit)
+        of = {1: "", 2: " of pairs"}.get(group, f" of groups of {group} images")
         raise UserError(
             f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
-            f"{cfg.accumulate} micro-batch(es){'' if unit == shares else ' of pairs'}: "
-            f"use {lower} or {lower + unit}"
+            f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
         )

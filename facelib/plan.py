@@ -10,7 +10,7 @@ from facelib.config import Config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import train_folder
-from facelib.data.sampler import SAMPLERS
+from facelib.data.sampler import build_sampler
 from facelib.losses import LOSSES
 from facelib.paths import runs_root
 from facelib.train import build_learner, total_steps
@@ -34,13 +34,14 @@ def plan(cfg: Config) -> dict:
     )
     train, val = split_records(cfg, records.labels)
     entry = LOSSES[cfg.loss]
-    sampler = SAMPLERS[entry.layout](records.labels[train], cfg.global_batch, cfg.seed)
+    sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)
     steps = total_steps(cfg, sampler.steps_per_epoch)
     learner = build_learner(cfg, records.classes)
     parameters = sum(p.numel() for p in learner.parameters())
     speed = _measure(cfg, learner, records.classes) * cfg.processes
     ranks = cfg.processes if cfg.gather else 1
-    negatives = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks - 2
+    micro = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks
+    negatives = micro - (cfg.images_per_identity or 2)
     return {
         "run": cfg.run_name,
         "images": len(train),
@@ -49,7 +50,7 @@ def plan(cfg: Config) -> dict:
         "steps": steps,
         "images_seen": steps * cfg.global_batch,
         "epochs": round(steps * cfg.global_batch / len(train), 2),
-        "negatives_per_anchor": negatives if entry.layout == "pairs" else None,
+        "negatives_per_anchor": None if entry.layout == "plain" else negatives,
         "negative_centres": records.classes - 1 if entry.needs_head else None,
         "parameters": parameters,
         "images_per_s": round(speed, 1),

@@ -5,7 +5,7 @@ import torch
 
 from facelib import distributed
 from facelib.data.feed import to_input
-from facelib.data.sampler import SAMPLERS, local_slice
+from facelib.data.sampler import build_sampler, local_slice
 from facelib.evaluate.verification import auc
 from facelib.losses import LOSSES
 
@@ -82,9 +82,9 @@ def _loss(trainer) -> float:
     cfg, feed = trainer.cfg, trainer.feed
     ranks, rank = distributed.world_size(), distributed.rank()
     layout = LOSSES[cfg.loss].layout
-    unit = 2 * ranks * cfg.accumulate
+    unit = (cfg.images_per_identity or 2) * ranks * cfg.accumulate
     batch = min(cfg.global_batch, len(feed.val) // unit * unit)
-    sampler = SAMPLERS[layout](feed.val_labels, batch, cfg.seed)
+    sampler = build_sampler(cfg, layout, feed.val_labels, batch)
     steps = min(sampler.steps_per_epoch, MAX_LOSS_BATCHES)
     total = torch.zeros((), device=trainer.accelerator.device)
     for step in range(steps):

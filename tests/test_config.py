@@ -6,6 +6,7 @@ import pytest
 
 from facelib.config import (
     CHOICES,
+    GROUP_LOSSES,
     PAIR_LOSSES,
     PRESETS,
     TWO_VIEW_LOSSES,
@@ -37,6 +38,9 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"val_fraction": 0.0, "select": "val_auc"}, "needs val_fraction above 0"),
         ({"loss": "coreface"}, "two dropout views, which dropout=0.0 makes equal: use dropout=0.4"),
         ({"coreface_mask": "one"}, "coreface_mask='one': allowed are zero, clean"),
+        ({"loss": "triplet", "images_per_identity": 0}, "use 2 or more, for example 4"),
+        ({"loss": "triplet", "global_batch": 4}, "two identities or more in a micro-batch; use 8"),
+        ({"loss": "infonce", "images_per_identity": 4}, "takes pairs; use 0"),
         ({"name": "a/b"}, "a folder name without slashes"),
     ],
 )
@@ -51,6 +55,8 @@ def test_a_batch_that_does_not_divide_names_two_that_do():
     with pytest.raises(UserError, match="use 64 or 68"):
         make_config(loss="infonce", global_batch=66, processes=2)
     make_config(loss="arcface", global_batch=66, processes=2)
+    with pytest.raises(UserError, match="of groups of 4 images: use 64 or 72"):
+        make_config(images_per_identity=4, global_batch=66, processes=2)
 
 
 def test_digest_changes_with_every_field_that_can_change_a_result():
@@ -71,10 +77,21 @@ def test_a_setting_of_one_loss_is_in_the_digests_of_that_loss_alone():
             assert len({base.digest(), base.replace(**{name: value}).digest()}) == changes
 
 
+def test_a_loss_starts_from_its_published_settings_unless_told_otherwise():
+    # Catches: a margin of ArcFace in a loss that is published without one; settings overruled.
+    assert make_config(loss="center").m == 0
+    assert make_config(loss="center", m=0.3).m == 0.3
+    assert make_config("ms1m-arcface", loss="center").m == 0
+    assert make_config(loss="triplet").images_per_identity == 4
+    assert make_config(m=0.3).m == 0.3
+    assert make_config(images_per_identity=4).digest() != make_config().digest()
+
+
 def test_the_config_knows_the_layout_and_views_of_each_loss():
     # Catches: a pair cut in two, or equal views, because the two tables disagree.
     assert set(CHOICES["loss"]) == set(LOSSES)
     assert {name for name, entry in LOSSES.items() if entry.layout == "pairs"} == set(PAIR_LOSSES)
+    assert {name for name, entry in LOSSES.items() if entry.layout == "groups"} == set(GROUP_LOSSES)
     assert {name for name, entry in LOSSES.items() if entry.views == 2} == set(TWO_VIEW_LOSSES)
 
 

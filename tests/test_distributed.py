@@ -24,6 +24,8 @@ SETTINGS = {
     "hybrid": {},
     "coreface": {"coreface_warmup": 0.0},
     "coreface-clean": {"coreface_warmup": 0.0, "coreface_mask": "clean"},
+    "triplet": {"images_per_identity": 2, "m": 1.0},
+    "center": {},
 }
 LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
 
@@ -81,7 +83,8 @@ def worker(rank: int, port: int, folder: str) -> None:
         loss, logs = wrapped(batch()[own], LABELS[own])
         loss.backward()
         means = mean_over_ranks({"loss": loss, **logs})
-        found[name] = {"means": means, "gradients": gradients(wrapped)}
+        state = {k: v.clone() for k, v in wrapped.module.criterion.named_buffers()}
+        found[name] = {"means": means, "gradients": gradients(wrapped), "state": state}
     found["detached"] = detached_infonce_gradient(own)
     found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
     torch.save(found, f"{folder}/{rank}.pt")
@@ -100,7 +103,7 @@ def two_ranks(tmp_path_factory):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_ranks_equal_one_process(two_ranks, name):
     # Catches: negatives of one rank only, a wrong own column, gradients summed instead of averaged,
-    # CoReFace's margin or its labels from one rank only.
+    # CoReFace's margin or its labels from one rank only, centres moved by one rank's images.
     alone = learner(name)
     loss, logs = alone(batch(), LABELS)
     loss.backward()
@@ -109,6 +112,8 @@ def test_two_ranks_equal_one_process(two_ranks, name):
             assert found[name]["means"][key] == pytest.approx(value.item(), abs=1e-6), key
         for key, gradient in gradients(alone).items():
             assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
+        for key, value in alone.criterion.named_buffers():
+            assert torch.allclose(found[name]["state"][key], value, atol=1e-8), key
 
 
 def test_a_gather_without_gradient_would_be_wrong(two_ranks):

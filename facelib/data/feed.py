@@ -11,7 +11,7 @@ from facelib import distributed
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords, split_identities, split_within
 from facelib.data.locate import train_folder
-from facelib.data.sampler import SAMPLERS, flips, local_slice
+from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
 from facelib.losses import LOSSES
 
@@ -64,7 +64,7 @@ class Feed:
         kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
         self.classes = len(kept)
         self.val_labels = self._validation_labels(kept)
-        self.sampler = SAMPLERS[entry.layout](self.labels, cfg.global_batch, cfg.seed)
+        self.sampler = build_sampler(cfg, entry.layout, self.labels, cfg.global_batch)
         self.memory = self._decode_all()
         self.facts = self._facts(entry.layout)
 
@@ -89,8 +89,9 @@ class Feed:
             "images_per_epoch": self.sampler.images_per_epoch,
             "bad_records": self.records.bad,
         }
-        if layout == "pairs":
-            facts["negatives_per_anchor"] = micro - 2
+        if layout != "plain":
+            facts["negatives_per_anchor"] = micro - (cfg.images_per_identity or 2)
+        if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)
         if LOSSES[cfg.loss].needs_head:

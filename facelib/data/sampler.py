@@ -7,6 +7,7 @@ the same joint batch and takes its own part. A joint batch is laid out as
 
 import numpy as np
 
+from facelib.config import Config
 from facelib.errors import UserError
 
 
@@ -37,81 +38,97 @@ class PlainSampler:
         return self._order[index * self.batch : (index + 1) * self.batch]
 
 
-class PairSampler:
-    """P identities × 2 images at adjacent indices; no identity twice in a joint batch (source A).
+class GroupSampler:
+    """P identities × K images at adjacent indices; no identity twice in a joint batch.
 
-    Each epoch: the images of an identity are shuffled and paired; round r holds the r-th pair of
-    every identity that has one, in random order; batches are cut from the rounds one after the
-    other. Where a batch spans two rounds, identities already in it wait until the next batch.
-    Rounds with fewer than P identities are left out, as are images without a partner:
+    Each epoch: the images of an identity are shuffled and cut into groups of K; round r holds the
+    r-th group of every identity that has one, in random order; batches are cut from the rounds one
+    after the other. Where a batch spans two rounds, identities already in it wait until the next
+    batch. Rounds with fewer than P identities are left out, as are images without a whole group:
     `images_per_epoch` and `coverage` say how many images an epoch shows.
 
     Args:
-        labels: (N,) identity of each image. batch: images in a joint batch, even. seed: of the
-            order.
+        labels: (N,) identity of each image. batch: images in a joint batch, a multiple of `size`.
+        seed: of the order. size: K, images an identity.
     """
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int):
-        self.labels, self.batch, self.seed = np.asarray(labels), batch, seed
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int):
+        self.labels, self.batch, self.seed, self.size = np.asarray(labels), batch, seed, size
         counts = np.unique(self.labels, return_counts=True)[1]
         self.single_images = int((counts == 1).sum())  # identities that can form no pair
-        per_round = np.array([(counts // 2 > r).sum() for r in range(counts.max() // 2)], int)
-        if not len(per_round) or per_round[0] < batch // 2:
+        most = counts.max() // size
+        per_round = np.array([(counts // size > r).sum() for r in range(most)], int)
+        if not len(per_round) or per_round[0] < batch // size:
             able = int(per_round[0]) if len(per_round) else 0
             raise UserError(
-                f"global_batch={batch} takes {batch // 2} identities with two images or more, the "
-                f"data has {able} ({self.single_images} have one image): "
-                f"use global_batch={2 * able} or less, or more data"
+                f"global_batch={batch} takes {batch // size} identities with {size} images or "
+                f"more, the data has {able} ({self.single_images} have one image): "
+                f"use global_batch={size * able} or less, or more data"
             )
-        self.rounds = int((per_round >= batch // 2).sum())
-        pairs = int(per_round[: self.rounds].sum())
-        self.steps_per_epoch = pairs // (batch // 2)
+        self.rounds = int((per_round >= batch // size).sum())
+        groups = int(per_round[: self.rounds].sum())
+        self.steps_per_epoch = groups // (batch // size)
         self.images_per_epoch = self.steps_per_epoch * batch
         self.coverage = self.images_per_epoch / len(self.labels)
-        self._epoch, self._pairs = -1, np.empty((0, 2), np.int64)
+        self._epoch, self._groups = -1, np.empty((0, size), np.int64)
 
     def indices(self, step: int) -> np.ndarray:
-        """(batch,) image indices of a step; 2k and 2k + 1 share an identity."""
+        """(batch,) image indices of a step; kK … kK + K − 1 share an identity."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._pairs, self._epoch = self._plan(epoch), epoch
-        size = self.batch // 2
-        return self._pairs[index * size : (index + 1) * size].reshape(-1)
+            self._groups, self._epoch = self._plan(epoch), epoch
+        identities = self.batch // self.size
+        return self._groups[index * identities : (index + 1) * identities].reshape(-1)
 
     def _plan(self, epoch: int) -> np.ndarray:
-        """(pairs, 2) image indices of an epoch, in order."""
-        rng = np.random.default_rng([self.seed, epoch])
+        """(groups, K) image indices of an epoch, in order."""
+        rng, size = np.random.default_rng([self.seed, epoch]), self.size
         order = np.lexsort((rng.random(len(self.labels)), self.labels))  # shuffled inside identity
         ids = self.labels[order]
         starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-        position = np.arange(len(ids)) - np.repeat(starts, np.diff(np.r_[starts, len(ids)]))
-        first = np.flatnonzero((position[:-1] % 2 == 0) & (ids[:-1] == ids[1:]))
-        round_of = position[first] // 2
+        counts = np.diff(np.r_[starts, len(ids)])
+        position = np.arange(len(ids)) - np.repeat(starts, counts)
+        whole = position - position % size + size <= np.repeat(counts, counts)
+        first = np.flatnonzero((position % size == 0) & whole)
+        round_of = position[first] // size
         keep = round_of < self.rounds
         first, round_of = first[keep], round_of[keep]
         first = first[np.lexsort((rng.random(len(first)), round_of))]
-        pairs = np.stack([order[first], order[first + 1]], 1)
+        groups = order[first[:, None] + np.arange(size)]
         bounds = np.cumsum(np.bincount(round_of, minlength=self.rounds))
-        return self._separate(pairs, bounds[:-1])
+        return self._separate(groups, bounds[:-1])
 
-    def _separate(self, pairs: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    def _separate(self, groups: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         """Reorder the start of each round so that no batch meets an identity twice."""
-        size = self.batch // 2
-        ids = self.labels[pairs[:, 0]]
-        ends = np.r_[bounds[1:], len(pairs)]
+        size = self.batch // self.size
+        ids = self.labels[groups[:, 0]]
+        ends = np.r_[bounds[1:], len(groups)]
         for start, end in zip(bounds, ends):
-            taken = start % size  # pairs of the earlier round in the batch that spans the bound
+            taken = start % size  # groups of the earlier round in the batch that spans the bound
             if not taken:
                 continue
             clash = np.isin(ids[start:end], ids[start - taken : start])
             free = start + np.flatnonzero(~clash)
             head, late = free[: size - taken], start + np.flatnonzero(clash)
             move = np.concatenate([head, np.sort(np.concatenate([free[size - taken :], late]))])
-            pairs[start:end], ids[start:end] = pairs[move], ids[move]
-        return pairs
+            groups[start:end], ids[start:end] = groups[move], ids[move]
+        return groups
 
 
-SAMPLERS: dict[str, type] = {"plain": PlainSampler, "pairs": PairSampler}
+class PairSampler(GroupSampler):
+    """P identities × 2 images at adjacent indices (source A): see `GroupSampler`."""
+
+    def __init__(self, labels: np.ndarray, batch: int, seed: int):
+        super().__init__(labels, batch, seed, size=2)
+
+
+def build_sampler(
+    cfg: Config, layout: str, labels: np.ndarray, batch: int
+) -> PlainSampler | GroupSampler:
+    """The sampler of a layout ("plain", "pairs"); groups where the config asks for K images."""
+    if cfg.images_per_identity:
+        return GroupSampler(labels, batch, cfg.seed, cfg.images_per_identity)
+    return {"plain": PlainSampler, "pairs": PairSampler}[layout](labels, batch, cfg.seed)
 
 
 def local_slice(batch: int, accumulate: int, micro: int, ranks: int, rank: int) -> slice:

@@ -20,13 +20,15 @@ from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.margin import ArcFace
 from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.losses.pairwise import CenterLoss, CenterSoftmax, Triplet
 
 
 class LossEntry(NamedTuple):
     """How a loss is built, and what it asks of the batch."""
 
     build: Callable[[Config, int], nn.Module]  # (cfg, number of training classes)
-    layout: str  # "plain", or "pairs": P identities × 2 images at adjacent indices
+    # "plain"; "pairs": P identities × 2 images at adjacent indices; "groups": P × K images
+    layout: str
     needs_head: bool  # has one centre a training identity
     views: int = 1  # dropout views of one trunk pass: z is (views·B, d), view after view
 
@@ -53,6 +55,14 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
     )
 
 
+# What takes CluCon's place, by `cluster_term`.
+_INSTEAD: dict[str, Callable[[Config, int], nn.Module | None]] = {
+    "clucon": lambda cfg, classes: None,
+    "center": lambda cfg, classes: CenterLoss(classes, cfg.dim),
+    "triplet": lambda cfg, classes: Triplet(gather=cfg.gather),
+}
+
+
 def _cluster(cfg: Config, classes: int) -> ClusterGuided:
     kind, slots = (ClassRings, cfg.cluster_ring) if cfg.cluster_ring else (
         FeatureQueue, cfg.cluster_queue
@@ -70,7 +80,17 @@ def _cluster(cfg: Config, classes: int) -> ClusterGuided:
         sampled=cfg.cluster_classes,
         seed=cfg.seed,
         encoder_momentum=cfg.cluster_encoder,
+        instead=_INSTEAD[cfg.cluster_term](cfg, classes),
     )
+
+
+def _triplet(cfg: Config, classes: int) -> Triplet:
+    return Triplet(cfg.m, gather=cfg.gather)
+
+
+def _center(cfg: Config, classes: int) -> CenterSoftmax:
+    center = CenterLoss(classes, cfg.dim, cfg.center_alpha)
+    return CenterSoftmax(_arcface(cfg, classes), center, cfg.center_weight)
 
 
 LOSSES: dict[str, LossEntry] = {
@@ -79,4 +99,6 @@ LOSSES: dict[str, LossEntry] = {
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
     "cluster": LossEntry(_cluster, "plain", needs_head=True),
+    "triplet": LossEntry(_triplet, "groups", needs_head=False),
+    "center": LossEntry(_center, "plain", needs_head=True),
 }

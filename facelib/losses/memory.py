@@ -117,7 +117,9 @@ class FeatureQueue(ClusterMemory):
         where = (self.seen + new - kept + torch.arange(kept, device=features.device)) % slots
         self.features[where], self.labels[where] = features[-kept:], labels[-kept:]
         labels, order = self.labels.sort(stable=True)
-        count = labels.new_zeros(len(self.bank) + 1).scatter_add_(0, labels, torch.ones_like(labels))
+        count = labels.new_zeros(len(self.bank) + 1).scatter_add_(
+            0, labels, torch.ones_like(labels)
+        )
         there = count[:-1] > 0  # (N,)
         safe = count.clamp_min(1)[:-1].to(self.bank.dtype)
         mean = self._sums(self.features[order], count)[:-1] / safe[:, None]
@@ -155,7 +157,10 @@ class ClassRings(ClusterMemory):
     def _store(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         slots, rows = self.features.shape[1], torch.arange(len(labels), device=labels.device)
         same = labels[:, None] == labels
-        before, after = (same & (rows < rows[:, None])).sum(1), (same & (rows > rows[:, None])).sum(1)
+        before, after = (
+            (same & (rows < rows[:, None])).sum(1),
+            (same & (rows > rows[:, None])).sum(1),
+        )
         where = (self.written[labels] + before) % slots
         # Of more than `slots` images of a class in one batch the first ones go to the waste row.
         target = torch.where(after < slots, labels, len(self.bank))

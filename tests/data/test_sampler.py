@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facelib.data.sampler import PairSampler, PlainSampler, flips, local_slice
+from facelib.data.sampler import GroupSampler, PairSampler, PlainSampler, flips, local_slice
 from facelib.errors import UserError
 
 
@@ -22,6 +22,20 @@ def test_a_pair_batch_holds_each_identity_once_with_two_different_images():
         assert (ids[::2] == ids[1::2]).all()
         assert len(set(ids[::2])) == 32
         assert len(set(batch)) == 64
+
+
+@pytest.mark.parametrize("size", [3, 4, 8])
+def test_a_group_batch_holds_each_identity_once_with_k_different_images(size):
+    # Catches: groups cut across identities, images shown twice, an identity met twice in a batch.
+    labels = long_tailed_labels()
+    sampler = GroupSampler(labels, 16 * size, seed=0, size=size)
+    for step in range(2 * sampler.steps_per_epoch):
+        batch = sampler.indices(step)
+        ids = labels[batch].reshape(16, size)
+        assert (ids == ids[:, :1]).all()
+        assert len(set(ids[:, 0])) == 16
+        assert len(set(batch)) == 16 * size
+    assert sampler.coverage > 0.8
 
 
 def test_no_image_is_shown_twice_in_an_epoch_and_few_are_left_out():
@@ -72,6 +86,8 @@ def test_a_batch_larger_than_the_identities_says_the_largest_possible():
     # Catches: an endless loop or repeated identities.
     with pytest.raises(UserError, match=r"takes 32 identities .* the data has 20.*global_batch=40"):
         PairSampler(np.repeat(np.arange(20), 5), 64, seed=0)
+    with pytest.raises(UserError, match=r"takes 16 identities with 4 .*global_batch=60"):
+        GroupSampler(np.repeat(np.arange(15), 5), 64, seed=0, size=4)
     with pytest.raises(UserError, match="larger than the 6 training images"):
         PlainSampler(np.arange(6), 8, seed=0)
 
