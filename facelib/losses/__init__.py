@@ -1,11 +1,16 @@
 """Losses: one small, readable class each, and the table that names them.
 
-A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers;
-if it has an `after_step(progress)`, the loop calls that with the part of the run that is done; if it
-has an `encoder_momentum`, a momentum encoder's embeddings of each training batch go to its
-`remember(features, labels)`; what its `diagnostics()` tells goes into each metrics line. The table
-says which batch layout and how many views it needs and how it is built from a `Config`; the
-loop never compares a loss's name.
+A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers.
+What else it may have, and the loop then uses:
+
+    after_step(progress)          called after each step with the part of the run that is done
+    encoder_momentum              a momentum encoder embeds each training batch as well, for
+    remember(features, labels)    which gets those embeddings before the loss is computed
+    same_on_all_ranks             names of buffers that DDP need not send around
+    diagnostics()                 {name: float} of its state, for each metrics line
+
+The table says which batch layout and how many views it needs and how it is built from a `Config`;
+the loop never compares a loss's name.
 """
 
 from collections.abc import Callable

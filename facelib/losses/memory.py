@@ -50,7 +50,7 @@ class MomentumEncoder(nn.Module):
 
 
 class ClusterMemory(nn.Module):
-    r"""Centre bank and concentration; subclasses say which features are stored, and when they count.
+    r"""Centre bank and concentration; subclasses say which features are stored and when they count.
 
     C_k ← m_c·C_k + (1 − m_c)·mean(Q_k)
     φ_k = Σ_{f∈Q_k} ‖f − C_k‖₂ / (|Q_k|·log(|Q_k| + α)),  with the new C_k

@@ -21,7 +21,7 @@ class SlowMemory:
         self.C = np.zeros((CLASSES, DIM))
         self.phi = [1 / math.log(1 + alpha)] * CLASSES
 
-    def Q_k(self, k):
+    def stored_of(self, k):
         own = [f for f, y in self.Q if y == k]
         return own[-self.slots :] if self.rings else own
 
@@ -30,12 +30,12 @@ class SlowMemory:
         if not self.rings:
             self.Q = self.Q[-self.slots :]
         for k in range(CLASSES):
-            Q_k = self.Q_k(k)
-            if not Q_k or (self.rings and k not in labels):
+            own = self.stored_of(k)
+            if not own or (self.rings and k not in labels):
                 continue
-            self.C[k] = self.m_c * self.C[k] + (1 - self.m_c) * sum(Q_k) / len(Q_k)
-            apart = sum(np.linalg.norm(f - self.C[k]) for f in Q_k)
-            self.phi[k] = apart / (len(Q_k) * math.log(len(Q_k) + self.alpha))
+            self.C[k] = self.m_c * self.C[k] + (1 - self.m_c) * sum(own) / len(own)
+            apart = sum(np.linalg.norm(f - self.C[k]) for f in own)
+            self.phi[k] = apart / (len(own) * math.log(len(own) + self.alpha))
 
 
 def random_batch(step, size=6, classes=CLASSES):
@@ -55,7 +55,7 @@ def test_bank_and_concentration_equal_the_slow_restatement_after_50_steps(kind, 
         features, labels = random_batch(step, classes=CLASSES - (step < 25))
         memory.remember(features, labels)
         slow.remember(features.double().numpy(), labels.tolist())
-        sizes = [len(slow.Q_k(k)) for k in range(CLASSES)]
+        sizes = [len(slow.stored_of(k)) for k in range(CLASSES)]
         assert memory.sizes().tolist() == sizes
         assert np.abs(memory.bank.numpy() - slow.C).max() < 1e-6
         assert np.abs(memory.phi.numpy() - slow.phi).max() < 1e-6
