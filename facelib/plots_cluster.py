@@ -1,0 +1,107 @@
+"""Pictures of cluster-guided training: a frame and an axes in, the axes out (see `plots.py`)."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from facelib.plots import GREY, _axes, _label
+
+SIZES = {
+    "queue_0": "0",
+    "queue_1": "1",
+    "queue_2": "2",
+    "queue_3_4": "3–4",
+    "queue_5_8": "5–8",
+    "queue_9_up": "9+",
+}
+
+
+def queue_sizes(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Stored features a class",
+    note: str = "",
+) -> Axes:
+    """Bars of the share of classes by |Q_k|, with the share above each; dots: by chance.
+
+    Args:
+        frame: of `diagnostics.simulate_queue`.
+    """
+    ax = _axes(ax)
+    ax.bar(frame["size"], frame["share"], color=sns.color_palette("colorblind")[0], width=0.7)
+    ax.plot(frame["size"], frame["binomial"], "o", color=GREY, label="binomial", markersize=5)
+    for size, share in zip(frame["size"], frame["share"]):
+        text = f"{100 * share:.2g} %" if share >= 1e-4 else f"{share:.0e}"
+        ax.annotate(text, (size, share), (0, 6), textcoords="offset points", ha="center", size=9)
+    ax.set(yscale="log", xticks=frame["size"])
+    ax.set_ylim(top=4)
+    ax.legend()
+    return _label(ax, title, note, "|Q_k|", "share of the classes")
+
+
+def run_queue_sizes(
+    metrics: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Stored features a class, end of the run",
+    note: str = "",
+) -> Axes:
+    """Bars of the share of classes by |Q_k| at the last log tick, a colour a run."""
+    ax = _axes(ax)
+    last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).last()[[*SIZES]]
+    long = last.rename(columns=SIZES).rename_axis(columns="size").stack().rename("share")
+    sns.barplot(long.reset_index(), x="size", y="share", hue="run", ax=ax)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.get_legend().set_title(None)
+    return _label(ax, title, note, "|Q_k|", "share of the classes")
+
+
+def quantiles(
+    metrics: pd.DataFrame,
+    name: str,
+    ax: Axes | None = None,
+    title: str = "",
+    note: str = "line: median class; band: 10 to 90 %; dotted: extremes",
+    y: str = "",
+) -> Axes:
+    """Quantiles over classes of a diagnostic ("phi" or "margin") over the steps, a colour a run."""
+    ax = _axes(ax)
+    known = metrics.dropna(subset=[f"{name}_q50"])
+    for colour, (run, part) in zip(
+        sns.color_palette("colorblind"), known.groupby("run", sort=False)
+    ):
+        ax.plot(part["step"], part[f"{name}_q50"], color=colour, label=run)
+        low, high = part[f"{name}_q10"], part[f"{name}_q90"]
+        ax.fill_between(part["step"], low, high, color=colour, alpha=0.25, linewidth=0)
+        for extreme in ("q0", "q100"):
+            ax.plot(part["step"], part[f"{name}_{extreme}"], ":", color=colour, linewidth=1)
+    ax.legend()
+    return _label(ax, title, note, "step", y or name)
+
+
+def concentration(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Concentration and true spread",
+    note: str = "",
+    shown: int = 1500,
+) -> Axes:
+    """φ of simulated classes over their true spread; colours: in the last batch, or not.
+
+    Args:
+        frame: of `diagnostics.simulate_concentration`. shown: classes drawn of each colour.
+    """
+    ax = _axes(ax)
+    colours = sns.color_palette("colorblind")
+    kinds = (
+        ("seen before", frame["age"] > 0, colours[0]),
+        ("this batch", frame["age"] == 0, colours[1]),
+    )
+    for name, chosen, colour in kinds:
+        part = frame[chosen]
+        part = part.iloc[np.linspace(0, len(part) - 1, min(shown, len(part))).astype(int)]
+        ax.plot(part["spread"], part["phi"], ".", color=colour, label=name, markersize=4, alpha=0.6)
+    ax.set_ylim(bottom=0)
+    ax.legend(title="last image", markerscale=2)
+    return _label(ax, title, note, "spread σ of the class", "φ")
