@@ -13,11 +13,35 @@ from facelib.config import Config
 from facelib.launch import launch
 from facelib.losses.cluster import tightness_literal
 from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.publish import repeat_differences, repeat_intervals
 from facelib.results import LABELS, Result, evaluate, method_of
 from facelib.runs import Run
 
 # Source B on MS1M: identities, queue, batch. 5.8 million images: 68 an identity.
 PAPER = {"classes": 85_742, "slots": 8_192, "batch": 512}
+
+
+# Columns of a metrics line; those with a text are rows of `last_diagnostics`.
+DIAGNOSTICS = {
+    "queue_0": "share of classes with |Q_k| = 0",
+    "queue_1": "share of classes with |Q_k| = 1",
+    **dict.fromkeys(("queue_2", "queue_3_4", "queue_5_8", "queue_9_up", "phi_q0", "phi_q10"), ""),
+    "phi_q50": "φ, median class",
+    "phi_q90": "φ, 90th percentile",
+    "phi_q100": "φ, largest",
+    **dict.fromkeys(("margin_q0", "margin_q10", "margin_q90", "margin_q100"), ""),
+    "margin_q50": "λ·m, median class (radians)",
+    "margin": "λ·m, mean of the batch (radians)",
+    "contrast_entropy": "",
+    "contrast_temperature": "CluCon: temperature of the own class",
+    "effective_classes": "CluCon: exp(entropy), classes",
+    "contrast_accuracy": "CluCon: own class is the nearest",
+    "share_z_clucon": "CluCon: share of the gradient at z",
+    "align": "CluAli: value",
+    "align_temperature": "CluAli: τ",
+    "share_w_cluali": "CluAli: share of the gradient at W",
+    "bank_cosine": "cosine of bank and classifier centre",
+}
 
 
 def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
@@ -30,40 +54,24 @@ def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
 
 
 def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:
-    """Training lines of all runs below each other; column `run` is the label."""
+    """Training lines of all runs below each other; column `run` is the label.
+
+    Diagnostics that a run has not (plain ArcFace has none) are NaN. `effective_classes` is
+    exp(entropy) of CluCon's softmax.
+    """
     frames = [
         run.metrics().dropna(subset=["loss"]).assign(run=label) for label, run in runs.items()
     ]
     frame = pd.concat(frames, ignore_index=True)
-    if "contrast_entropy" in frame:
-        frame["effective_classes"] = np.exp(frame["contrast_entropy"])
-    return frame
+    frame = frame.reindex(columns=[*frame, *(name for name in DIAGNOSTICS if name not in frame)])
+    return frame.assign(effective_classes=np.exp(frame["contrast_entropy"].astype(float)))
 
 
 def last_diagnostics(metrics: pd.DataFrame, ticks: int = 10) -> pd.DataFrame:
     """Mean of the diagnostics over the last log ticks of each run: one column a run."""
-    names = {
-        "queue_0": "share of classes with |Q_k| = 0",
-        "queue_1": "share of classes with |Q_k| = 1",
-        "phi_q50": "φ, median",
-        "phi_q90": "φ, 90th percentile",
-        "phi_q100": "φ, largest",
-        "margin_q50": "λ·m, median class (radians)",
-        "margin": "λ·m, mean of the batch (radians)",
-        "contrast_temperature": "CluCon: temperature of the own class",
-        "effective_classes": "CluCon: exp(entropy), classes",
-        "contrast_accuracy": "CluCon: own class is nearest",
-        "share_z_clucon": "share of the gradient at z: CluCon",
-        "align": "CluAli",
-        "align_temperature": "CluAli: τ",
-        "share_w_cluali": "share of the gradient at W: CluAli",
-        "bank_cosine": "cosine of bank and classifier centre",
-    }
-    known = [name for name in names if name in metrics]
-    frame = metrics.groupby("run", sort=False)[known].agg(
-        lambda column: column.iloc[-ticks:].mean()
-    )
-    return frame.rename(columns=names).dropna(how="all").T
+    named = {name: text for name, text in DIAGNOSTICS.items() if text}
+    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-ticks:].mean())
+    return frame.rename(columns=named).dropna(how="all").T.rename_axis(columns=None)
 
 
 def simulate_queue(
@@ -167,3 +175,38 @@ def gap_table(results: Sequence[Result]) -> pd.DataFrame:
 def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
     """Evaluate trained rows: label -> result."""
     return {label: evaluate(run) for label, run in runs.items()}
+
+
+def methods_of(frame: pd.DataFrame) -> list[str]:
+    """Methods of a published record in the order of the ablation, the baseline first."""
+    order = ["arcface", *ablation.LABELS]
+    return sorted(frame["loss"].unique(), key=order.index)
+
+
+def ablation_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Ablation of a published record as text: mean over repeats [95 % t interval], percent."""
+    found = repeat_intervals(frame, figure)
+    found["text"] = [
+        f"{100 * r.value:.1f}" + (f" [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" if r.repeats > 1 else "")
+        for r in found.itertuples()
+    ]
+    table = found.pivot(index="group", columns="label", values="text")
+    table = table[list(dict.fromkeys(found["label"]))].rename(columns="{} (rendered)".format)
+    table["repeats"] = found.groupby("group")["repeats"].min()
+    return table.loc[[LABELS[m] for m in methods_of(frame)]].rename_axis("loss").rename_axis(
+        columns=None
+    )  # fmt: skip
+
+
+def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Each row of a published record minus ArcFace, paired by repeat: a frame for `plots.forest`.
+
+    Columns label (row), group (benchmark), value, lo, hi (percentage points), repeats, carried.
+    """
+    parts = [
+        repeat_differences(frame, method, "arcface", figure).assign(label=LABELS[method])
+        for method in methods_of(frame)[1:]
+    ]
+    return pd.concat(parts, ignore_index=True).rename(
+        columns={"benchmark": "group", "difference": "value"}
+    )

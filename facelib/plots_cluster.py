@@ -6,7 +6,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from facelib.plots import GREY, _axes, _label
+from facelib.analysis import similarity_gap
+from facelib.evaluate.scores import Scores
+from facelib.plots import GREY, _axes, _label, score_frame, score_histograms
 
 SIZES = {
     "queue_0": "0",
@@ -49,11 +51,12 @@ def run_queue_sizes(
 ) -> Axes:
     """Bars of the share of classes by |Q_k| at the last log tick, a colour a run."""
     ax = _axes(ax)
-    last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).last()[[*SIZES]]
-    long = last.rename(columns=SIZES).rename_axis(columns="size").stack().rename("share")
-    sns.barplot(long.reset_index(), x="size", y="share", hue="run", ax=ax)
+    last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).tail(1)
+    long = last.rename(columns=SIZES).melt("run", [*SIZES.values()], "size", "share")
+    sns.barplot(long, x="size", y="share", hue="run", ax=ax)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.get_legend().set_title(None)
+    if len(last):
+        ax.get_legend().set_title(None)
     return _label(ax, title, note, "|Q_k|", "share of the classes")
 
 
@@ -76,7 +79,8 @@ def quantiles(
         ax.fill_between(part["step"], low, high, color=colour, alpha=0.25, linewidth=0)
         for extreme in ("q0", "q100"):
             ax.plot(part["step"], part[f"{name}_{extreme}"], ":", color=colour, linewidth=1)
-    ax.legend()
+    if len(known):
+        ax.legend()
     return _label(ax, title, note, "step", y or name)
 
 
@@ -105,3 +109,11 @@ def concentration(
     ax.set_ylim(bottom=0)
     ax.legend(title="last image", markerscale=2)
     return _label(ax, title, note, "spread σ of the class", "φ")
+
+
+def gap(scores: Scores, ax: Axes | None = None, title: str = "", note: str = "") -> Axes:
+    """Histograms of positive and negative pairs with their means; the title ends with the gap."""
+    positive, negative, difference = similarity_gap(scores.score, scores.same)
+    means = {"mean genuine": positive, "mean impostor": negative}
+    title = f"{title}: gap {difference:.3f}".lstrip(": ")
+    return score_histograms(score_frame(scores), ax, means, title, note)
