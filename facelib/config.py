@@ -53,7 +53,7 @@ class Config:
     # loss
     loss: str = "arcface"
     s: float = 32.0  # scale of the classifier's logits
-    m: float = 0.2  # angular margin, radians
+    m: float = 0.2  # margin: an angle in radians, a cosine or a factor, as the loss says
     gradient: str = "exact"  # or straight_through (InsightFace's PyTorch code)
     tau: float = 0.07  # InfoNCE temperature; 1/s matches the scales
     contrastive_weight: float = 0.5  # hybrid: weight of InfoNCE beside ArcFace
@@ -73,6 +73,13 @@ class Config:
     cluster_encoder: float = 0.99  # cluster: momentum of the encoder; 0.999 wants a longer run
     cluster_centre: float = 0.9  # cluster: momentum of the centre bank
     images_per_identity: int = 0  # K of batches with P identities × K images; 0: the loss's layout
+    subcenters: int = 3  # subcenter: centres a class
+    mv_t: float = 1.12  # mv_softmax: weight of negatives above the target; 1 is CosFace
+    magface_low: float = 0.45  # magface: margin at norm 10
+    magface_high: float = 0.8  # magface: margin at norm 110
+    magface_weight: float = 35.0  # magface: weight of the term that pulls norms up
+    adaface_h: float = 0.333  # adaface: how much of the norm's spread the margin uses
+    elastic_sigma: float = 0.0125  # elasticface: spread of the margin
     center_weight: float = 1.0  # center: weight of the centre loss beside the softmax
     center_alpha: float = 0.5  # center: rate at which its centres move
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
@@ -184,7 +191,12 @@ CHOICES = {
     ),
     "lora_targets": ("ffn", "attention", "all"),
     "optimizer": ("sgd", "adam", "adamw"),
-    "loss": ("arcface", "infonce", "hybrid", "coreface", "triplet", "center", "cluster"),
+    "loss": (
+        *("arcface", "infonce", "hybrid", "coreface"),
+        *("cosface", "sphereface", "subcenter", "curricularface", "mv_softmax", "magface"),
+        *("adaface", "elasticface", "circle", "circle_pairs", "supcon", "dcl", "triplet", "center"),
+        "cluster",
+    ),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
     "cluster_term": ("clucon", "center", "triplet"),
@@ -198,10 +210,21 @@ CHOICES = {
 # What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
 PAIR_LOSSES = ("infonce", "hybrid")
 TWO_VIEW_LOSSES = ("coreface",)
-GROUP_LOSSES = ("triplet",)
+GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
 
 # What a loss is published with, where `make_config` is not told otherwise.
 _PUBLISHED: dict[str, dict] = {
+    "cosface": {"m": 0.35},
+    "sphereface": {"m": 1.7},
+    "subcenter": {"m": 0.5},
+    "curricularface": {"m": 0.5},
+    "mv_softmax": {"m": 0.35},
+    "adaface": {"m": 0.4},
+    "elasticface": {"m": 0.5},
+    "circle": {"s": 256.0, "m": 0.25},
+    "circle_pairs": {"s": 80.0, "m": 0.4, "images_per_identity": 4},
+    "supcon": {"images_per_identity": 4},
+    "dcl": {"images_per_identity": 2},
     "triplet": {"images_per_identity": 4},
     "center": {"m": 0.0},
 }
@@ -212,7 +235,8 @@ _MINIMA = {
     "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
     "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
     "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
-    "center_alpha": 0,
+    "center_alpha": 0, "subcenters": 1, "mv_t": 1, "magface_low": 0, "magface_high": 0,
+    "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
     "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
     "cluster_classes": 2,
     "test_identities": 20,
@@ -248,6 +272,11 @@ _FIELDS_OF = {
         *("cluster_encoder", "cluster_centre"),
     ),
     "center": ("center_weight", "center_alpha"),
+    "subcenter": ("subcenters",),
+    "mv_softmax": ("mv_t",),
+    "magface": ("magface_low", "magface_high", "magface_weight"),
+    "adaface": ("adaface_h",),
+    "elasticface": ("elastic_sigma",),
 }
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.

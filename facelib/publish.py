@@ -34,13 +34,14 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
     folder = published_root() / name
-    frame = pd.DataFrame([line for row in rows for line in _lines(row)])
+    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
+    known = {k: v for k, v in rows[0].items() if k not in skipped}
+    shared = {k: v for k, v in known.items() if all(row.get(k) == v for row in rows)}
+    other = [k for k in known if k not in shared]  # differs between runs: a column of its own
+    frame = pd.DataFrame([line for row in rows for line in _lines(row, other)])
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
-    shared = {k: v for k, v in rows[0].items()
-              if k not in skipped and all(row.get(k) == v for row in rows)}  # fmt: skip
     facts = environment()
     write_json(
         folder / "record.json",
@@ -65,8 +66,9 @@ def publish_sweep(results: Path, name: str, command: str) -> Path:
     return publish([row for row in read_lines(Path(results)) if "report" in row], name, command)
 
 
-def _lines(row: dict) -> list[dict]:
+def _lines(row: dict, other: list[str]) -> list[dict]:
     settings = {key: row[key] for key in SETTINGS_OF_A_ROW} | {"loss": method_of(row)}
+    settings |= {key: row.get(key) for key in other}
     lines = []
     for benchmark, report in row["report"]["benchmarks"].items():
         line = {"run": row["run"], **settings, "benchmark": benchmark}

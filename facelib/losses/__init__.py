@@ -19,13 +19,13 @@ from typing import NamedTuple
 from torch import nn
 
 from facelib.config import Config
+from facelib.losses import adaptive, pairwise
 from facelib.losses.cluster import ClusterGuided
 from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
-from facelib.losses.margin import ArcFace
+from facelib.losses.margin import ArcFace, CosFace, SphereFace, SubCenterArcFace
 from facelib.losses.memory import ClassRings, FeatureQueue
-from facelib.losses.pairwise import CenterLoss, CenterSoftmax, Triplet
 
 
 class LossEntry(NamedTuple):
@@ -63,8 +63,8 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
 # What takes CluCon's place, by `cluster_term`.
 _INSTEAD: dict[str, Callable[[Config, int], nn.Module | None]] = {
     "clucon": lambda cfg, classes: None,
-    "center": lambda cfg, classes: CenterLoss(classes, cfg.dim),
-    "triplet": lambda cfg, classes: Triplet(gather=cfg.gather),
+    "center": lambda cfg, classes: pairwise.CenterLoss(classes, cfg.dim),
+    "triplet": lambda cfg, classes: pairwise.Triplet(gather=cfg.gather),
 }
 
 
@@ -89,14 +89,41 @@ def _cluster(cfg: Config, classes: int) -> ClusterGuided:
     )
 
 
-def _triplet(cfg: Config, classes: int) -> Triplet:
-    return Triplet(cfg.m, gather=cfg.gather)
+def _centres(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
+    """A loss built as kind(classes, dim, s, *settings of the config)."""
+    return lambda cfg, n: kind(n, cfg.dim, cfg.s, *(getattr(cfg, name) for name in settings))
 
 
-def _center(cfg: Config, classes: int) -> CenterSoftmax:
-    center = CenterLoss(classes, cfg.dim, cfg.center_alpha)
-    return CenterSoftmax(_arcface(cfg, classes), center, cfg.center_weight)
+def _pairs(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
+    """A loss without centres, built as kind(*settings of the config, gather=...)."""
+    return lambda cfg, _: kind(*(getattr(cfg, name) for name in settings), gather=cfg.gather)
 
+
+def _center(cfg: Config, classes: int) -> pairwise.CenterSoftmax:
+    center = pairwise.CenterLoss(classes, cfg.dim, cfg.center_alpha)
+    return pairwise.CenterSoftmax(_arcface(cfg, classes), center, cfg.center_weight)
+
+
+_MAGFACE = ("magface_low", "magface_high", "magface_weight")
+# Comparators of source B, named by the settings that they are built from.
+_WITH_CENTRES = {
+    "cosface": _centres(CosFace, "m"),
+    "sphereface": _centres(SphereFace, "m"),
+    "subcenter": _centres(SubCenterArcFace, "m", "subcenters", "gradient"),
+    "curricularface": _centres(adaptive.CurricularFace, "m"),
+    "mv_softmax": _centres(adaptive.MVSoftmax, "m", "mv_t"),
+    "magface": _centres(adaptive.MagFace, *_MAGFACE),
+    "adaface": _centres(adaptive.AdaFace, "m", "adaface_h"),
+    "elasticface": _centres(adaptive.ElasticFace, "m", "elastic_sigma"),
+    "circle": _centres(pairwise.Circle, "m"),
+    "center": _center,
+}
+_WITH_GROUPS = {
+    "circle_pairs": _pairs(pairwise.CirclePairs, "s", "m"),
+    "supcon": _pairs(pairwise.SupCon, "tau"),
+    "dcl": _pairs(pairwise.DCL, "tau"),
+    "triplet": _pairs(pairwise.Triplet, "m"),
+}
 
 LOSSES: dict[str, LossEntry] = {
     "arcface": LossEntry(_arcface, "plain", needs_head=True),
@@ -104,6 +131,6 @@ LOSSES: dict[str, LossEntry] = {
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
     "cluster": LossEntry(_cluster, "plain", needs_head=True),
-    "triplet": LossEntry(_triplet, "groups", needs_head=False),
-    "center": LossEntry(_center, "plain", needs_head=True),
+    **{name: LossEntry(build, "plain", True) for name, build in _WITH_CENTRES.items()},
+    **{name: LossEntry(build, "groups", False) for name, build in _WITH_GROUPS.items()},
 }

@@ -55,3 +55,71 @@ class ArcFace(nn.Module):
         loss = F.cross_entropy(logits, labels)
         accuracy = (cos.argmax(1) == labels).float().mean()
         return loss, {"target_cosine": cos_y.mean(), "train_accuracy": accuracy}
+
+
+class CosFace(ArcFace):
+    r"""Additive cosine margin softmax (Wang et al., arXiv 1801.09414, eq. 4).
+
+    ArcFace's softmax with t_i = cos θ_{y_i} − m. Also known as AM-Softmax (1801.05599).
+
+    Args as in ArcFace; m is a margin of cosines. There is one gradient only: ∂t/∂cos θ = 1.
+
+    Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
+    """
+
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35):
+        super().__init__(classes, dim, s, m)
+
+    def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
+        """t of the target class, (B,)."""
+        return cos_y - self.m
+
+
+class SphereFace(ArcFace):
+    r"""Multiplicative angular margin softmax (Liu et al., arXiv 1704.08063, eq. 7).
+
+    ArcFace's softmax with t_i = ψ(θ_{y_i}),  ψ(θ) = (−1)^k cos(mθ) − 2k,  k = ⌊mθ/π⌋
+
+    ψ is continuous and falls with θ for every real m ≥ 1. The paper has m = 4 and ‖z‖ in place of
+    s; unit features with a fixed s and a small m are today's form (arXiv 2109.05565).
+
+    Args as in ArcFace; m multiplies the angle, 1 is no margin.
+
+    Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
+    """
+
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 1.7):
+        super().__init__(classes, dim, s, m)
+
+    def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
+        """t of the target class, (B,)."""
+        angle = self.m * cos_y.clamp(-1 + 1e-7, 1 - 1e-7).acos()  # mθ
+        k = (angle.detach() / math.pi).floor()
+        return (1 - 2 * (k % 2)) * angle.cos() - 2 * k
+
+
+class SubCenterArcFace(ArcFace):
+    r"""ArcFace with K centres a class (Deng et al., ECCV 2020, sec. 3): cos θ_j = max_k f·W_{jk}.
+
+    A noisy or odd image may stand at a sub-centre of its own instead of pulling the main one.
+
+    Args as in ArcFace; subcenters: K, 3 in the paper. `weight` is (N·K, d), class after class.
+
+    Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int,
+        s: float = 64.0,
+        m: float = 0.5,
+        subcenters: int = 3,
+        gradient: str = "exact",
+    ):
+        super().__init__(classes * subcenters, dim, s, m, gradient)
+        self.subcenters = subcenters
+
+    def cosines(self, z: torch.Tensor) -> torch.Tensor:
+        """cos θ between embeddings and the nearest sub-centre of each class, (B, N)."""
+        return super().cosines(z).unflatten(1, (-1, self.subcenters)).amax(2)

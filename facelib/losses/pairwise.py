@@ -117,3 +117,122 @@ class CenterSoftmax(nn.Module):
         center, center_logs = self.center(z, labels)
         loss = softmax + self.weight * center
         return loss, {**logs, **center_logs, "classifier": softmax, "center": center}
+
+
+class SupCon(nn.Module):
+    r"""Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2): K images a person.
+
+    L = −mean_i 1/|P(i)| Σ_{p∈P(i)} log( e^{f_i·f_p/τ} / Σ_{j≠i} e^{f_i·f_j/τ} )
+
+    P(i) are the other images of i's identity. With two images an identity it is InfoNCE.
+
+    Args:
+        tau: temperature, 0.07 in the authors' code. gather: columns from all processes.
+
+    Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: groups of K images.
+    """
+
+    def __init__(self, tau: float = 0.07, gather: bool = True):
+        super().__init__()
+        self.tau, self.gather = tau, gather
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        cos, positive, negative = batch_cosines(z, labels, self.gather)
+        logits = cos / self.tau
+        columns = positive | negative  # all but the own one
+        log_p = logits - logits.masked_fill(~columns, -math.inf).logsumexp(1, keepdim=True)
+        loss = -mean_where(log_p, positive).mean()
+        return loss, _cosine_means(cos, positive, negative)
+
+
+class DCL(nn.Module):
+    r"""Decoupled contrastive loss (Yeh et al., arXiv 2110.06848): no positive in the denominator.
+
+    L = mean_i ( −1/|P(i)| Σ_{p∈P(i)} f_i·f_p/τ + log Σ_{n∈N(i)} e^{f_i·f_n/τ} )
+
+    P(i) are the other images of i's identity, N(i) all images of others. Two images an identity is
+    the paper's case; L may be negative. Without the positive in the sum, the gradient does not
+    fade for pairs that are close already, so that small batches lose less.
+
+    Args and shapes as in SupCon. Batch layout: groups of K images.
+    """
+
+    def __init__(self, tau: float = 0.07, gather: bool = True):
+        super().__init__()
+        self.tau, self.gather = tau, gather
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        cos, positive, negative = batch_cosines(z, labels, self.gather)
+        logits = cos / self.tau
+        repulsion = logits.masked_fill(~negative, -math.inf).logsumexp(1)  # (B,)
+        loss = (repulsion - mean_where(logits, positive)).mean()
+        return loss, _cosine_means(cos, positive, negative)
+
+
+def mean_where(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the True columns of each row, (B, C) -> (B,)."""
+    return (values * mask).sum(1) / mask.sum(1)
+
+
+def _cosine_means(cos: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> dict:
+    return {
+        "positive_cosine": mean_where(cos.detach(), positive).mean(),
+        "negative_cosine": mean_where(cos.detach(), negative).mean(),
+    }
+
+
+def circle(
+    cos: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, s: float, m: float
+) -> torch.Tensor:
+    r"""Circle loss of each row (Sun et al., arXiv 2002.10857, eq. 4 to 8): (B, C) -> (B,).
+
+    L_i = log( 1 + Σ_n e^{s·α_n (c_n − m)} · Σ_p e^{−s·α_p (c_p − 1 + m)} )
+    α_p = max(1 + m − c_p, 0),  α_n = max(c_n + m, 0),  without gradient
+
+    Args:
+        cos: (B, C). positive, negative: bool (B, C), at least one of each in a row.
+        s: scale, the paper's γ. m: relaxation; the aim is c_p > 1 − m and c_n < m.
+    """
+    still = cos.detach()
+    pull = -s * (1 + m - still).relu() * (cos - 1 + m)
+    push = s * (still + m).relu() * (cos - m)
+    pull = pull.masked_fill(~positive, -math.inf).logsumexp(1)
+    push = push.masked_fill(~negative, -math.inf).logsumexp(1)
+    return F.softplus(pull + push)
+
+
+class Circle(ArcFace):
+    r"""Circle loss between images and class centres: one positive, N − 1 negatives (see `circle`).
+
+    Args: classes, dim as in ArcFace. s: 256 and m: 0.25 for faces in the paper.
+
+    Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
+    """
+
+    def __init__(self, classes: int, dim: int, s: float = 256.0, m: float = 0.25):
+        super().__init__(classes, dim, s, m)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        cos = self.cosines(z)  # (B, N)
+        own = F.one_hot(labels, cos.shape[1]).bool()
+        loss = circle(cos, own, ~own, self.s, self.m).mean()
+        accuracy = (cos.argmax(1) == labels).to(cos.dtype).mean()
+        return loss, {"target_cosine": cos[own].mean(), "train_accuracy": accuracy}
+
+
+class CirclePairs(nn.Module):
+    r"""Circle loss between the images of a batch (see `circle`).
+
+    Args: s: 80 and m: 0.4 for image retrieval in the paper. gather: columns from all processes.
+
+    Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: groups of K images.
+    """
+
+    def __init__(self, s: float = 80.0, m: float = 0.4, gather: bool = True):
+        super().__init__()
+        self.s, self.m, self.gather = s, m, gather
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        cos, positive, negative = batch_cosines(z, labels, self.gather)
+        loss = circle(cos, positive, negative, self.s, self.m).mean()
+        return loss, _cosine_means(cos, positive, negative)
