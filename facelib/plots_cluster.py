@@ -53,8 +53,12 @@ def run_queue_sizes(
     ax = _axes(ax)
     last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).tail(1)
     long = last.rename(columns=SIZES).melt("run", [*SIZES.values()], "size", "share")
-    sns.barplot(long, x="size", y="share", hue="run", ax=ax)
+    runs = list(dict.fromkeys(metrics["run"]))
+    palette = dict(zip(runs, sns.color_palette("colorblind")))
+    order = [run for run in runs if run in set(last["run"])]
+    sns.barplot(long, x="size", y="share", hue="run", hue_order=order, palette=palette, ax=ax)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylim=(0, 1.45), yticks=np.linspace(0, 1, 6))  # room for the legend
     if len(last):
         ax.get_legend().set_title(None)
     return _label(ax, title, note, "|Q_k|", "share of the classes")
@@ -70,10 +74,11 @@ def quantiles(
 ) -> Axes:
     """Quantiles over classes of a diagnostic ("phi" or "margin") over the steps, a colour a run."""
     ax = _axes(ax)
+    runs = list(dict.fromkeys(metrics["run"]))
     known = metrics.dropna(subset=[f"{name}_q50"])
-    for colour, (run, part) in zip(
-        sns.color_palette("colorblind"), known.groupby("run", sort=False)
-    ):
+    palette = dict(zip(runs, sns.color_palette("colorblind")))
+    for run, part in known.groupby("run", sort=False):
+        colour = palette[run]
         ax.plot(part["step"], part[f"{name}_q50"], color=colour, label=run)
         low, high = part[f"{name}_q10"], part[f"{name}_q90"]
         ax.fill_between(part["step"], low, high, color=colour, alpha=0.25, linewidth=0)
@@ -82,6 +87,22 @@ def quantiles(
     if len(known):
         ax.legend()
     return _label(ax, title, note, "step", y or name)
+
+
+def curves(
+    metrics: pd.DataFrame, name: str, ax: Axes | None = None, title: str = "", note: str = ""
+) -> Axes:
+    """One diagnostic over the steps; a run has the same colour in every such picture."""
+    ax = _axes(ax)
+    runs = list(dict.fromkeys(metrics["run"]))
+    for run, colour in zip(runs, sns.color_palette("colorblind")):
+        part = metrics[metrics["run"] == run].dropna(subset=[name])
+        if len(part):
+            ax.plot(part["step"], part[name], color=colour, label=run)
+    ax.set_ylim(bottom=0)
+    if ax.lines:
+        ax.legend(fontsize=9)
+    return _label(ax, title, note, "step", "")
 
 
 def concentration(
@@ -116,4 +137,12 @@ def gap(scores: Scores, ax: Axes | None = None, title: str = "", note: str = "")
     positive, negative, difference = similarity_gap(scores.score, scores.same)
     means = {"mean genuine": positive, "mean impostor": negative}
     title = f"{title}: gap {difference:.3f}".lstrip(": ")
-    return score_histograms(score_frame(scores), ax, means, title, note)
+    ax = score_histograms(score_frame(scores), ax, means, title, note)
+    ax.set_ylim(top=1.7 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(*_handles(ax), fontsize=9, loc="upper left")
+    return ax
+
+
+def _handles(ax: Axes) -> tuple[list, list[str]]:
+    legend = ax.get_legend()
+    return list(legend.legend_handles), [text.get_text() for text in legend.get_texts()]
