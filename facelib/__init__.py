@@ -4,6 +4,8 @@
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
     models      IResNet (InsightFace's weights fit), and frozen CLIP, DINOv2, I-JEPA: foundation
     losses      ArcFace, InfoNCE, hybrid, CoReFace: one small class each
+    models      IResNet backbones, compatible with InsightFace's published weights
+    losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each
     train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`)
     launch      the subprocess that trains: start, follow, stop
     runs        run folders: create, load, list, compare
@@ -14,6 +16,7 @@
     strangers   people held out of training, before and after; overview: a row a finished run
     pose        TAR and impostor tails by pose; maps: UMAP; hardest: hardest pairs of several runs
     clusters    face clustering of runs, as frames (`evaluate/clustering.py`, `evaluate/lgcn.py`)
+    ablation    rows of the cluster-guided ablation; diagnostics: is its signal alive?
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site

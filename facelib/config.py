@@ -62,6 +62,18 @@ class Config:
     coreface_weight: float = 0.05  # coreface: weight of the contrastive term; 0 is its control
     coreface_mask: str = "zero"  # coreface: published code's mask; clean leaves same identities out
     coreface_warmup: float = 0.3  # coreface: part of the run without the contrastive term
+    cluster_margin: float = 1.0  # cluster: 1 guides ArcFace's margin, 0 leaves it as it is
+    cluster_contrast: float = 1.0  # cluster: weight of CluCon, or of what replaces it; 0: off
+    cluster_align: float = 0.5  # cluster: weight of CluAli; 0: off
+    cluster_term: str = "clucon"  # cluster: or center, triplet in CluCon's place
+    cluster_phi: str = "literal"  # cluster: CluCon's temperatures; pcl rescales, tau0 learns one
+    cluster_lambda: str = "literal"  # cluster: or clipped at the percentiles 10 and 90
+    cluster_floor: float = 0.5  # cluster: least lambda where it is clipped
+    cluster_queue: int = 24  # cluster: slots; 0.1 a class, as 8,192 slots for 85,742 classes
+    cluster_ring: int = 0  # cluster: features kept of each class; 0: one queue for all
+    cluster_classes: int = 2048  # cluster: M, classes drawn for CluCon and CluAli
+    cluster_encoder: float = 0.99  # cluster: momentum of the encoder; 0.999 wants a longer run
+    cluster_centre: float = 0.9  # cluster: momentum of the centre bank
     images_per_identity: int = 0  # K of batches with P identities × K images; 0: the loss's layout
     subcenters: int = 3  # subcenter: centres a class
     mv_t: float = 1.12  # mv_softmax: weight of negatives above the target; 1 is CosFace
@@ -83,6 +95,8 @@ class Config:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.08  # fraction of the steps with a rising rate
+    schedule: str = "cosine"  # then to zero; or steps: a tenth from each of drops on
+    drops: str = "0.25,0.5,0.75"  # parts of the run, for schedule=steps
     clip_norm: float = 5.0  # gradient norm; 0 switches clipping off
     flip: bool = True  # random horizontal flips
     precision: str = "fp32"  # fp16 and bf16 on CUDA only
@@ -107,9 +121,13 @@ class Config:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be at least {low}")
         if not self.tau > 0:
             raise UserError(f"tau={self.tau!r}: must be above 0 (0.07 in source A)")
-        for name in ("val_fraction", "warmup", "dropout", "coreface_warmup"):
+        for name in _FRACTIONS:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1)")
+        for name in ("cluster_margin", "cluster_floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1]")
+        _check_drops(self.drops)
         if (self.images_seen > 0) == (self.epochs > 0):
             raise UserError(
                 f"images_seen={self.images_seen}, epochs={self.epochs}: set exactly one above 0"
@@ -183,9 +201,14 @@ CHOICES = {
         *("arcface", "infonce", "hybrid", "coreface"),
         *("cosface", "sphereface", "subcenter", "curricularface", "mv_softmax", "magface"),
         *("adaface", "elasticface", "circle", "circle_pairs", "supcon", "dcl", "triplet", "center"),
+        "cluster",
     ),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
+    "cluster_term": ("clucon", "center", "triplet"),
+    "cluster_phi": ("literal", "pcl", "tau0"),
+    "cluster_lambda": ("literal", "clipped"),
+    "schedule": ("cosine", "steps"),
     "precision": ("fp32", "fp16", "bf16"),
     "select": ("last", "val_auc", "val_loss", "train_loss"),
 }
@@ -221,8 +244,15 @@ _MINIMA = {
     "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
     "center_alpha": 0, "subcenters": 1, "mv_t": 1, "magface_low": 0, "magface_high": 0,
     "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
+    "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
+    "cluster_classes": 2,
     "test_identities": 20,
 }  # fmt: skip
+
+_FRACTIONS = (
+    *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
+    "cluster_centre",
+)
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
 _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
@@ -238,10 +268,17 @@ _JOINED = {
     "recompute": False,
     "optimizer": "sgd",
     "data_planted": 0,
+    "schedule": "cosine",
+    "drops": "0.25,0.5,0.75",
     "images_per_identity": 0,
 }
 _FIELDS_OF = {
     "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
+    "cluster": (
+        *("cluster_margin", "cluster_contrast", "cluster_align", "cluster_term", "cluster_phi"),
+        *("cluster_lambda", "cluster_floor", "cluster_queue", "cluster_ring", "cluster_classes"),
+        *("cluster_encoder", "cluster_centre"),
+    ),
     "center": ("center_weight", "center_alpha"),
     "subcenter": ("subcenters",),
     "mv_softmax": ("mv_t",),
@@ -296,6 +333,14 @@ PRESETS: dict[str, dict] = {
         "data_size": 32, "benchmarks": "", "val_fraction": 0.02, "loss": "infonce", "tau": 0.1,
         "global_batch": 128, "images_seen": 120_000, "optimizer": "adamw", "lr": 1e-3,
         "weight_decay": 0.05, "flip": False,
+    },
+    # Source B, arXiv 2312.04029. Its dropout, decay and number of GPUs are not given: those of
+    # source A, and two. `processes` leaves queue, bank and loss as they are.
+    "ms1m-cluster-r100": {
+        **_SOURCE_A, "loss": "cluster", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
+        "global_batch": 512, "optimizer": "adam", "lr": 1e-3, "schedule": "steps", "warmup": 0.0,
+        "epochs": 80.0, "cluster_queue": 8192, "cluster_encoder": 0.999, "gather": True,
+        "split": "identity", "val_fraction": 0.005,
     },
 }  # fmt: skip
 
@@ -385,6 +430,15 @@ def _check_foundation(cfg: Config) -> None:
         )
 
 
+def _check_drops(drops: str) -> None:
+    try:
+        good = all(0 < float(part) < 1 for part in drops.split(","))
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"drops={drops!r}: wanted parts of the run between 0 and 1, as 0.5,0.75")
+
+
 def _check_batch(cfg: Config) -> None:
     """Equal shares for every process and micro-batch, and whole groups for losses on them."""
     group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
@@ -392,9 +446,11 @@ def _check_batch(cfg: Config) -> None:
         raise UserError(
             f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
         )
-    if cfg.loss in GROUP_LOSSES and group < 2:
+    triplets = cfg.loss == "cluster" and cfg.cluster_term == "triplet"
+    if (cfg.loss in GROUP_LOSSES or triplets) and group < 2:
+        what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
         raise UserError(
-            f"images_per_identity={cfg.images_per_identity}: loss={cfg.loss!r} compares images of "
+            f"images_per_identity={cfg.images_per_identity}: {what} compares images of "
             "an identity inside the batch; use 2 or more, for example 4"
         )
     if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:

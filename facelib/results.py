@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from facelib import ablation
 from facelib.config import Config
 from facelib.data.benchmarks import Benchmark, load_benchmark
 from facelib.data.locate import benchmark_paths
@@ -42,12 +43,15 @@ LABELS = {
     "dcl": "DCL",
     "triplet": "Triplet",
     "center": "Softmax + center loss",
+    **ablation.LABELS,
 }
 
 
 def method_of(settings: Mapping) -> str:
     """Key of `LABELS` for a config's settings: the loss, or its named variant or control."""
     loss = settings["loss"]
+    if loss == "cluster":
+        return ablation.method_of_row(settings)
     if loss == "coreface" and settings["coreface_weight"] == 0:
         return "coreface-control"
     return "coreface-clean" if loss == "coreface" and settings["coreface_mask"] == "clean" else loss

@@ -24,6 +24,7 @@ from facelib.config import FOUNDATION_MODELS, Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.losses import LOSSES
+from facelib.losses.memory import MomentumEncoder
 from facelib.metrics import MetricsLog
 from facelib.models import build_backbone
 from facelib.runs import AlreadyTraining, Run, environment, hold, load_run, write_json
@@ -37,16 +38,27 @@ class Learner(nn.Module):
 
     With several views the trunk runs once and each view is another dropout mask over its output:
     the criterion gets (views·B, d) embeddings, view after view, and as many labels.
+
+    A criterion with an `encoder_momentum` gets a momentum encoder: in training its embeddings of
+    the batch go to `criterion.remember(features, labels)` before the loss is computed.
     """
 
     def __init__(self, backbone: nn.Module, criterion: nn.Module, views: int = 1):
         super().__init__()
         self.backbone, self.criterion, self.views = backbone, criterion, views
+        momentum = getattr(criterion, "encoder_momentum", None)
+        self.encoder = None if momentum is None else MomentumEncoder(backbone, momentum)
+        # What DDP need not send from the first rank at each step (its own name for the list).
+        same = getattr(criterion, "same_on_all_ranks", ())
+        self._ddp_params_and_buffers_to_ignore = [f"criterion.{name}" for name in same]
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor):
         z, labels = self.embed(images), labels.repeat(self.views)
+        features = self.encoder(images) if self.encoder and self.training else None
         with torch.autocast(images.device.type, enabled=False):
-            return self.criterion(z.to(torch.promote_types(z.dtype, torch.float32)), labels)
+            if features is not None:
+                self.criterion.remember(_at_least_fp32(features), labels)
+            return self.criterion(_at_least_fp32(z), labels)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (views·B, d)."""
@@ -54,6 +66,23 @@ class Learner(nn.Module):
             return self.backbone(images)
         h = self.backbone.trunk(images)
         return torch.cat([self.backbone.embed(h) for _ in range(self.views)])
+
+    def after_step(self, progress: float) -> None:
+        """After an optimiser step: `progress` is the part of the run that is done, in [0, 1]."""
+        if self.encoder:
+            self.encoder.follow(self.backbone)
+        after_step = getattr(self.criterion, "after_step", None)
+        if after_step:
+            after_step(progress)
+
+    def diagnostics(self) -> dict[str, float]:
+        """What the criterion tells of its state for a metrics line."""
+        found = getattr(self.criterion, "diagnostics", None)
+        return found() if found else {}
+
+
+def _at_least_fp32(z: torch.Tensor) -> torch.Tensor:
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 class Stop(Exception):
@@ -87,10 +116,12 @@ def total_steps(cfg: Config, steps_per_epoch: int) -> int:
 
 
 def learning_rate(cfg: Config, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero, per step."""
+    """Linear warm-up, then a cosine to zero, or a tenth from each of `drops` on; per step."""
     warm = cfg.warmup * steps
     if step < warm:
         return cfg.lr * (step + 1) / math.ceil(warm)
+    if cfg.schedule == "steps":
+        return cfg.lr * 0.1 ** sum(step >= float(part) * steps for part in cfg.drops.split(","))
     return cfg.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
 
 
@@ -166,9 +197,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        after_step = getattr(self.plain_learner.criterion, "after_step", None)
-        if after_step:
-            after_step(self.step / self.steps)
+        self.plain_learner.after_step(self.step / self.steps)
         return totals
 
     def fit(self) -> None:
@@ -207,7 +236,7 @@ class Trainer:
         self.recent.clear()
         tick = self.step == self.steps or self.step % self.cfg.log_every == 0
         if tick:
-            means = distributed.mean_over_ranks(values)
+            means = distributed.mean_over_ranks(values) | self.plain_learner.diagnostics()
             lr = self.optimizer.param_groups[0]["lr"]
             self.metrics.write(self.step, {**means, "lr": lr, "epoch": self.feed.epoch(self.step)})
             if self.accelerator.is_main_process:

@@ -41,6 +41,10 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"loss": "triplet", "images_per_identity": 0}, "use 2 or more, for example 4"),
         ({"loss": "triplet", "global_batch": 4}, "two identities or more in a micro-batch; use 8"),
         ({"loss": "infonce", "images_per_identity": 4}, "takes pairs; use 0"),
+        ({"cluster_margin": 2.0}, r"cluster_margin=2.0: must be in \[0, 1\]"),
+        ({"cluster_encoder": 1.0}, r"must be in \[0, 1\)"),
+        ({"drops": "20,40"}, "drops='20,40': wanted parts of the run between 0 and 1"),
+        ({"loss": "cluster", "cluster_term": "triplet"}, "use 2 or more, for example 4"),
         ({"name": "a/b"}, "a folder name without slashes"),
     ],
 )
@@ -71,8 +75,9 @@ def test_digest_changes_with_every_field_that_can_change_a_result():
 def test_a_setting_of_one_loss_is_in_the_digests_of_that_loss_alone():
     # Catches: a new loss whose fields move every earlier run to another folder.
     assert make_config().run_name == "smoke-arcface-d50b9703"
-    for name, value in (("coreface_weight", 0.0), ("coreface_mask", "clean")):
-        for loss, changes in (("arcface", 1), ("coreface", 2)):
+    for name, value in (("coreface_weight", 0.0), ("coreface_mask", "clean"), ("cluster_ring", 2)):
+        own = name.partition("_")[0]
+        for loss, changes in (("arcface", 1), (own, 2)):
             base = make_config(loss=loss, dropout=0.4)
             assert len({base.digest(), base.replace(**{name: value}).digest()}) == changes
 
@@ -108,6 +113,7 @@ def test_presets_hold_source_a_s_numbers():
         "ms1m-arcface-standard",
         "ms1m-coreface",
         "generic-vit",
+        "ms1m-cluster-r100",
     }
 
 
@@ -118,6 +124,22 @@ def test_the_coreface_preset_holds_the_published_code_s_numbers():
     assert (cfg.backbone, cfg.s, cfg.m, cfg.gather) == ("iresnet100", 64, 0.5, False)
     assert (cfg.global_batch // cfg.processes, cfg.processes, cfg.epochs) == (128, 4, 24)
     assert cfg.coreface_warmup == pytest.approx(7 / 24)
+
+
+def test_the_cluster_preset_holds_source_b_s_numbers():
+    # Catches: drift of the published settings (decay, dropout and processes are source A's).
+    cfg = make_config("ms1m-cluster-r100")
+    assert (cfg.loss, cfg.backbone, cfg.s, cfg.m, cfg.global_batch) == (
+        *("cluster", "iresnet100", 64, 0.5, 512),
+    )
+    assert (cfg.optimizer, cfg.lr, cfg.schedule, cfg.epochs) == ("adam", 1e-3, "steps", 80)
+    assert [80 * float(part) for part in cfg.drops.split(",")] == [20, 40, 60]
+    assert (cfg.cluster_queue, cfg.cluster_classes, cfg.cluster_ring) == (8192, 2048, 0)
+    assert (cfg.cluster_encoder, cfg.cluster_centre) == (0.999, 0.9)
+    assert (cfg.cluster_margin, cfg.cluster_contrast, cfg.cluster_align) == (1, 1, 0.5)
+    assert (cfg.cluster_phi, cfg.cluster_lambda, cfg.cluster_term) == (
+        *("literal", "literal", "clucon"),
+    )
 
 
 def test_settings_on_the_command_line_get_the_type_of_their_field():

@@ -29,6 +29,12 @@ SETTINGS = {
     "elasticface": {"elastic_sigma": 0.0},  # the draws of the margin differ between ranks
     **{name: {"images_per_identity": 2} for name in ("circle_pairs", "supcon", "dcl", "triplet")},
 }
+# Losses with a memory: compared after some steps, with their state.
+CLUSTER = {
+    "cluster-queue": {"cluster_queue": 30, "cluster_classes": 15},
+    "cluster-short-queue": {"cluster_queue": 5},
+    "cluster-rings": {"cluster_ring": 2, "cluster_phi": "pcl", "cluster_lambda": "clipped"},
+}
 LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
 
 
@@ -76,6 +82,31 @@ def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
     return gradients(wrapped)
 
 
+def train_cluster(name: str, own: slice, wrap=lambda module: module) -> dict:
+    """Ten steps on this rank's part of the batches: last figures and gradients, and all state."""
+    torch.manual_seed(0)
+    cfg = make_config(loss="cluster", dim=4, s=8.0, cluster_encoder=0.9, **CLUSTER[name])
+    plain = Learner(Backbone(5, 4), LOSSES["cluster"].build(cfg, 20)).double()
+    wrapped = wrap(plain)
+    weights = [p for p in plain.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=0.1)
+    for step in range(10):
+        g = torch.Generator().manual_seed(step)
+        labels = torch.randint(0, 18, (12,), generator=g)[own]
+        images = torch.randn(12, 5, generator=g, dtype=torch.float64)[own]
+        optimizer.zero_grad()
+        loss, logs = wrapped(images, labels)
+        loss.backward()
+        optimizer.step()
+        plain.after_step(step / 10)
+    logs = {key: value for key, value in logs.items() if not key.startswith("share_")}
+    return {
+        "means": mean_over_ranks({"loss": loss, **logs}),
+        "gradients": {k: p.grad.clone() for k, p in plain.named_parameters() if p.requires_grad},
+        "state": {k: v for k, v in plain.state_dict().items() if not k.endswith("shares")},
+    }
+
+
 def worker(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -87,6 +118,8 @@ def worker(rank: int, port: int, folder: str) -> None:
         means = mean_over_ranks({"loss": loss, **logs})
         state = {k: v.clone() for k, v in wrapped.module.criterion.named_buffers()}
         found[name] = {"means": means, "gradients": gradients(wrapped), "state": state}
+    for name in CLUSTER:
+        found[name] = train_cluster(name, own, DistributedDataParallel)
     found["detached"] = detached_infonce_gradient(own)
     found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
     torch.save(found, f"{folder}/{rank}.pt")
@@ -116,6 +149,22 @@ def test_two_ranks_equal_one_process(two_ranks, name):
             assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
         for key, value in alone.criterion.named_buffers():
             assert torch.allclose(found[name]["state"][key], value, atol=1e-8), key
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_two_ranks_hold_the_memory_of_one_process(two_ranks, name):
+    # Catches: features or classes of one rank only, another order of the queue, classes drawn apart
+    # on the ranks, an encoder that follows before the step, state that a broadcast makes equal.
+    alone = train_cluster(name, slice(0, 12))
+    for found in two_ranks:
+        for key, value in alone["means"].items():
+            assert found[name]["means"][key] == pytest.approx(value, abs=1e-6), key
+        for key, gradient in alone["gradients"].items():
+            assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
+        for key, tensor in alone["state"].items():
+            assert torch.allclose(found[name]["state"][key], tensor, atol=1e-8), key
+    first, second = (found[name]["state"] for found in two_ranks)
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_a_gather_without_gradient_would_be_wrong(two_ranks):

@@ -65,7 +65,7 @@ def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
     assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "coreface"])
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "coreface", "cluster"])
 def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(tiny_records, runs_folder, loss):
     # Catches: RNG, momentum, sampler position, BatchNorm statistics or a loss's state not restored.
     slow = {"loss": loss, "global_batch": 24, "images_seen": 144, "save_every": 3, "dropout": 0.3,
@@ -112,7 +112,37 @@ def test_a_loss_is_told_how_far_the_run_is(tiny_records, runs_folder):
     assert weights(both[1])["criterion.progress"] == 1
 
 
-@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid"])
+def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_records):
+    # Catches: an encoder that is trained or stands still, features of the wrong network or images,
+    # a memory that is filled in evaluation, an encoder for losses that want none.
+    learner = build_learner(tiny(tiny_records, loss="cluster", cluster_encoder=0.5), 24).train()
+    images, labels = torch.randn(6, 3, 16, 16), torch.arange(6)
+    learner(images, labels)[0].backward()
+    stored = learner.criterion.memory.features[:6]
+    wanted = torch.nn.functional.normalize(learner.encoder(images))
+    assert torch.allclose(stored, wanted, atol=1e-6)
+    before = learner.encoder.network.fc.weight.clone()
+    assert learner.encoder.network.fc.weight.grad is None
+    learner.backbone.fc.weight.data += 1
+    learner.after_step(0.5)
+    assert torch.allclose(learner.encoder.network.fc.weight, before + 0.5, atol=1e-6)
+    learner.eval()(images, labels)
+    assert learner.criterion.memory.seen == 6
+    assert build_learner(tiny(tiny_records), 24).encoder is None
+
+
+def test_a_cluster_guided_run_keeps_its_diagnostics_in_each_metrics_line(tiny_records, runs_folder):
+    # Catches: diagnostics that are computed and lost, or not at the log ticks.
+    metrics = launch(tiny(tiny_records, loss="cluster", images_seen=320)).metrics()
+    rows = metrics.dropna(subset=["loss"])
+    wanted = {"queue_0", "queue_9_up", "phi_q50", "margin_q90", "bank_cosine", "contrast_entropy",
+              "contrast_temperature", "share_z_clucon", "share_w_cluali"}  # fmt: skip
+    assert wanted <= set(rows)
+    assert rows[sorted(wanted)].notna().all().all()
+    assert rows["share_z_clucon"].iloc[8] == 0 < rows["share_z_clucon"].iloc[9]
+
+
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "cluster"])
 def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss):
     # Catches: one process started instead of two, unequal shares, ungathered negatives.
     same = {"loss": loss, "images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
@@ -231,6 +261,13 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[9] == pytest.approx(0.1)
     assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
     assert rates[-1] < 1e-4
+
+
+def test_the_rate_falls_to_a_tenth_at_each_drop():
+    # Catches: drops counted in steps or epochs, a factor that is not applied again.
+    cfg = make_config(schedule="steps", warmup=0.0, lr=1.0)
+    rates = [learning_rate(cfg, step, 80) for step in (0, 19, 20, 39, 40, 60, 79)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001, 0.001])
 
 
 def test_the_best_checkpoint_is_kept_on_request(tiny_records, runs_folder):

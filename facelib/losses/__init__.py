@@ -1,9 +1,16 @@
 """Losses: one small, readable class each, and the table that names them.
 
-A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers;
-if it has an `after_step(progress)`, the loop calls that with the part of the run that is done. The
-table says which batch layout and how many views it needs and how it is built from a `Config`; the
-loop never compares a loss's name.
+A criterion maps (z, labels) to (loss, {name: value}), in fp32. Its state is in registered buffers.
+What else it may have, and the loop then uses:
+
+    after_step(progress)          called after each step with the part of the run that is done
+    encoder_momentum              a momentum encoder embeds each training batch as well, for
+    remember(features, labels)    which gets those embeddings before the loss is computed
+    same_on_all_ranks             names of buffers that DDP need not send around
+    diagnostics()                 {name: float} of its state, for each metrics line
+
+The table says which batch layout and how many views it needs and how it is built from a `Config`;
+the loop never compares a loss's name.
 """
 
 from collections.abc import Callable
@@ -13,10 +20,12 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.losses import adaptive, pairwise
+from facelib.losses.cluster import ClusterGuided
 from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.margin import ArcFace, CosFace, SphereFace, SubCenterArcFace
+from facelib.losses.memory import ClassRings, FeatureQueue
 
 
 class LossEntry(NamedTuple):
@@ -48,6 +57,35 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
         mask=cfg.coreface_mask,
         warmup=cfg.coreface_warmup,
         gather=cfg.gather,
+    )
+
+
+# What takes CluCon's place, by `cluster_term`.
+_INSTEAD: dict[str, Callable[[Config, int], nn.Module | None]] = {
+    "clucon": lambda cfg, classes: None,
+    "center": lambda cfg, classes: pairwise.CenterLoss(classes, cfg.dim),
+    "triplet": lambda cfg, classes: pairwise.Triplet(gather=cfg.gather),
+}
+
+
+def _cluster(cfg: Config, classes: int) -> ClusterGuided:
+    kind, slots = (ClassRings, cfg.cluster_ring) if cfg.cluster_ring else (
+        FeatureQueue, cfg.cluster_queue
+    )  # fmt: skip
+    return ClusterGuided(
+        _arcface(cfg, classes),
+        kind(classes, cfg.dim, slots=slots, momentum=cfg.cluster_centre),
+        margin_weight=cfg.cluster_margin,
+        contrast_weight=cfg.cluster_contrast,
+        align_weight=cfg.cluster_align,
+        phi=cfg.cluster_phi,
+        tightness=cfg.cluster_lambda,
+        floor=cfg.cluster_floor,
+        tau=cfg.tau,
+        sampled=cfg.cluster_classes,
+        seed=cfg.seed,
+        encoder_momentum=cfg.cluster_encoder,
+        instead=_INSTEAD[cfg.cluster_term](cfg, classes),
     )
 
 
@@ -92,6 +130,7 @@ LOSSES: dict[str, LossEntry] = {
     "infonce": LossEntry(_infonce, "pairs", needs_head=False),
     "hybrid": LossEntry(_hybrid, "pairs", needs_head=True),
     "coreface": LossEntry(_coreface, "plain", needs_head=True, views=2),
+    "cluster": LossEntry(_cluster, "plain", needs_head=True),
     **{name: LossEntry(build, "plain", True) for name, build in _WITH_CENTRES.items()},
     **{name: LossEntry(build, "groups", False) for name, build in _WITH_GROUPS.items()},
 }

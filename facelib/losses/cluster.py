@@ -1,0 +1,238 @@
+"""Cluster-guided training: ArcFace, its margin and a contrast guided by a bank of class centres."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facelib.distributed import gather
+from facelib.losses.margin import ArcFace, LossOutput
+from facelib.losses.memory import ClusterMemory
+
+SHARE_EVERY = 10  # training batches between two measurements of the gradient shares
+MIN_TAU = 0.01  # of learned temperatures: CLIP's bound (arXiv 2103.00020)
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+SIZES = {"0": (0, 0), "1": (1, 1), "2": (2, 2), "3_4": (3, 4), "5_8": (5, 8), "9_up": (9, 2**62)}
+
+
+def tightness_literal(phi: torch.Tensor) -> torch.Tensor:
+    """λ(φ) = (φ − φ_min)/(φ_max − φ_min) over all classes, (N,); 1 where all are equal."""
+    low, high = phi.min(), phi.max()
+    return torch.where(high > low, (phi - low) / (high - low).clamp_min(1e-12), 1.0)
+
+
+def tightness_clipped(phi: torch.Tensor, floor: float) -> torch.Tensor:
+    """λ between the 10th and 90th percentile of φ, from `floor` to 1: no outlier sets the scale."""
+    low, high = phi.quantile(0.1), phi.quantile(0.9)
+    share = ((phi - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    return torch.where(high > low, floor + (1 - floor) * share, 1.0)
+
+
+def temperatures_pcl(phi: torch.Tensor, tau: float) -> torch.Tensor:
+    """φ clipped to its 10th and 90th percentile, mean rescaled to τ (PCL, arXiv 2005.04966)."""
+    clipped = phi.clamp(phi.quantile(0.1), phi.quantile(0.9))
+    return clipped * (tau / clipped.mean())
+
+
+def target_logit(cos_y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    """cos(θ_y + m) with a margin an image, (B,); ArcFace's hard branch beyond θ_y + m = π."""
+    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)
+    t = c * m.cos() - (1 - c * c).sqrt() * m.sin()
+    return torch.where(c > (math.pi - m).cos(), t, c - m * m.sin())
+
+
+def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -> torch.Tensor:
+    """(M,) distinct classes: those of the joint batch, then random ones up to `wanted`.
+
+    A pure function of its arguments, so that all ranks draw the same classes. M is at least the
+    joint batch (its classes may all differ) and at most N.
+    """
+    if wanted >= classes:
+        return torch.arange(classes, device=labels.device)
+    draw = torch.rand(classes, generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    draw[labels] = 2.0
+    return draw.topk(min(classes, max(wanted, len(labels)))).indices
+
+
+class ClusterGuided(nn.Module):
+    r"""L = CG-ArcFace + w_c·CluCon + w_a·CluAli (arXiv 2312.04029; w_c = 1, w_a = 0.5).
+
+    CG-ArcFace: ArcFace with the margin λ(φ_y)·m, so that tight classes get less.
+    CluCon = −(1/B) Σ_i log( e^{f_i·C_{y_i}/φ_{y_i}} / Σ_{j=1..M} e^{f_i·C_j/φ_j} )
+    CluAli = −(1/M) Σ_i log( e^{C_i·W_i/τ} / Σ_{j=1..M} e^{C_i·W_j/τ} ),  τ learned
+
+    C (bank) and φ (concentration) come from the `memory` and carry no gradient: CluCon trains the
+    embedding, CluAli the classifier's centres W and τ only. M classes are drawn at each step, those
+    of the joint batch among them. Before each training batch the trainer gives the momentum
+    encoder's unit features of the same images to `remember`.
+
+    Where the literal reading gives a signal that does not live, the labelled variants are:
+    phi="pcl" (`temperatures_pcl`), phi="tau0" (one learned temperature instead of φ),
+    tightness="clipped" (`tightness_clipped`), and a memory of `ClassRings`.
+
+    Args:
+        arcface: the classifier (its m is the full margin). memory: bank and concentration.
+        margin_weight: 0 is plain ArcFace, 1 the literal λ(φ_y)·m; between them 1 − w·(1 − λ).
+        contrast_weight, align_weight: w_c, w_a; a term with weight 0 is not computed.
+        phi, tightness: "literal", or a variant. floor: least λ of "clipped". tau: first value of
+            the learned temperatures (1/τ is a scale), and the mean of "pcl".
+        sampled: M. seed: of the sampling. encoder_momentum: m_e, read by the trainer.
+        instead: module (z, labels) -> (loss, logs) that takes CluCon's place.
+
+    Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain, or P × K.
+    """
+
+    def __init__(
+        self,
+        arcface: ArcFace,
+        memory: ClusterMemory,
+        margin_weight: float = 1.0,
+        contrast_weight: float = 1.0,
+        align_weight: float = 0.5,
+        phi: str = "literal",
+        tightness: str = "literal",
+        floor: float = 0.5,
+        tau: float = 0.07,
+        sampled: int = 2048,
+        seed: int = 0,
+        encoder_momentum: float = 0.999,
+        instead: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.arcface, self.memory, self.instead = arcface, memory, instead
+        self.margin_weight, self.contrast_weight = margin_weight, contrast_weight
+        self.align_weight, self.phi, self.tightness = align_weight, phi, tightness
+        self.floor, self.tau, self.sampled, self.seed = floor, tau, sampled, seed
+        self.encoder_momentum = encoder_momentum
+        if align_weight:
+            self.log_tau = nn.Parameter(torch.tensor(math.log(tau)))  # τ stays above 0
+        if contrast_weight and phi == "tau0" and instead is None:
+            self.log_tau0 = nn.Parameter(torch.tensor(math.log(tau)))
+        self.register_buffer("shares", torch.zeros(2, 3))  # at z and W: of the terms, last measured
+
+    @property
+    def same_on_all_ranks(self) -> list[str]:
+        """Buffers that need no broadcast from the first rank."""
+        return [f"memory.{name}" for name, _ in self.memory.named_buffers()]
+
+    def remember(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Called by the trainer before a training batch, with the momentum encoder's (B, d)."""
+        self.memory.remember(F.normalize(features), labels)
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Called by the trainer: learned temperatures stay at 0.01 or above, as in CLIP."""
+        for name in ("log_tau", "log_tau0"):
+            if hasattr(self, name):
+                getattr(self, name).clamp_(min=math.log(MIN_TAU))
+
+    def margins(self) -> torch.Tensor:
+        """The margin of each class in radians, (N,)."""
+        if self.tightness == "clipped":
+            share = tightness_clipped(self.memory.phi, self.floor)
+        else:
+            share = tightness_literal(self.memory.phi)
+        return self.arcface.m * (1 - self.margin_weight * (1 - share))
+
+    def temperatures(self) -> torch.Tensor:
+        """CluCon's temperature of each class, (N,)."""
+        if self.phi == "tau0":
+            return self.log_tau0.exp().expand(len(self.memory.phi))
+        if self.phi == "pcl":
+            return temperatures_pcl(self.memory.phi, self.tau)
+        return self.memory.phi.clamp_min(1e-6)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        cg, logs = self._classify(z, labels)
+        terms = {"cg_arcface": cg}
+        joint = gather(labels)
+        seed = (self.seed << 32) + self.memory.updates
+        chosen = sample_classes(joint, len(self.memory.bank), self.sampled, seed)  # (M,)
+        if self.contrast_weight:
+            term, found = (self.instead or self._contrast)(*self._inputs(z, labels, chosen))
+            terms["clucon"], logs = self.contrast_weight * term, {**logs, **found, "contrast": term}
+        if self.align_weight:
+            term = self._align(chosen)
+            terms["cluali"] = self.align_weight * term
+            logs |= {"align": term, "align_temperature": self.log_tau.exp()}
+        if self.training and z.requires_grad and self.memory.updates % SHARE_EVERY == 0:
+            self._measure_shares(terms, z)
+        return sum(terms.values()), {**logs, "cg_arcface": cg, **self._shares(terms)}
+
+    def _inputs(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> tuple:
+        return (z, labels, chosen) if self.instead is None else (z, labels)
+
+    def _classify(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        """CG-ArcFace."""
+        cos = self.arcface.cosines(z)  # (B, N)
+        cos_y = cos.gather(1, labels[:, None]).squeeze(1)
+        m = self.margins()[labels]
+        t = target_logit(cos_y, m)
+        if self.arcface.gradient == "straight_through":
+            t = cos_y + (t - cos_y).detach()
+        logits = cos.scatter(1, labels[:, None], t[:, None]) * self.arcface.s
+        accuracy = (cos.argmax(1) == labels).float().mean()
+        logs = {"target_cosine": cos_y.mean(), "train_accuracy": accuracy, "margin": m.mean()}
+        return F.cross_entropy(logits, labels), logs
+
+    def _contrast(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> LossOutput:
+        """CluCon. The temperature of a row is that of its own class, where logits are largest."""
+        t = self.temperatures()[chosen]  # (M,)
+        place = labels.new_zeros(len(self.memory.bank))
+        place[chosen] = torch.arange(len(chosen), device=labels.device)
+        target = place[labels]
+        logits = F.normalize(z) @ self.memory.bank[chosen].T / t  # (B, M)
+        log_p = logits.log_softmax(1)
+        entropy = -(log_p.exp() * log_p).sum(1).mean()
+        return F.nll_loss(log_p, target), {
+            "contrast_temperature": t[target].mean(),
+            "contrast_entropy": entropy,
+            "contrast_accuracy": (logits.argmax(1) == target).float().mean(),
+        }
+
+    def _align(self, chosen: torch.Tensor) -> torch.Tensor:
+        """CluAli."""
+        w = F.normalize(self.arcface.weight[chosen])
+        logits = self.memory.bank[chosen] @ w.T / self.log_tau.exp()  # (M, M)
+        return F.cross_entropy(logits, torch.arange(len(chosen), device=chosen.device))
+
+    def _measure_shares(self, terms: dict[str, torch.Tensor], z: torch.Tensor) -> None:
+        """Norm of each weighted term's gradient at the embeddings z and at W, over the sum."""
+        at = (z, self.arcface.weight)
+        norms = torch.zeros_like(self.shares)
+        for i, name in enumerate(("cg_arcface", "clucon", "cluali")):
+            if name in terms:
+                found = torch.autograd.grad(terms[name], at, retain_graph=True, allow_unused=True)
+                for j, gradient in enumerate(found):
+                    norms[j, i] = 0.0 if gradient is None else gradient.norm()
+        self.shares.copy_(norms / norms.sum(1, keepdim=True).clamp_min(1e-30))
+
+    def _shares(self, terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        logs = {"share_z_clucon": self.shares[0, 1].clone()} if "clucon" in terms else {}
+        if "cluali" in terms:
+            logs["share_w_cluali"] = self.shares[1, 2].clone()
+        return logs
+
+    @torch.no_grad()
+    def diagnostics(self) -> dict[str, float]:
+        """State of the memory for a metrics line: the same on all ranks.
+
+        queue_*: share of classes with that |Q_k|. phi_qXX, margin_qXX: quantiles over classes.
+        bank_cosine: mean cosine of C_k and W_k over classes with C_k ≠ 0 (1 − it is the drift);
+        bank_norm: their mean ‖C_k‖.
+        """
+        sizes = self.memory.sizes()
+        found = {
+            f"queue_{name}": ((sizes >= low) & (sizes <= high)).float().mean()
+            for name, (low, high) in SIZES.items()
+        }
+        at = torch.tensor(QUANTILES, dtype=self.memory.phi.dtype, device=sizes.device)
+        for name, values in (("phi", self.memory.phi), ("margin", self.margins())):
+            quantiles = values.quantile(at)
+            found |= {f"{name}_q{round(100 * q)}": v for q, v in zip(QUANTILES, quantiles)}
+        norm = self.memory.bank.norm(dim=1)
+        there = norm > 0
+        cosine = F.cosine_similarity(self.memory.bank, self.arcface.weight)
+        found |= {"bank_cosine": cosine[there].mean(), "bank_norm": norm[there].mean()}
+        return {name: value.item() for name, value in found.items()}
