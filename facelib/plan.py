@@ -12,11 +12,13 @@ from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import train_folder
 from facelib.data.sampler import SAMPLERS
 from facelib.losses import LOSSES
+from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
 from facelib.train import build_learner, total_steps
 
 PROBE_STEPS = 3
 PROBE_IMAGES = 64
+HEAVY = 10_000_000  # parameters above which a CPU probes with 8 images
 
 
 def plan(cfg: Config) -> dict:
@@ -37,7 +39,8 @@ def plan(cfg: Config) -> dict:
     sampler = SAMPLERS[entry.layout](records.labels[train], cfg.global_batch, cfg.seed)
     steps = total_steps(cfg, sampler.steps_per_epoch)
     learner = build_learner(cfg, records.classes)
-    parameters = sum(p.numel() for p in learner.parameters())
+    trained, parameters = count_parameters(learner)
+    saved = (trained if cfg.lora_rank else parameters) * (2 if cfg.optimizer == "sgd" else 3)
     speed = _measure(cfg, learner, records.classes) * cfg.processes
     ranks = cfg.processes if cfg.gather else 1
     negatives = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks - 2
@@ -52,9 +55,10 @@ def plan(cfg: Config) -> dict:
         "negatives_per_anchor": negatives if entry.layout == "pairs" else None,
         "negative_centres": records.classes - 1 if entry.needs_head else None,
         "parameters": parameters,
+        "trained_parameters": trained if cfg.lora_rank else None,
         "images_per_s": round(speed, 1),
         "minutes": float(f"{steps * cfg.global_batch / speed / 60:.3g}"),
-        "disk_mb": round(parameters * 4 * 2 * (1 if cfg.select == "last" else 2) / 2**20, 1),
+        "disk_mb": round(saved * 4 * (1 if cfg.select == "last" else 2) / 2**20, 1),
         "decoded_in_memory": not cfg.workers
         and len(records) * cfg.image_size**2 * 3 <= MEMORY_LIMIT,
     }
@@ -64,7 +68,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     """Images per second of forward + backward of one process, on random images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = cfg.global_batch // (cfg.processes * cfg.accumulate)
-    heavy = cfg.width >= 64 and device.type == "cpu"
+    heavy = device.type == "cpu" and sum(p.numel() for p in learner.parameters()) > HEAVY
     batch = max(4, min(own, 8 if heavy else PROBE_IMAGES) // 2 * 2)
     learner = learner.to(device).train()
     images = torch.randn(batch, 3, cfg.image_size, cfg.image_size, device=device)

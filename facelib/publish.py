@@ -34,13 +34,16 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
     folder = published_root() / name
-    frame = pd.DataFrame([line for row in rows for line in _lines(row)])
+    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
+    settings = [key for key in rows[0] if key not in skipped]
+    shared = {
+        key: rows[0][key] for key in settings if len({str(row.get(key)) for row in rows}) == 1
+    }
+    swept = [key for key in settings if key not in shared]
+    frame = pd.DataFrame([line for row in rows for line in _lines(row, swept)])
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    skipped = {"report", "run", "name", "data", "benchmarks", "exclude", *SETTINGS_OF_A_ROW}
-    shared = {k: v for k, v in rows[0].items()
-              if k not in skipped and all(row.get(k) == v for row in rows)}  # fmt: skip
     facts = environment()
     write_json(
         folder / "record.json",
@@ -65,8 +68,8 @@ def publish_sweep(results: Path, name: str, command: str) -> Path:
     return publish([row for row in read_lines(Path(results)) if "report" in row], name, command)
 
 
-def _lines(row: dict) -> list[dict]:
-    settings = {key: row[key] for key in SETTINGS_OF_A_ROW} | {"loss": method_of(row)}
+def _lines(row: dict, swept: list[str]) -> list[dict]:
+    settings = {key: row[key] for key in (*SETTINGS_OF_A_ROW, *swept)} | {"loss": method_of(row)}
     lines = []
     for benchmark, report in row["report"]["benchmarks"].items():
         line = {"run": row["run"], **settings, "benchmark": benchmark}
@@ -93,13 +96,16 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
 def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Mean over repeats with its 95 % t interval, for each loss and benchmark.
 
+    Args:
+        frame: of a record; its column `loss` may hold keys of `results.LABELS` or any labels.
+
     Returns:
         Frame with label (benchmark), group (loss), value, lo, hi, repeats; fractions, not percent.
     """
     rows = []
     for (benchmark, loss), part in frame.groupby(["benchmark", "loss"], sort=False):
         mean, lo, hi = _t_interval(part[figure].to_numpy())
-        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS[loss],
+        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS.get(loss, loss),
                      "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
     order = list(dict.fromkeys(row["label"] for row in rows))
     return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["label"])))
@@ -120,7 +126,7 @@ def repeat_differences(
     for benchmark in frame["benchmark"].unique():
         mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
-                     "comparison": f"{LABELS[a]} − {LABELS[b]}", "difference": mean,
+                     "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
                      "lo": lo, "hi": hi, "repeats": len(gap[benchmark]),
                      "carried": bool(lo > 0 or hi < 0)})  # fmt: skip
     return pd.DataFrame(rows)
