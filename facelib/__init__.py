@@ -2,7 +2,7 @@
 
     config      every setting in one flat Config; presets; digest
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
-    models      IResNet backbones, compatible with InsightFace's published weights
+    models      IResNet (InsightFace's weights fit), and frozen CLIP, DINOv2, I-JEPA: foundation
     losses      ArcFace, InfoNCE, hybrid, CoReFace: one small class each
     train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`)
     launch      the subprocess that trains: start, follow, stop

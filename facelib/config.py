@@ -107,6 +107,7 @@ class Config:
                 f"loss={self.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
                 "use dropout=0.4"
             )
+        _check_foundation(self)
         _check_batch(self)
         _check_adapters(self)
         if self.select in ("val_auc", "val_loss") and self.val_fraction == 0:
@@ -348,6 +349,27 @@ def _check_adapters(cfg: Config) -> None:
         raise UserError(
             f"lora_rank={cfg.lora_rank!r} adapts trained weights, init='scratch' has none: use "
             "init=pretrained or init=FOLDER, or lora_rank=0 to train all weights"
+        )
+
+
+def _check_foundation(cfg: Config) -> None:
+    """Settings that a foundation model has no place for, and those that only it has."""
+    if cfg.backbone not in FOUNDATION_MODELS:
+        if cfg.recompute or cfg.init == "pretrained":
+            what = "recompute=True" if cfg.recompute else "init='pretrained'"
+            raise UserError(
+                f"{what} belongs to foundation models ({', '.join(FOUNDATION_MODELS)}), not to "
+                f"backbone={cfg.backbone!r}"
+            )
+        return
+    if cfg.loss in TWO_VIEW_LOSSES:
+        raise UserError(
+            f"loss={cfg.loss!r} needs dropout before the last linear layer, which "
+            f"backbone={cfg.backbone!r} has not: use an iresnet, or loss=arcface or infonce"
+        )
+    if cfg.dropout:
+        raise UserError(
+            f"dropout={cfg.dropout!r}: backbone={cfg.backbone!r} has no dropout; use dropout=0"
         )
 
 

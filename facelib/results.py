@@ -147,7 +147,8 @@ class Pixels(nn.Module):
 def floors(cfg: Config, bootstrap: int = 0) -> dict[str, Result]:
     """Figures without training on a config's benchmarks: raw pixels, and the random network."""
     torch.manual_seed(cfg.seed)
-    models = {"raw pixels": Pixels(), "random network": build_backbone(cfg).eval()}
+    untrained = cfg.replace(init="scratch", lora_rank=0)
+    models = {"raw pixels": Pixels(), "random network": build_backbone(untrained).eval()}
     results = {}
     for label, model in models.items():
         folder = runs_root() / "floors" / f"{label.replace(' ', '-')}-{cfg.digest()}"

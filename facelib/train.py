@@ -27,7 +27,7 @@ from facelib.checkpoint import (
     save_checkpoint,
     trained_state,
 )
-from facelib.config import Config
+from facelib.config import FOUNDATION_MODELS, Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.losses import LOSSES
@@ -327,8 +327,9 @@ def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
     state, cfg = load_trained(run_dir), load_run(run_dir).config
-    # All weights are in the checkpoint, but for the base under adapters, which comes from init.
-    backbone = build_backbone(cfg if cfg.lora_rank else cfg.replace(init="scratch"))
+    # Of a foundation model, init also says the architecture, and holds the base under adapters.
+    init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
+    backbone = build_backbone(cfg.replace(init=init))
     kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
     learner = Learner(backbone, nn.Identity())
     load_trained_state(learner, {**state, "learner": kept}, load_run(run_dir).name)

@@ -14,18 +14,13 @@ from facelib.models.foundation import load_foundation
 from facelib.models.lora import load_adapters
 from facelib.runs import create_run, read_lines
 from facelib.train import Trainer, load_model, make_accelerator, train
+from tests.models.tiny_foundations import save_tiny
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """A folder of tiny DINOv2 weights."""
-    from transformers import Dinov2Config, Dinov2Model
-
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(0)
-    size = {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16}
-    Dinov2Model(Dinov2Config(hidden_size=24, patch_size=8, **size)).save_pretrained(folder)
-    return folder
+    return save_tiny("dinov2-vit-b14", tmp_path_factory.mktemp("base"))
 
 
 def tiny(records, base, **changes):

@@ -1,7 +1,5 @@
 """LoRA on tiny foundation models, loaded by the code that loads the real ones. No downloads."""
 
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,29 +19,14 @@ from facelib.models.lora import (
     save_adapters,
     trainable_fractions,
 )
-
-TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
-        "patch_size": 8}  # fmt: skip
+from tests.models.tiny_foundations import save_tiny
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A folder of tiny random weights for each real model, as the hub would give them."""
-    import open_clip
-    from transformers import Dinov2Config, Dinov2Model, IJepaConfig, IJepaModel
-
     root = tmp_path_factory.mktemp("tiny-models")
-    torch.manual_seed(0)
-    Dinov2Model(Dinov2Config(**TINY)).save_pretrained(root / "dinov2-vit-b14")
-    IJepaModel(IJepaConfig(intermediate_size=48, **TINY)).save_pretrained(root / "ijepa-vit-h14")
-    vision = {"layers": 2, "width": 24, "patch_size": 8, "image_size": 16, "head_width": 12}
-    text = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
-    clip = {"embed_dim": 20, "vision_cfg": vision, "text_cfg": text}
-    (root / "clip-vit-b32").mkdir()
-    (root / "clip-vit-b32" / "open_clip_config.json").write_text(json.dumps({"model_cfg": clip}))
-    state = open_clip.CLIP(20, vision_cfg=vision, text_cfg=text).state_dict()
-    save_file(state, root / "clip-vit-b32" / "open_clip_model.safetensors")
-    return {name: str(root / name) for name in REAL_MODELS}
+    return {name: str(save_tiny(name, root / name)) for name in REAL_MODELS}
 
 
 def images() -> torch.Tensor:
@@ -95,7 +78,7 @@ def test_an_adapter_adds_alpha_over_rank_times_ba(folders):
     stir(model)
     layer = model.encoder.encoder.layer[1].mlp.fc1
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    x = torch.randn(2, 24)
+    x = torch.randn(2, 32)
     expected = layer.base_layer(x) + 8 / 4 * x @ a.T @ b.T
     assert torch.allclose(layer(x), expected, atol=1e-5)
     row = next(r for r in layer_shifts(model) if (r["block"], r["layer"]) == (1, "fc1"))
@@ -135,7 +118,7 @@ def test_peft_itself_loads_the_files(folders, tmp_path):
     stir(model)
     save_adapters(model, tmp_path)
     plain = PeftModel.from_pretrained(Dinov2Model.from_pretrained(folders[name]), tmp_path).eval()
-    x = torch.randn(2, 3, 16, 16)
+    x = torch.randn(2, 3, 28, 28)
     expected = model.encoder(pixel_values=x).last_hidden_state
     assert torch.allclose(plain(pixel_values=x).last_hidden_state, expected, atol=1e-6)
 
@@ -160,7 +143,7 @@ def test_adapters_that_do_not_fit_say_why(folders, tmp_path):
     weights, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     said = settings.read_text()
     settings.write_text(said.replace('"r": 4', '"r": 2'))
-    with pytest.raises(BadData, match=r"has shape \(4, 24\).* want \(2, 24\): another rank"):
+    with pytest.raises(BadData, match=r"has shape \(4, 32\).* want \(2, 32\): another rank"):
         load_adapters(fresh(), folder)
     settings.write_text(said)
     tensors = load_file(weights)
@@ -209,6 +192,6 @@ def test_less_than_one_percent_trains_at_full_size(name, percent):
 def test_settings_that_make_no_sense_are_refused():
     # Catches: adapters on a network without pretrained weights, which would train nearly nothing.
     with pytest.raises(UserError, match="lora_rank=8 needs a foundation model, not .*iresnet10"):
-        make_config(lora_rank=8, init="pretrained")
+        make_config(lora_rank=8)
     with pytest.raises(UserError, match="init='scratch' has none: use init=pretrained"):
         make_config(lora_rank=8, backbone="generic-vit")
