@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from facelib.cli import add_verb, print_json, settings_of
+from facelib.cli_frozen import add_frozen
 from facelib.config import PRESETS, Config, make_config
 from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
@@ -48,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, _verify, _compare, _sweep,
-                _follow, _runs, _report):  # fmt: skip
+    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify, _compare,
+                _sweep, _follow, _runs, _report):  # fmt: skip
         add(verbs)
     return parser
 

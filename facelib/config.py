@@ -21,7 +21,8 @@ class Config:
 
     name: str = "smoke"
     # data
-    data: str = "rendered"  # "rendered", or a folder with train.rec, train.idx, property
+    data: str = "rendered"  # "rendered"; "shapes" (no faces: data_identities instances, data_images
+    # views); or a folder with train.rec, train.idx, property
     benchmarks: str = "lfw,cfp_ff,cfp_fp"  # .bin files: names in the data folder, or paths
     data_seed: int = 0  # rendered faces only: another seed renders other people
     data_identities: int = 250  # rendered faces only: training identities
@@ -242,6 +243,13 @@ PRESETS: dict[str, dict] = {
         **_SOURCE_A, "loss": "coreface", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
         "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,
         "coreface_warmup": 7 / 24, "split": "identity", "val_fraction": 0.005,
+    },
+    # The stand-in for CLIP, DINOv2 and I-JEPA: pretrained on pictures without any face.
+    "generic-vit": {
+        "backbone": "generic-vit", "data": "shapes", "data_identities": 4000, "data_images": 6,
+        "data_size": 32, "benchmarks": "", "val_fraction": 0.02, "loss": "infonce", "tau": 0.1,
+        "global_batch": 256, "images_seen": 100_000, "optimizer": "adamw", "lr": 2e-3,
+        "weight_decay": 0.05,
     },
 }  # fmt: skip
 

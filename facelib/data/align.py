@@ -28,6 +28,9 @@ ARCFACE_TEMPLATE = np.array(
     ]
 )
 TEMPLATE_SIZE = 112
+# How many tight (ArcFace) crops wide a crop is. Foundation models saw whole pictures, not faces cut
+# at the chin: the loose crop holds hair, ears and chin, and the tight crop as its middle 5/8.
+CROPS = {"tight": 1.0, "loose": 1.6}
 DETECTORS = ("insightface",)
 LANDMARK_COLUMNS = [f"{axis}{i}" for i in range(1, 6) for axis in "xy"]
 
@@ -69,7 +72,11 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def align(
-    image: np.ndarray, landmarks: np.ndarray, size: int = TEMPLATE_SIZE, border: str = "black"
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    size: int = TEMPLATE_SIZE,
+    border: str = "black",
+    crop: str = "tight",
 ) -> np.ndarray:
     """Warp a face onto the template; bilinear.
 
@@ -78,6 +85,7 @@ def align(
         landmarks: (5, 2) pixels, see the module.
         size: side of the result in pixels.
         border: what lies outside the picture: "black", or "replicate" its nearest pixels.
+        crop: key of `CROPS`.
 
     Returns:
         uint8 (size, size, 3).
@@ -85,7 +93,11 @@ def align(
     modes = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
     if border not in modes:
         raise UserError(f"border={border!r}, allowed are {', '.join(modes)}")
-    matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE * (size / TEMPLATE_SIZE))
+    if crop not in CROPS:
+        raise UserError(f"crop={crop!r}, allowed are {', '.join(CROPS)}")
+    middle = TEMPLATE_SIZE / 2
+    template = middle + (ARCFACE_TEMPLATE - middle) / CROPS[crop]
+    matrix = similarity_transform(landmarks, template * (size / TEMPLATE_SIZE))
     return cv2.warpAffine(
         image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=modes[border]
     )

@@ -26,6 +26,7 @@ class Aligner:
             detector; or a function (path, RGB image) → landmarks (5, 2), or None where it has none.
         fit: without landmarks, pad images of another size to a square and resize them, instead of
             refusing them.
+        crop: "tight" (ArcFace's) or "loose", see `align.CROPS`.
 
     A JPEG that needs no change is passed on byte for byte, others are encoded at quality 95.
     """
@@ -36,8 +37,13 @@ class Aligner:
         size: int = 112,
         method: Path | str | Landmarks | None = None,
         fit: bool = False,
+        crop: str = "tight",
     ):
-        self.size, self.fit, self.fitted = size, fit, 0
+        if crop != "tight" and method is None:
+            raise UserError(
+                f"crop={crop!r} needs landmarks of the originals: --align CSV|insightface"
+            )
+        self.size, self.fit, self.fitted, self.crop = size, fit, 0, crop
         self._landmarks = _landmark_source(method, Path(root))
 
     def __call__(self, path: Path) -> bytes:
@@ -56,7 +62,9 @@ class Aligner:
         if self._landmarks is not None:
             landmarks = self._landmarks(path, image)
             if landmarks is not None:
-                return encode_jpeg(align(image, landmarks, self.size))
+                return encode_jpeg(align(image, landmarks, self.size, crop=self.crop))
+            if self.crop != "tight":
+                raise BadData(f"{path}: no landmarks for a {self.crop} crop")
         if image.shape[:2] == (self.size, self.size):
             return content if simplejpeg.is_jpeg(content) else encode_jpeg(image)
         if not self.fit:

@@ -100,6 +100,7 @@ def cfp_to_bin(
     size: int = 112,
     align: Path | str | Landmarks | None = None,
     skip_bad: bool = False,
+    crop: str = "tight",
 ) -> dict:
     """Write one protocol of CFP as a `.bin` benchmark with its sidecar.
 
@@ -111,10 +112,11 @@ def cfp_to_bin(
         align: None for the dataset's own fiducials (or, without them, images that are aligned
             already: their bytes are copied); else a landmarks CSV or a detector, see `Aligner`.
         skip_bad: drop pairs with a missing image or a failed detection, and count them.
+        crop: "tight" (ArcFace's) or "loose", see `Aligner`.
 
     Returns:
         Counts, see `pairs_to_bin`.
     """
     pairs = read_cfp_pairs(root, protocol)
-    encode = Aligner(Path(os.path.normpath(root)), size, align or fiducial_landmarks)
+    encode = Aligner(Path(os.path.normpath(root)), size, align or fiducial_landmarks, crop=crop)
     return pairs_to_bin(pairs, encode, out_bin, skip_bad)

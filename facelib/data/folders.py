@@ -45,6 +45,7 @@ def folder_to_records(
     align: Path | str | Landmarks | None = None,
     min_images: int = 1,
     skip_bad: bool = False,
+    crop: str = "tight",
 ) -> dict:
     """Write `SRC/NAME/*` as train.rec, train.idx, property and names.txt.
 
@@ -59,6 +60,7 @@ def folder_to_records(
             shape is padded to a square and resized).
         min_images: identities with fewer good images are left out, and counted.
         skip_bad: leave out, count and log files that are no image or show no face.
+        crop: "tight" (ArcFace's) or "loose", see `Aligner`.
 
     Returns:
         `{out, images, identities, skipped_images, left_out_identities, resized_unaligned}`.
@@ -69,7 +71,7 @@ def folder_to_records(
     out, identities = Path(out), list_identities(src)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; delete it or choose another folder")
-    encode = Aligner(src, size, align, fit=align is None)
+    encode = Aligner(src, size, align, fit=align is None, crop=crop)
     counts = {"images": 0, "skipped_images": 0, "left_out_identities": 0}
     names: list[str] = []
 

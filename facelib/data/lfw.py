@@ -71,6 +71,7 @@ def lfw_to_bin(
     size: int = 112,
     align: Path | str | Landmarks | None = None,
     skip_bad: bool = False,
+    crop: str = "tight",
 ) -> dict:
     """Write LFW (or a list of its form) as a `.bin` benchmark with its sidecar.
 
@@ -82,9 +83,10 @@ def lfw_to_bin(
         align: None if the images are aligned already (their bytes are copied), else a landmarks CSV
             or a detector, see `Aligner`.
         skip_bad: drop pairs with a missing image or a failed detection, and count them.
+        crop: "tight" (ArcFace's) or "loose", see `Aligner`.
 
     Returns:
         Counts, see `pairs_to_bin`.
     """
     pairs = read_lfw_pairs(pairs_txt, images_dir)
-    return pairs_to_bin(pairs, Aligner(images_dir, size, align), out_bin, skip_bad)
+    return pairs_to_bin(pairs, Aligner(images_dir, size, align, crop=crop), out_bin, skip_bad)

@@ -22,8 +22,19 @@ def rendered_spec(cfg: Config):
     )
 
 
+def shapes_spec(cfg: Config):
+    """The specification of the pictures without faces that a config asks for."""
+    from facelib.data.shapes import ShapesSpec
+
+    return ShapesSpec(cfg.data_identities, cfg.data_images, cfg.data_size, cfg.data_seed)
+
+
 def train_folder(cfg: Config) -> Path:
-    """Folder with train.rec, train.idx and property; rendered faces are made on first use."""
+    """Folder with train.rec, train.idx and property; what is drawn here is made on first use."""
+    if cfg.data == "shapes":
+        from facelib.data.shapes import shapes_dataset
+
+        return shapes_dataset(shapes_spec(cfg))
     if cfg.data == "rendered":
         from facelib.data.synthetic import rendered_dataset
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from facelib.cli import add_verb, print_json, settings_of
 from facelib.config import make_config
 
+SIZES = {"tight": 112, "loose": 224}  # pixels of each crop
+
 
 def add_prepare(verbs) -> None:
     """The verb `prepare` and its kinds."""
@@ -14,7 +16,8 @@ def add_prepare(verbs) -> None:
         "prepare rendered --set data_seed=1\n"
         "prepare folder my_photos --out .data/mine --align insightface\n"
         "prepare lfw lfw/pairs.txt lfw/images --out .data/lfw.bin\n"
-        "prepare cfp cfp-dataset --protocol FP --out .data/cfp_fp.bin"
+        "prepare cfp cfp-dataset --protocol FP --out .data/cfp_fp.bin\n"
+        "prepare cfp cfp-dataset --protocol FF --crop loose --out .data/cfp_ff_loose.bin"
     )
     verb = add_verb(verbs, "prepare", "write training sets and benchmarks in the study's formats",
                  lambda _: verb.print_help(), examples)  # fmt: skip
@@ -36,7 +39,9 @@ def add_prepare(verbs) -> None:
     cfp.set_defaults(run=_prepare_cfp)
     for kind in (folder, lfw, cfp):
         kind.add_argument("--out", type=Path, required=True)
-        kind.add_argument("--size", type=int, default=112, help="pixels (default 112)")
+        kind.add_argument("--crop", choices=SIZES, default="tight", help="loose: the face and what "
+                          "is around it, 1.6 tight crops wide, for foundation models")  # fmt: skip
+        kind.add_argument("--size", type=int, help="pixels (default 112, loose 224)")
         kind.add_argument("--align", metavar="CSV|insightface",
                           help="landmarks file or detector; default: images are aligned already "
                           "(cfp: its own fiducials where they are)")  # fmt: skip
@@ -53,19 +58,22 @@ def _prepare_rendered(options: argparse.Namespace) -> None:
 def _prepare_folder(options: argparse.Namespace) -> None:
     from facelib.data.folders import folder_to_records
 
-    print_json(folder_to_records(options.src, options.out, options.size, options.align,
-                                  options.min_images, options.skip_bad))  # fmt: skip
+    size = options.size or SIZES[options.crop]
+    print_json(folder_to_records(options.src, options.out, size, options.align,
+                                  options.min_images, options.skip_bad, options.crop))  # fmt: skip
 
 
 def _prepare_lfw(options: argparse.Namespace) -> None:
     from facelib.data.lfw import lfw_to_bin
 
-    print_json(lfw_to_bin(options.pairs, options.images, options.out, options.size,
-                           options.align, options.skip_bad))  # fmt: skip
+    size = options.size or SIZES[options.crop]
+    print_json(lfw_to_bin(options.pairs, options.images, options.out, size,
+                           options.align, options.skip_bad, options.crop))  # fmt: skip
 
 
 def _prepare_cfp(options: argparse.Namespace) -> None:
     from facelib.data.cfp import cfp_to_bin
 
-    print_json(cfp_to_bin(options.root, options.protocol, options.out, options.size,
-                           options.align, options.skip_bad))  # fmt: skip
+    size = options.size or SIZES[options.crop]
+    print_json(cfp_to_bin(options.root, options.protocol, options.out, size,
+                           options.align, options.skip_bad, options.crop))  # fmt: skip

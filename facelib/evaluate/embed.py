@@ -169,17 +169,16 @@ def cached_embeddings(
     return emb, emb_flip
 
 
-def evaluate_benchmark(
+def embed_benchmark(
     run_dir: Path,
     bench: Benchmark,
     model: nn.Module,
     checkpoint: str,
     size: int,
     fill_border: str = "none",
-    bootstrap: int = 1000,
     force: bool = False,
-) -> dict:
-    """Embed (or find the embeddings), save the scores, and return the figures of one benchmark.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(emb, emb_flip) of a benchmark's unique images, (U, d) each: found beside the run, or made.
 
     Args:
         model: used only if the embeddings are missing or of another checkpoint.
@@ -194,11 +193,32 @@ def evaluate_benchmark(
         )
 
     key = cache_key(checkpoint, bench, size, fill_border)
-    path = run_dir / "embeddings" / f"{bench.name}.npz"
-    scores = score_benchmark(*cached_embeddings(path, key, compute, force), bench)
+    return cached_embeddings(run_dir / "embeddings" / f"{bench.name}.npz", key, compute, force)
+
+
+def save_figures(
+    run_dir: Path, bench: Benchmark, emb: np.ndarray, emb_flip: np.ndarray, bootstrap: int = 1000
+) -> dict:
+    """Write RUN/scores/NAME.npz and return the figures of one benchmark."""
+    scores = score_benchmark(emb, emb_flip, bench)
     save_scores(run_dir / "scores" / f"{bench.name}.npz", scores)
     figures = verify_scores(scores, bootstrap).to_dict()
     return {"images": len(bench.images), "digest": bench.digest, **figures}
+
+
+def evaluate_benchmark(
+    run_dir: Path,
+    bench: Benchmark,
+    model: nn.Module,
+    checkpoint: str,
+    size: int,
+    fill_border: str = "none",
+    bootstrap: int = 1000,
+    force: bool = False,
+) -> dict:
+    """Embed (or find the embeddings), save the scores, and return the figures of one benchmark."""
+    found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force)
+    return save_figures(run_dir, bench, *found, bootstrap)
 
 
 def evaluate_run(

@@ -100,12 +100,14 @@ class Foundation(nn.Module):
     Attributes:
         dim: d of the embeddings. input_size: pixels a side. pooling: see `FoundationEntry`.
         encoder: open_clip's image tower, or the transformers model.
+        weights: where the weights came from: "scratch", "pretrained", a folder or a run.
     """
 
     def __init__(self, name: str, encoder: nn.Module, dim: int, input_size: int):
         super().__init__()
         entry = FOUNDATIONS[name]
         self.name, self.kind, self.pooling = name, entry.kind, entry.pooling
+        self.weights = "scratch"
         self.encoder, self.dim, self.input_size = encoder, dim, input_size
         for key in ("mean", "std"):
             value = torch.tensor(getattr(entry, key)).view(1, 3, 1, 1)
@@ -128,6 +130,12 @@ class Foundation(nn.Module):
         return tokens[:, 1 if self.kind == "dinov2" else 0 :].mean(1)  # I-JEPA has no CLS token
 
     features = forward
+
+    @property
+    def label(self) -> str:
+        """Name in tables."""
+        state = "random weights" if self.weights == "scratch" else "frozen"
+        return f"{FOUNDATIONS[self.name].title}, {state}"
 
     def linear_names(self, targets: str) -> list[str]:
         """Module-name suffixes of the linear layers that adapters go on: "ffn", "attention", "all".
@@ -185,7 +193,9 @@ def load_foundation(name: str, weights: str = "pretrained") -> Foundation:
         if not folder.is_dir():
             raise BadData(f"{folder}: no such folder; {download_hint(name)}")
     load = _load_clip if entry.kind == "open_clip" else _load_transformers
-    return load(name, folder).eval()
+    model = load(name, folder).eval()
+    model.weights = weights
+    return model
 
 
 def build_full_size(name: str) -> Foundation:
@@ -216,10 +226,15 @@ def download_hint(name: str) -> str:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Sixteen hex digits over all weights; of a `Foundation` also input size and pooling."""
+    """Sixteen hex digits over a model's weights and, of a `Foundation`, all that it does to images.
+
+    The key of cached embeddings: input size, normalisation and pooling are in it.
+    """
     digest = hashlib.sha256()
     for key in ("name", "input_size", "pooling"):
         digest.update(f"{key}={getattr(model, key, '')};".encode())
+    for key in ("mean", "std"):
+        digest.update(str(getattr(model, key, torch.zeros(0)).flatten().tolist()).encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)
@@ -348,7 +363,9 @@ def _load_stand_in(weights: str) -> Foundation:
         )
     if run.state != "done":
         raise UserError(f"{run.name} is not done: python -m facelib train --run {run.name}")
-    return load_model(run.path)[0]
+    model = load_model(run.path)[0]
+    model.weights = weights
+    return model
 
 
 def _read_config(path: Path, name: str) -> dict:

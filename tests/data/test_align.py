@@ -17,6 +17,7 @@ from facelib.data.align import (
     read_landmarks_csv,
     similarity_transform,
 )
+from facelib.data.aligner import Aligner
 from facelib.data.decode import decode
 from facelib.errors import BadData, UserError
 
@@ -189,3 +190,22 @@ def test_cfp_originals_align_as_the_published_crops_do(real_faces: Path):
             crop = decode((real_faces / "cfp_dev" / "Images" / place).read_bytes())
             differences.append(np.abs(aligned.astype(int) - crop).mean())
         assert np.median(differences) < limit
+
+
+def test_the_loose_crop_holds_the_tight_one_in_its_middle():
+    # Catches: a margin that is scaled about the corner, or the wrong way round.
+    picture = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    picture = cv2.resize(picture, (600, 600), interpolation=cv2.INTER_CUBIC)
+    landmarks = ARCFACE_TEMPLATE * 1.5 + 200
+    tight = align(picture, landmarks, 140)
+    loose = align(picture, landmarks, 224, crop="loose")  # 224 / 1.6 = 140: the same scale
+    middle = loose[42:182, 42:182]
+    assert np.abs(middle.astype(int) - tight).max() <= 2
+    with pytest.raises(UserError, match="tight, loose"):
+        align(picture, landmarks, crop="wide")
+
+
+def test_a_loose_crop_of_aligned_images_is_refused(tmp_path: Path):
+    # Aligned images hold nothing around the face: enlarging them would be no loose crop.
+    with pytest.raises(UserError, match="--align"):
+        Aligner(tmp_path, 224, crop="loose")

@@ -1,0 +1,137 @@
+"""Frozen models on benchmarks: embedded once, scored plain and mean-centred.
+
+    FROZEN/embeddings/NAME.npz, train.npz     emb, emb_flip; key of weights, data and input size
+    FROZEN/scores/NAME.npz                    plain cosine
+    FROZEN/centred/scores/NAME.npz            cosine after the training images' mean is subtracted
+    FROZEN/report.json                        {"model", "weights", variant: {"benchmarks", …}}
+
+FROZEN is `frozen/<model>-<weights digest>-<data digest>` under the runs root.
+
+Embeddings of a network that was never trained on faces lie in a narrow cone: a large common part
+makes all cosines alike. Centring removes that part; the mean is that of training images, never of
+the benchmark.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from facelib.centres import Jpegs
+from facelib.config import FOUNDATION_MODELS, Config, make_config
+from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.datasets import FaceRecords
+from facelib.data.decode import decode
+from facelib.errors import UserError
+from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
+from facelib.models.foundation import weights_digest
+from facelib.paths import runs_root
+from facelib.results import Result
+from facelib.runs import read_json, write_json
+
+log = logging.getLogger(__name__)
+CENTRING_IMAGES = 2000  # training images in the mean: its standard error is 2 % of their spread
+VARIANTS = {"plain": ("", ""), "centred": ("centred", ", mean-centred")}  # folder, label
+
+
+def evaluate_frozen(
+    model: nn.Module,
+    benchmarks: Sequence[Path],
+    train: Path | None = None,
+    bootstrap: int = 1000,
+    size: int | None = None,
+    label: str = "",
+) -> list[Result]:
+    """Evaluate a model without training it.
+
+    Args:
+        model: a `Foundation`, or any module that maps (B, 3, S, S) in [-1, 1] to (B, d).
+        benchmarks: `.bin` files.
+        train: folder with train.rec, whose images give the mean to subtract; None: plain only.
+        bootstrap: replicates of the identity bootstrap, 0 for no intervals.
+        size: pixels that the model is given; None: those of the benchmark's images.
+        label: name in tables; empty: the model's own.
+
+    Returns:
+        Results with plain cosine and, given `train`, with mean-centred cosine.
+    """
+    loaded = [load_benchmark(path) for path in benchmarks]
+    if not loaded or len({bench.name for bench in loaded}) < len(loaded):
+        names = ", ".join(str(path) for path in benchmarks) or "none"
+        raise UserError(f"benchmarks: {names}; wanted one or more .bin files of different names")
+    name, checkpoint = getattr(model, "name", type(model).__name__.lower()), weights_digest(model)
+    data = _digest([*(bench.digest for bench in loaded), str(train)])
+    folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"
+    size = size or decode(loaded[0].images[0]).shape[0]
+    mean = _training_mean(folder, model, checkpoint, train, size) if train else None
+    reports: dict[str, dict] = {variant: {} for variant in VARIANTS if variant == "plain" or train}
+    for path, bench in zip(benchmarks, loaded):
+        found = embed_benchmark(folder, bench, model, checkpoint, size)
+        for variant, figures in reports.items():
+            figures[bench.name] = _figures(folder, variant, bench, found, mean, bootstrap)
+            figures[bench.name]["rendered"] = (path.parent / "spec.json").is_file()
+    content = {"model": name, "weights": getattr(model, "weights", ""), "checkpoint": checkpoint}
+    content |= {
+        variant: {"rendered": any(f["rendered"] for f in figures.values()), "benchmarks": figures}
+        for variant, figures in reports.items()
+    }
+    write_json(folder / "report.json", content)
+    cfg = _config(name, benchmarks, train)
+    label = label or getattr(model, "label", name)
+    return [
+        Result(folder / place, cfg, content[variant], label + suffix)
+        for variant, (place, suffix) in VARIANTS.items()
+        if variant in reports
+    ]
+
+
+def _config(name: str, benchmarks: Sequence[Path], train: Path | None) -> Config:
+    """What a `Result` needs to find its benchmarks again."""
+    settings = {"backbone": name} if name in FOUNDATION_MODELS else {}
+    settings |= {"data": str(train)} if train else {}
+    return make_config(benchmarks=",".join(str(path) for path in benchmarks), **settings)
+
+
+def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:
+    """Plain reports of pretrained models that were evaluated here on these files, by model."""
+    digests = {path.stem: load_benchmark(path).digest for path in benchmarks}
+    found = {}
+    for path in sorted((runs_root() / "frozen").glob("*/report.json")):
+        content = read_json(path)
+        figures = content["plain"]["benchmarks"]
+        same = digests == {name: entry["digest"] for name, entry in figures.items()}
+        if same and content["weights"] not in ("scratch", ""):
+            found[content["model"]] = content["plain"]
+    return found
+
+
+def _figures(folder, variant: str, bench: Benchmark, found, mean, bootstrap: int) -> dict:
+    if variant == "plain":
+        return save_figures(folder, bench, *found, bootstrap)
+    centred = (emb - mean for emb in found)
+    return save_figures(folder / variant, bench, *centred, bootstrap)
+
+
+def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int) -> np.ndarray:
+    """Mean embedding (d,) of training images spread evenly over the records."""
+    records = FaceRecords(train, size)
+    count = min(CENTRING_IMAGES, len(records))
+    chosen = np.linspace(0, len(records) - 1, count).astype(int)
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        emb, _ = embed_images(model.to(device), Jpegs(records, chosen), size, device)
+        return emb, emb[:0]
+
+    key = _digest([checkpoint, str(train), size, count])
+    emb, _ = cached_embeddings(folder / "embeddings" / "train.npz", key, compute)
+    return emb.mean(0, dtype=np.float64)
+
+
+def _digest(parts: list) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
