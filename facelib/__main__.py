@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify, _compare,
-                _sweep, _follow, _runs, _report):  # fmt: skip
+    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify,
+                _compare, _sweep, _follow, _runs, _report):  # fmt: skip
         add(verbs)
     return parser
 

@@ -38,7 +38,9 @@ def _run(options: argparse.Namespace) -> None:
 
     torch.manual_seed(0)  # of --weights scratch
     model = load_foundation(options.model, options.weights)  # before faces are rendered
-    data = str(Path(options.data).resolve()) if Path(options.data or "").is_dir() else options.data
+    data = options.data
+    if data and Path(data).is_dir():
+        data = str(Path(data).resolve())
     if options.benchmarks and not options.data:
         train, paths = None, [Path(name) for name in options.benchmarks]
     else:

@@ -19,7 +19,8 @@ def check() -> dict:
 
     Returns:
         JSON-able: `python`, `packages`, `devices`, `machine` (cores, memory), `disk`, `data`,
-        `runs`, and `problems`: a list of {`problem`, `next`}, the second the command to type.
+        `weights` (of foundation models), `runs`, and `problems`: a list of {`problem`, `next`},
+        the second the command to type.
     """
     problems: list[dict[str, str]] = []
     report = {
@@ -29,6 +30,7 @@ def check() -> dict:
         "machine": _check_machine(problems),
         "disk": _check_disk(problems),
         "data": _check_data(problems),
+        "weights": _check_weights(),
         "runs": _check_runs(problems),
     }
     return {**report, "problems": problems}
@@ -52,6 +54,7 @@ def render(report: dict) -> str:
     lines += [f"data      {entry['name']}: {entry['holds']}" for entry in report["data"]["sets"]]
     if not report["data"]["sets"]:
         lines.append("data      none yet: the study renders its faces on first use")
+    lines += [f"weights   {name}: {where}" for name, where in report["weights"].items()]
     states: dict[str, int] = {}
     for run in report["runs"]:
         states[run["state"]] = states.get(run["state"], 0) + 1
@@ -171,6 +174,20 @@ def _check_data(problems: list) -> dict:
                 f"python -m facelib inspect {folder}",
             )
     return {"path": str(data_root()), "sets": sets}
+
+
+def _check_weights() -> dict[str, str]:
+    """Foundation models by name: in the hub cache, or not on this machine. None is a problem."""
+    try:
+        from facelib.models.foundation import FOUNDATIONS, cached_folder
+
+        return {
+            name: "in the hub cache" if cached_folder(name) else "not on this machine (optional)"
+            for name, entry in FOUNDATIONS.items()
+            if entry.repo
+        }
+    except ImportError:  # a missing package is reported above
+        return {}
 
 
 def _check_runs(problems: list) -> list[dict]:

@@ -27,15 +27,21 @@ LOSS_OF_ROW = {
     "ArcFace R50": "arcface",
     "InfoNCE R50": "infonce",
     "ArcFace + InfoNCE R50": "hybrid",
+    "CLIP ViT-B/32 frozen": "clip-vit-b32",
+    "DINOv2 ViT-B/14 frozen": "dinov2-vit-b14",
+    "I-JEPA ViT-H/14 frozen": "ijepa-vit-h14",
 }
 NOT_RUN = "not run (not built yet)"
+NO_WEIGHTS = "weights not on this machine"
+FROZEN_SETTING = "same test images, not trained"
 
 
 def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
     """Every row of source A beside this machine's figure, or the reason why there is none.
 
     Args:
-        reports: eval.json by loss name ("arcface", "infonce", "hybrid"), as far as there are runs.
+        reports: eval.json by loss name ("arcface", "infonce", "hybrid"), as far as there are runs;
+            plain reports of frozen models by their name (`evaluate.frozen.frozen_reports`).
         setting: what was trained here, for example "rendered faces, IResNet-10 at 32 px"; it says
             that the two columns are not comparable unless data and backbone agree.
 
@@ -49,13 +55,16 @@ def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
         for (key, name), value in zip(BENCHMARKS.items(), published):
             row = {"experiment": experiment, "benchmark": name, "published strict": f"{value:.2f}"}
             figures = report["benchmarks"].get(key) if report else None
-            rows.append(row | _here(figures, setting, experiment in LOSS_OF_ROW))
+            own = FROZEN_SETTING if "frozen" in experiment else setting
+            rows.append(row | _here(figures, own, experiment))
     return pd.DataFrame(rows).set_index(["experiment", "benchmark"])
 
 
-def _here(figures: dict | None, setting: str, known: bool) -> dict:
+def _here(figures: dict | None, setting: str, experiment: str) -> dict:
     if figures is None:
-        why = "not run on this machine yet" if known else NOT_RUN
+        why = "not run on this machine yet" if experiment in LOSS_OF_ROW else NOT_RUN
+        if "frozen" in experiment and not _has_weights(LOSS_OF_ROW[experiment]):
+            why = NO_WEIGHTS
         return {"here strict": why, "here best threshold": "", "setting here": ""}
     intervals = figures.get("intervals") or {}
     return {
@@ -63,6 +72,12 @@ def _here(figures: dict | None, setting: str, known: bool) -> dict:
         "here best threshold": percent(figures["best"]["accuracy"], intervals.get("best.accuracy")),
         "setting here": setting,
     }
+
+
+def _has_weights(name: str) -> bool:
+    from facelib.models.foundation import cached_folder
+
+    return cached_folder(name) is not None
 
 
 REFERENCES = pd.DataFrame(
