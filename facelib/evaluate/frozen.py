@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -29,13 +30,20 @@ from facelib.data.datasets import FaceRecords
 from facelib.data.decode import decode
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
-from facelib.models.foundation import weights_digest
+from facelib.models.foundation import (
+    FOUNDATIONS,
+    build_full_size,
+    cached_folder,
+    weights_digest,
+)
 from facelib.paths import runs_root
+from facelib.published import NO_WEIGHTS
 from facelib.results import Result
 from facelib.runs import read_json, write_json
 
 log = logging.getLogger(__name__)
 CENTRING_IMAGES = 2000  # training images in the mean: its standard error is 2 % of their spread
+POOLINGS = {"projection": "projection", "CLS": "CLS token", "mean": "mean of patch tokens"}
 VARIANTS = {"plain": ("", ""), "centred": ("centred", ", mean-centred")}  # folder, label
 
 
@@ -98,16 +106,47 @@ def _config(name: str, benchmarks: Sequence[Path], train: Path | None) -> Config
 
 
 def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:
-    """Plain reports of pretrained models that were evaluated here on these files, by model."""
+    """Plain reports of pretrained models that were evaluated here on these files, by model.
+
+    The stand-in counts as its preset's run made it; the last evaluation of a model counts.
+    """
     digests = {path.stem: load_benchmark(path).digest for path in benchmarks}
     found = {}
-    for path in sorted((runs_root() / "frozen").glob("*/report.json")):
+    files = (runs_root() / "frozen").glob("*/report.json")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime):
         content = read_json(path)
         figures = content["plain"]["benchmarks"]
         same = digests == {name: entry["digest"] for name, entry in figures.items()}
-        if same and content["weights"] not in ("scratch", ""):
+        folder_or_hub = content["model"] != "generic-vit" and content["weights"] != "scratch"
+        if same and content["weights"] and (folder_or_hub or content["weights"] == "pretrained"):
             found[content["model"]] = content["plain"]
     return found
+
+
+def available_weights(name: str, folder: str = "") -> str | None:
+    """Weights of a published model for `load_foundation`: `folder/name`, or the hub cache's."""
+    if folder and (Path(folder).expanduser() / name).is_dir():
+        return str(Path(folder).expanduser() / name)
+    return "pretrained" if cached_folder(name) else None
+
+
+def foundation_table(names: Sequence[str], folder: str = "") -> pd.DataFrame:
+    """One row a model at full size: parameters in millions, d, input, pooling, weights here."""
+    rows = {}
+    for name in names:
+        model, entry = build_full_size(name), FOUNDATIONS[name]
+        if entry.repo:
+            where = "found" if available_weights(name, folder) else NO_WEIGHTS
+        else:
+            where = "pretrained here"
+        rows[entry.title] = {
+            "million parameters": round(sum(p.numel() for p in model.parameters()) / 1e6, 1),
+            "d": model.dim,
+            "input": f"{model.input_size} px",
+            "pooling": POOLINGS[model.pooling],
+            "weights": where,
+        }
+    return pd.DataFrame(rows).T.rename_axis("model")
 
 
 def _figures(folder, variant: str, bench: Benchmark, found, mean, bootstrap: int) -> dict:

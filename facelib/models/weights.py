@@ -1,0 +1,158 @@
+"""Weights files of foundation models: read, checked against the architecture, or refused.
+
+Transformers fills keys that a file lacks with random numbers and only warns; here that is an error.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facelib.errors import BadData
+from facelib.models.registry import FOUNDATIONS, download_hint
+
+CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_NO_TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
+
+
+def build_encoder(name: str, config: Mapping) -> nn.Module:
+    """An image encoder with random weights in the architecture of a config."""
+    if FOUNDATIONS[name].kind == "open_clip":
+        import open_clip
+
+        # Only the image tower is used; the text tower is as small as it can be.
+        return open_clip.CLIP(
+            config["embed_dim"],
+            vision_cfg=dict(config["vision_cfg"]),
+            text_cfg=_NO_TEXT,
+            quick_gelu=config.get("quick_gelu", False),
+        ).visual
+    model_class, config_class = _classes(FOUNDATIONS[name].kind)
+    return model_class(config_class(**config))
+
+
+def _classes(kind: str) -> tuple[type, type]:
+    import transformers
+
+    stem = {"dinov2": "Dinov2", "ijepa": "IJepa"}[kind]
+    return getattr(transformers, f"{stem}Model"), getattr(transformers, f"{stem}Config")
+
+
+def load_encoder(name: str, folder: Path) -> nn.Module:
+    """The image encoder of a model from a local folder.
+
+    Raises:
+        BadData: no folder, a file is missing, another architecture, a key missing or of another
+            shape.
+    """
+    if not folder.is_dir():
+        raise BadData(f"{folder}: no such folder; {download_hint(name)}")
+    return (_load_clip if FOUNDATIONS[name].kind == "open_clip" else _load_transformers)(
+        name, folder
+    )
+
+
+def _load_clip(name: str, folder: Path) -> nn.Module:
+    config = _read_config(folder / "open_clip_config.json", name).get("model_cfg", {})
+    path = next((folder / f for f in CLIP_WEIGHTS if (folder / f).is_file()), None)
+    if path is None:
+        raise BadData(f"{folder}: no {' or '.join(CLIP_WEIGHTS)}; {download_hint(name)}")
+    from open_clip.factory import load_state_dict
+    from open_clip.transformer import VisionTransformer
+
+    with _naming(folder, "not an open_clip model"):
+        encoder = build_encoder(name, config)
+    if not isinstance(encoder, VisionTransformer):
+        found = type(encoder).__name__
+        raise BadData(f"{folder}: image tower {found}, {name} wants a VisionTransformer")
+    with _naming(path, "not a weights file"):
+        state = load_state_dict(str(path))
+    prefix = "visual."
+    state = {k[len(prefix) :]: v.float() for k, v in state.items() if k.startswith(prefix)}
+    wanted = encoder.state_dict()
+    missing = [f"{prefix}{k}" for k in wanted if k not in state]
+    shapes = [
+        (f"{prefix}{k}", tuple(state[k].shape), tuple(v.shape))
+        for k, v in wanted.items()
+        if k in state and state[k].shape != v.shape
+    ]
+    _refuse(path, missing, shapes)
+    encoder.load_state_dict(state, strict=False)
+    return encoder
+
+
+def _load_transformers(name: str, folder: Path) -> nn.Module:
+    kind = FOUNDATIONS[name].kind
+    found = _read_config(folder / "config.json", name).get("model_type")
+    if found != kind:
+        raise BadData(
+            f"{folder / 'config.json'}: model_type {found!r}, {name} wants {kind!r}: another "
+            f"architecture; {download_hint(name)}"
+        )
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise BadData(f"{folder}: no model.safetensors; {download_hint(name)}")
+    with _naming(path, "not a weights file of transformers"), _quiet_transformers():
+        encoder, info = _classes(kind)[0].from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    # A masked-pretraining token is unused here, and I-JEPA's file has none.
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
+    _refuse(path, missing, sorted(info["mismatched_keys"]))
+    return encoder
+
+
+def _refuse(path: Path, missing: list[str], shapes: list[tuple]) -> None:
+    """Transformers would fill such weights with random numbers and only warn."""
+    if missing:
+        raise BadData(
+            f"{path}: key {missing[0]!r} is missing ({len(missing)} in all): another architecture, "
+            "or an incomplete file; fetch it again"
+        )
+    if shapes:
+        key, found, wanted = shapes[0]
+        raise BadData(
+            f"{path}: {key!r} has shape {tuple(found)}, its configuration wants {tuple(wanted)}"
+        )
+
+
+def _read_config(path: Path, name: str) -> dict:
+    if not path.is_file():
+        raise BadData(f"{path.parent}: no {path.name}; {download_hint(name)}")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise BadData(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise BadData(f"{path}: holds a {type(found).__name__}, wanted an object")
+    return found
+
+
+@contextlib.contextmanager
+def _naming(path: Path, what: str) -> Iterator[None]:
+    """Errors of other people's loaders as one line that names the file."""
+    try:
+        yield
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        raise BadData(f"{path}: {what} ({type(error).__name__}: {first})") from error
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No loading report and no progress bar: what matters in it is an error here."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
