@@ -1,4 +1,4 @@
-"""Adapted foundation models as tables: what trains, under which settings, what an ablation found."""
+"""Adapted foundation models as tables: what trains, under which settings, what it brings."""
 
 import pandas as pd
 import torch
@@ -60,6 +60,7 @@ def settings_table() -> pd.DataFrame:
 
 def frozen_results(cfg: Config, bootstrap: int = 1000) -> list[Result]:
     """The model of `cfg` without adapters and training: plain and mean-centred cosine."""
+    torch.manual_seed(cfg.seed)  # of init=scratch
     model = load_foundation(cfg.backbone, cfg.init)
     paths = benchmark_paths(cfg)
     return evaluate_frozen(model, paths, train_folder(cfg), bootstrap, cfg.image_size)
@@ -68,8 +69,11 @@ def frozen_results(cfg: Config, bootstrap: int = 1000) -> list[Result]:
 def largest_initial_difference(cfg: Config, images: int = 64) -> float:
     """Largest |adapted − frozen| embedding value of benchmark images before the first step."""
     jpegs = load_benchmark(benchmark_paths(cfg)[0]).images[:images]
-    frozen, _ = embed_images(load_foundation(cfg.backbone, cfg.init), jpegs, cfg.image_size)
-    adapted, _ = embed_images(build_backbone(cfg), jpegs, cfg.image_size)
+    embedded = []
+    for build in (lambda: load_foundation(cfg.backbone, cfg.init), lambda: build_backbone(cfg)):
+        torch.manual_seed(cfg.seed)  # of init=scratch
+        embedded.append(embed_images(build(), jpegs, cfg.image_size)[0])
+    frozen, adapted = embedded
     return float(abs(adapted - frozen).max())
 
 
@@ -79,6 +83,24 @@ def shift_frames(results: list[Result]) -> dict[str, pd.DataFrame]:
 
     with torch.inference_mode():
         return {r.label: pd.DataFrame(layer_shifts(load_model(r.folder)[0])) for r in results}
+
+
+def lift_table(before: Result, after: Result) -> pd.DataFrame:
+    """Best-threshold accuracy (%) before and after training, and whether the intervals part.
+
+    `apart` is true where the two 95 % intervals do not overlap, a stricter demand than a paired
+    difference that leaves out 0.
+    """
+    rows = {}
+    for name in after.benchmarks:
+        figures = [r.report["benchmarks"][name] for r in (before, after)]
+        spans = [f["intervals"]["best.accuracy"] for f in figures]
+        rows[after.title(name)] = {
+            "before": 100 * figures[0]["best"]["accuracy"],
+            "after": 100 * figures[1]["best"]["accuracy"],
+            "apart": spans[0][1] < spans[1][0],
+        }
+    return pd.DataFrame(rows).T.rename_axis("benchmark")
 
 
 def variant_of(row: pd.Series) -> str:

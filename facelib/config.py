@@ -276,8 +276,14 @@ PRESETS |= {
     # The stand-in on rendered faces. Not source A's optimiser: SGD at 0.001 moves next to nothing
     # in a minute.
     "smoke-lora": {
-        "backbone": "generic-vit", "init": "pretrained", "lora_rank": 8, "loss": "infonce",
-        "global_batch": 128, "images_seen": 20_000, "optimizer": "adamw", "lr": 5e-3,
+        "backbone": "generic-vit",
+        "init": "pretrained",
+        "lora_rank": 8,
+        "loss": "infonce",
+        "global_batch": 128,
+        "images_seen": 20_000,
+        "optimizer": "adamw",
+        "lr": 5e-3,
         "weight_decay": 0.05,
     },
     "ms1m-lora-clip": _CLIP,

@@ -11,7 +11,7 @@ from facelib.config import make_config
 from facelib.data.benchmarks import save_benchmark
 from facelib.launch import launch
 from facelib.plan import describe_plan, plan
-from facelib.published import SOURCE_A, results_table
+from facelib.published import NO_WEIGHTS, SOURCE_A, results_table
 from facelib.results import (
     Pixels,
     accuracy_frame,
@@ -101,8 +101,11 @@ def test_the_results_table_has_every_published_row_and_says_what_was_not_run(tra
     assert len(table) == 3 * len(SOURCE_A)
     assert table.loc[("ArcFace R50", "LFW"), "setting here"] == "toy faces"
     assert table.loc[("InfoNCE R50", "LFW"), "here strict"] == "not run on this machine yet"
-    assert table.loc[("CLIP ViT-B/32 + LoRA", "CFP-FP"), "here strict"].startswith("not run")
+    assert table.loc[("CLIP ViT-B/32 + LoRA", "CFP-FP"), "here strict"] == NO_WEIGHTS
     assert table.loc[("ArcFace R50", "CFP-FP"), "published strict"] == "95.84"
+    more = results_table({"infonce-lora-generic-vit": report}, "toy faces").iloc[len(table) :]
+    assert set(more.index.get_level_values(0)) == {"stand-in (generic ViT) + LoRA"}
+    assert more["published strict"].eq("no such row").all()
 
 
 def test_only_finished_runs_are_found(trained):
