@@ -16,7 +16,8 @@ from facelib.models.foundation import (
     load_foundation,
     weights_digest,
 )
-from facelib.train import build_learner
+from facelib.runs import create_run
+from facelib.train import build_learner, load_model, train
 from tests.models.tiny_foundations import DIMS, save_tiny
 
 
@@ -233,3 +234,39 @@ def test_settings_that_cannot_apply_are_refused(settings, word):
     with pytest.raises(UserError, match=word) as caught:
         make_config(**settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_trains_a_foundation_and_is_loaded_as_one(tiny_records, runs_folder, capsys):
+    # The stand-in's way: an ordinary run, then weights for `init` and for frozen evaluation.
+    cfg = make_config(
+        "generic-vit", data=str(tiny_records), global_batch=16, images_seen=64, image_size=32,
+        val_fraction=0.25, threads=1,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="train --preset generic-vit"):
+        load_foundation("generic-vit")
+    run = create_run(cfg)
+    with pytest.raises(UserError, match="is not done"):
+        load_foundation("generic-vit", run.name)
+    train(run)
+    trained, again = load_model(run.path)[0], load_foundation("generic-vit", run.name)
+    assert weights_digest(trained) == weights_digest(again)
+    torch.manual_seed(cfg.seed)
+    assert weights_digest(trained) != weights_digest(load_foundation("generic-vit", "scratch"))
+    assert not again.training and again.weights == run.name
+    started = build_learner(make_config(backbone="generic-vit", init=run.name), classes=3)
+    assert weights_digest(started.backbone) == weights_digest(trained)
+
+
+def test_a_run_from_a_folder_is_loaded_in_the_folder_s_architecture(folders, tiny_records,
+                                                                    runs_folder):  # fmt: skip
+    # Mutation: rebuilding at full size, into which a small checkpoint does not fit.
+    cfg = make_config(
+        backbone="dinov2-vit-b14", init=str(folders["dinov2-vit-b14"]), data=str(tiny_records),
+        global_batch=8, images_seen=16, image_size=28, loss="infonce", val_fraction=0.25, threads=1,
+    )  # fmt: skip
+    run = create_run(cfg)
+    train(run)
+    model, _ = load_model(run.path)
+    assert model.dim == DIMS["dinov2-vit-b14"]
+    frozen = load_foundation("dinov2-vit-b14", str(folders["dinov2-vit-b14"]))
+    assert weights_digest(model) != weights_digest(frozen)
