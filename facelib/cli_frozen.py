@@ -29,15 +29,18 @@ def add_frozen(verbs) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    import pandas as pd
     import torch
 
-    from facelib.data.locate import benchmark_paths, train_folder
-    from facelib.evaluate.frozen import evaluate_frozen
     from facelib.models.foundation import load_foundation
 
     torch.manual_seed(0)  # of --weights scratch
-    model = load_foundation(options.model, options.weights)  # before faces are rendered
+    # Missing weights are said before the slower imports, and before faces are rendered.
+    model = load_foundation(options.model, options.weights)
+    import pandas as pd
+
+    from facelib.data.locate import benchmark_paths, train_folder
+    from facelib.evaluate.frozen import evaluate_frozen
+
     data = options.data
     if data and Path(data).is_dir():
         data = str(Path(data).resolve())

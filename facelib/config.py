@@ -248,8 +248,8 @@ PRESETS: dict[str, dict] = {
     "generic-vit": {
         "backbone": "generic-vit", "data": "shapes", "data_identities": 4000, "data_images": 6,
         "data_size": 32, "benchmarks": "", "val_fraction": 0.02, "loss": "infonce", "tau": 0.1,
-        "global_batch": 256, "images_seen": 100_000, "optimizer": "adamw", "lr": 2e-3,
-        "weight_decay": 0.05,
+        "global_batch": 128, "images_seen": 120_000, "optimizer": "adamw", "lr": 1e-3,
+        "weight_decay": 0.05, "flip": False,
     },
 }  # fmt: skip
 

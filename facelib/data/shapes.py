@@ -221,7 +221,7 @@ def _shade(rng: np.random.Generator, height: np.ndarray, size: int) -> np.ndarra
 
 
 def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
-    one, two = rng.uniform(0, 1, (2, 3)).astype(np.float32)
+    one, two = _colour(rng), _colour(rng)
     return one + (two - one) * _noise(rng, 1.0, size)[..., None]
 
 
