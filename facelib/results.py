@@ -1,6 +1,6 @@
 """A trained and evaluated run as one object, for notebooks: figures, scores, benchmarks, floors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,3 +220,9 @@ def finished(cfg: Config) -> Result | None:
         return None
     run = load_run(path)
     return evaluate(run) if run.state == "done" else None
+
+
+def finished_reports(configs: Iterable[Config]) -> dict[str, dict]:
+    """Reports of the configs whose run is done, by `method_of`: nothing is trained."""
+    found = {method_of(cfg.to_dict()): finished(cfg) for cfg in configs}
+    return {method: result.report for method, result in found.items() if result}

@@ -18,6 +18,7 @@ from facelib.results import (
     differences,
     evaluate,
     finished,
+    finished_reports,
     floors,
     side_by_side,
 )
@@ -113,6 +114,7 @@ def test_only_finished_runs_are_found(trained):
     _, (cfg, _) = trained
     assert finished(cfg) is not None
     assert finished(cfg.replace(seed=99)) is None
+    assert list(finished_reports([cfg, cfg.replace(seed=99, loss="hybrid")])) == [cfg.loss]
 
 
 def test_the_plan_states_steps_negatives_and_time(trained):
