@@ -1,4 +1,8 @@
-"""Checkpoints: one file, written atomically, that holds all a run needs to continue bit for bit."""
+"""Checkpoints: one file, written atomically, that holds all a run needs to continue bit for bit.
+
+With adapters (LoRA) the frozen base is left out: the file names its digest, and loading on other
+base weights is an error.
+"""
 
 import hashlib
 import shutil
@@ -6,10 +10,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from facelib import distributed
 from facelib.errors import BadData, UserError
+from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
+
+BACKBONE = "backbone."
 
 
 def save_checkpoint(trainer, name: str) -> None:
@@ -22,7 +30,7 @@ def save_checkpoint(trainer, name: str) -> None:
         states = [None] * distributed.world_size()
         dist.all_gather_object(states, rng)
     if trainer.accelerator.is_main_process:
-        learner = trainer.plain_learner.state_dict()
+        learner, base = trained_state(trainer.plain_learner), base_digest(trainer.plain_learner)
         scaler = trainer.accelerator.scaler
         content = {
             "learner": learner,
@@ -31,7 +39,8 @@ def save_checkpoint(trainer, name: str) -> None:
             "step": trainer.step,
             "best": trainer.best,
             "rng": states,
-            "digest": _digest(learner),
+            "digest": _digest(learner, base),
+            "base": base,
             "config": trainer.cfg.to_dict(),
         }
         path = trainer.run.path / "checkpoints" / name
@@ -45,6 +54,41 @@ def save_checkpoint(trainer, name: str) -> None:
                 "free space and run again, the checkpoint before this one is untouched"
             ) from error
     trainer.accelerator.wait_for_everyone()
+
+
+def base_digest(learner: nn.Module) -> str:
+    """Digest of the frozen weights under a learner's adapters; empty without adapters."""
+    return getattr(getattr(learner, "backbone", None), "base_digest", "")
+
+
+def trained_state(learner: nn.Module) -> dict[str, torch.Tensor]:
+    """A learner's state without the frozen weights under its adapters."""
+    state = learner.state_dict()
+    if not base_digest(learner):
+        return state
+    return {k: v for k, v in state.items() if not k.startswith(BACKBONE) or is_adapter(k)}
+
+
+def load_trained_state(learner: nn.Module, state: dict, where: str = "the checkpoint") -> None:
+    """Put a checkpoint's learner into one that was built from the same configuration.
+
+    Args:
+        state: content of a checkpoint.
+
+    Raises:
+        BadData: trained on other base weights, or another set of tensors.
+    """
+    found, wanted = state.get("base", ""), base_digest(learner)
+    if found != wanted:
+        raise BadData(
+            f"{where} was trained on base weights {found or 'none'}, init= gives "
+            f"{wanted or 'none'}: bring these base weights back, or start a new run"
+        )
+    own = trained_state(learner)
+    different = sorted(set(own) ^ set(state["learner"]))
+    if different:
+        raise BadData(f"{where} and this configuration differ in the tensor {different[0]!r}")
+    learner.load_state_dict(state["learner"], strict=not wanted)
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -62,7 +106,7 @@ def load_checkpoint(path: Path) -> dict:
 
 def restore(state: dict, trainer) -> tuple[int, float | None]:
     """Put a checkpoint's state into a trainer; returns (step, best score so far)."""
-    trainer.plain_learner.load_state_dict(state["learner"])
+    load_trained_state(trainer.plain_learner, state, f"{trainer.run.name}: last.pt")
     trainer.optimizer.load_state_dict(state["optimizer"])
     if state["scaler"] is not None and trainer.accelerator.scaler is not None:
         trainer.accelerator.scaler.load_state_dict(state["scaler"])
@@ -74,9 +118,9 @@ def restore(state: dict, trainer) -> tuple[int, float | None]:
     return state["step"], state["best"]
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Sixteen hex digits over names and values: the key of cached embeddings."""
-    found = hashlib.sha256()
+def _digest(tensors: dict[str, torch.Tensor], base: str) -> str:
+    """Sixteen hex digits over base weights, names and values: the key of cached embeddings."""
+    found = hashlib.sha256(base.encode())
     for name, tensor in tensors.items():
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -12,6 +12,7 @@ from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.losses import LOSSES
+from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
 from facelib.train import build_learner, total_steps
 
@@ -38,7 +39,8 @@ def plan(cfg: Config) -> dict:
     sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)
     steps = total_steps(cfg, sampler.steps_per_epoch)
     learner = build_learner(cfg, records.classes)
-    parameters = sum(p.numel() for p in learner.parameters())
+    trained, parameters = count_parameters(learner)
+    saved = (trained if cfg.lora_rank else parameters) * (2 if cfg.optimizer == "sgd" else 3)
     speed = _measure(cfg, learner, records.classes) * cfg.processes
     ranks = cfg.processes if cfg.gather else 1
     micro = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks
@@ -54,9 +56,10 @@ def plan(cfg: Config) -> dict:
         "negatives_per_anchor": None if entry.layout == "plain" else negatives,
         "negative_centres": records.classes - 1 if entry.needs_head else None,
         "parameters": parameters,
+        "trained_parameters": trained if cfg.lora_rank else None,
         "images_per_s": round(speed, 1),
         "minutes": float(f"{steps * cfg.global_batch / speed / 60:.3g}"),
-        "disk_mb": round(parameters * 4 * 2 * (1 if cfg.select == "last" else 2) / 2**20, 1),
+        "disk_mb": round(saved * 4 * (1 if cfg.select == "last" else 2) / 2**20, 1),
         "decoded_in_memory": not cfg.workers
         and len(records) * cfg.image_size**2 * 3 <= MEMORY_LIMIT,
     }

@@ -100,13 +100,16 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
 def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Mean over repeats with its 95 % t interval, for each loss and benchmark.
 
+    Args:
+        frame: of a record; its column `loss` may hold keys of `results.LABELS` or any labels.
+
     Returns:
         Frame with label (benchmark), group (loss), value, lo, hi, repeats; fractions, not percent.
     """
     rows = []
     for (benchmark, loss), part in frame.groupby(["benchmark", "loss"], sort=False):
         mean, lo, hi = _t_interval(part[figure].to_numpy())
-        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS[loss],
+        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS.get(loss, loss),
                      "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
     order = list(dict.fromkeys(row["label"] for row in rows))
     return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["label"])))
@@ -127,7 +130,7 @@ def repeat_differences(
     for benchmark in frame["benchmark"].unique():
         mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
-                     "comparison": f"{LABELS[a]} − {LABELS[b]}", "difference": mean,
+                     "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
                      "lo": lo, "hi": hi, "repeats": len(gap[benchmark]),
                      "carried": bool(lo > 0 or hi < 0)})  # fmt: skip
     return pd.DataFrame(rows)

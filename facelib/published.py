@@ -7,6 +7,7 @@ without seeds or intervals; the frozen models are not trained, LoRA is rank 8.
 
 import pandas as pd
 
+from facelib.config import FOUNDATION_MODELS
 from facelib.evaluate.tables import percent
 
 BENCHMARKS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
@@ -30,17 +31,30 @@ LOSS_OF_ROW = {
     "CLIP ViT-B/32 frozen": "clip-vit-b32",
     "DINOv2 ViT-B/14 frozen": "dinov2-vit-b14",
     "I-JEPA ViT-H/14 frozen": "ijepa-vit-h14",
+    "CLIP ViT-B/32 + LoRA": "infonce-lora-clip-vit-b32",
+    "DINOv2 ViT-B/14 + LoRA": "infonce-lora-dinov2-vit-b14",
+    "I-JEPA ViT-H/14 + LoRA": "infonce-lora-ijepa-vit-h14",
 }
-NOT_RUN = "not run (not built yet)"
+# Not in source A: what stands in for its foundation models on a machine without their weights.
+STAND_IN_ROWS = {
+    "stand-in (generic ViT) frozen": "generic-vit",
+    "stand-in (generic ViT) + LoRA": "infonce-lora-generic-vit",
+}
+NOT_RUN = "not run on this machine yet"
 NO_WEIGHTS = "weights not on this machine"
-FROZEN_SETTING = "same test images, not trained"
+SETTINGS = {
+    "frozen": "same test images, not trained",
+    "LoRA": "same faces, adapters of rank 8 only",
+}
 
 
 def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
     """Every row of source A beside this machine's figure, or the reason why there is none.
 
+    Below them the stand-in's rows, where it was run.
+
     Args:
-        reports: eval.json by loss name ("arcface", "infonce", "hybrid"), as far as there are runs;
+        reports: eval.json by `results.method_of`, as far as there are runs;
             plain reports of frozen models by their name (`evaluate.frozen.frozen_reports`).
         setting: what was trained here, for example "rendered faces, IResNet-10 at 32 px"; it says
             that the two columns are not comparable unless data and backbone agree.
@@ -50,20 +64,23 @@ def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
         threshold, setting here.
     """
     rows = []
-    for experiment, published in SOURCE_A.items():
-        report = reports.get(LOSS_OF_ROW.get(experiment, ""))
+    ours = [row for row, key in STAND_IN_ROWS.items() if key in reports]
+    for experiment in [*SOURCE_A, *ours]:
+        report = reports.get((LOSS_OF_ROW | STAND_IN_ROWS)[experiment])
+        published = SOURCE_A.get(experiment, (None,) * len(BENCHMARKS))
         for (key, name), value in zip(BENCHMARKS.items(), published):
-            row = {"experiment": experiment, "benchmark": name, "published strict": f"{value:.2f}"}
+            row = {"experiment": experiment, "benchmark": name,
+                   "published strict": f"{value:.2f}" if value else "no such row"}  # fmt: skip
             figures = report["benchmarks"].get(key) if report else None
-            own = FROZEN_SETTING if "frozen" in experiment else setting
-            rows.append(row | _here(figures, own, experiment))
+            kind = experiment.split()[-1]
+            rows.append(row | _here(figures, SETTINGS.get(kind, setting), experiment))
     return pd.DataFrame(rows).set_index(["experiment", "benchmark"])
 
 
 def _here(figures: dict | None, setting: str, experiment: str) -> dict:
     if figures is None:
-        why = "not run on this machine yet" if experiment in LOSS_OF_ROW else NOT_RUN
-        if "frozen" in experiment and not _has_weights(LOSS_OF_ROW[experiment]):
+        why, model = NOT_RUN, LOSS_OF_ROW.get(experiment, "").removeprefix("infonce-lora-")
+        if model in FOUNDATION_MODELS and not _has_weights(model):
             why = NO_WEIGHTS
         return {"here strict": why, "here best threshold": "", "setting here": ""}
     intervals = figures.get("intervals") or {}

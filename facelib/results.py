@@ -1,6 +1,6 @@
 """A trained and evaluated run as one object, for notebooks: figures, scores, benchmarks, floors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,37 @@ LABELS = {
 }
 
 
+# Foundation models: which of their weights train, and from where.
+_MODELS = {
+    "generic-vit": "the stand-in",
+    "clip-vit-b32": "CLIP ViT-B/32",
+    "dinov2-vit-b14": "DINOv2 ViT-B/14",
+    "ijepa-vit-h14": "I-JEPA ViT-H/14",
+}
+_TUNINGS = {
+    "lora": "{loss}-LoRA on {model}",
+    "full": "{loss}, all weights of {model}",
+    "scratch": "{loss}, {model}'s architecture from random weights",
+}
+LABELS |= {
+    f"{loss}-{how}-{backbone}": text.format(loss=LABELS[loss], model=model)
+    for loss in ("arcface", "infonce", "hybrid")
+    for how, text in _TUNINGS.items()
+    for backbone, model in _MODELS.items()
+}
+
+
 def method_of(settings: Mapping) -> str:
-    """Key of `LABELS` for a config's settings: the loss, or its named variant or control."""
+    """Key of `LABELS` for a config's settings: the loss, or its named variant or control.
+
+    For a foundation model also which weights train: `infonce-lora-generic-vit`.
+    """
     loss = settings["loss"]
     if loss == "cluster":
         return ablation.method_of_row(settings)
+    if settings["backbone"] in _MODELS:
+        started = "scratch" if settings["init"] == "scratch" else "full"
+        return f"{loss}-{'lora' if settings['lora_rank'] else started}-{settings['backbone']}"
     if loss == "coreface" and settings["coreface_weight"] == 0:
         return "coreface-control"
     return "coreface-clean" if loss == "coreface" and settings["coreface_mask"] == "clean" else loss
@@ -212,3 +238,9 @@ def finished(cfg: Config) -> Result | None:
         return None
     run = load_run(path)
     return evaluate(run) if run.state == "done" else None
+
+
+def finished_reports(configs: Iterable[Config]) -> dict[str, dict]:
+    """Reports of the configs whose run is done, by `method_of`: nothing is trained."""
+    found = {method_of(cfg.to_dict()): finished(cfg) for cfg in configs}
+    return {method: result.report for method, result in found.items() if result}

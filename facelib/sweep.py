@@ -74,16 +74,25 @@ def plan_cells(
     sources = [notebooks.notebook_digest(notebook), notebooks.library_digest()]
     cells = []
     for combination in itertools.product(*grid.values()):
-        swept = {
-            single: value
-            for name, value in zip(grid, combination, strict=True)
-            for single in name.split("+")
-        }
+        swept = {}
+        for name, value in zip(grid, combination, strict=True):
+            swept |= _split(name, value)
         values = notebooks.check_values(notebook, {**fixed, **swept})
         label = re.sub(r"[^\w.=-]+", "-", "_".join(f"{k}={values[k]}" for k in swept))[:60]
         folder = out / f"{label}-{notebooks.digest_of(values)[:8]}"
         cells.append(Cell(values, folder, notebooks.digest_of([*sources, values])))
     return cells
+
+
+def _split(name: str, value: object) -> dict[str, object]:
+    """Values of the names that "+" joins: one for all of them, or one each between colons."""
+    names = name.split("+")
+    values = value.split(":") if isinstance(value, str) and len(names) > 1 else [value]
+    if len(values) == 1:
+        values *= len(names)
+    if len(values) != len(names):
+        raise UserError(f"{name}={value}: {len(values)} values for {len(names)} names")
+    return dict(zip(names, values, strict=True))
 
 
 def run_sweep(
@@ -98,7 +107,8 @@ def run_sweep(
     Args:
         notebook: the notebook, with a cell tagged `parameters`.
         grid: parameter name -> list of values; every combination is run. Names joined by "+" take
-            their values together: {"seed+data_seed": [0, 1]} gives two cells, not four.
+            their values together: {"seed+data_seed": [0, 1]} gives two cells, not four, and
+            {"tau+loss": ["0.1:infonce", "0.2:hybrid"]} gives each name its own.
         out: folder of the sweep; default `sweeps/<notebook>/` in the runs root.
         jobs: cells side by side; above 1 each gets its share of the cores.
         fixed: values that are the same in every cell.

@@ -19,7 +19,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from facelib import distributed
-from facelib.checkpoint import load_checkpoint, restore, save_checkpoint
+from facelib.checkpoint import (
+    BACKBONE,
+    load_checkpoint,
+    load_trained_state,
+    restore,
+    save_checkpoint,
+    trained_state,
+)
 from facelib.config import FOUNDATION_MODELS, Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
@@ -27,6 +34,7 @@ from facelib.losses import LOSSES
 from facelib.losses.memory import MomentumEncoder
 from facelib.metrics import MetricsLog
 from facelib.models import build_backbone
+from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs import AlreadyTraining, Run, environment, hold, load_run, write_json
 from facelib.validate import validation_figures
 
@@ -223,7 +231,7 @@ class Trainer:
 
     def _set_mode(self) -> None:
         self.learner.train()
-        if self.cfg.freeze_batchnorm:
+        if self.cfg.freeze_batchnorm or self.cfg.lora_rank:
             for module in self.learner.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -259,7 +267,7 @@ class Trainer:
                 "step": step,
                 "losses": [(s, v.item()) for s, v in self.recent],
                 "indices": self.feed.sampler.indices(step - 1),
-                "learner": self.plain_learner.state_dict(),
+                "learner": trained_state(self.plain_learner),
             },
             path,
         )
@@ -318,17 +326,16 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
         trainer.resume()
         if main:
             write_json(run.path / "env.json", environment())
-            facts = {**feed.facts, "parameters": _count(trainer.plain_learner)}
+            trained, parameters = count_parameters(trainer.plain_learner)
+            facts = {**feed.facts, "parameters": parameters, "trained_parameters": trained}
             run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts)
             log.info("%s: %d steps; %s", run.name, trainer.steps, facts)
         trainer.fit()
         if main:
+            if run.config.lora_rank:
+                save_adapters(load_model(run.path)[0], run.path / "adapters")
             run.set_status(state="done", step=trainer.step)
         accelerator.wait_for_everyone()  # a rank that ends first has the launcher stop the others
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def load_trained(run_dir: str | Path) -> dict:
@@ -348,14 +355,13 @@ def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
 
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
-    state = load_trained(run_dir)
-    cfg = load_run(run_dir).config
-    # A foundation model's weights folder also says what architecture the checkpoint is of.
+    state, cfg = load_trained(run_dir), load_run(run_dir).config
+    # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
     backbone = build_backbone(cfg.replace(init=init))
-    prefix = "backbone."
-    weights = {k[len(prefix) :]: v for k, v in state["learner"].items() if k.startswith(prefix)}
-    backbone.load_state_dict(weights)
+    kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
+    learner = Learner(backbone, nn.Identity())
+    load_trained_state(learner, {**state, "learner": kept}, load_run(run_dir).name)
     return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
 
 

@@ -16,6 +16,8 @@ from facelib.config import make_config
 from facelib.distributed import gather, gather_with_grad, mean_over_ranks
 from facelib.launch import free_port
 from facelib.losses import LOSSES
+from facelib.models.foundation import Foundation
+from facelib.models.lora import add_adapters
 from facelib.train import Learner
 
 SETTINGS = {
@@ -28,6 +30,7 @@ SETTINGS = {
     **{name: {} for name in ("magface", "adaface", "circle", "center")},
     "elasticface": {"elastic_sigma": 0.0},  # the draws of the margin differ between ranks
     **{name: {"images_per_identity": 2} for name in ("circle_pairs", "supcon", "dcl", "triplet")},
+    "infonce-lora": {},
 }
 # Losses with a memory: compared after some steps, with their state.
 CLUSTER = {
@@ -51,11 +54,30 @@ class Backbone(torch.nn.Linear):
         return h if self.views % 2 else h.tanh()
 
 
+class Adapted(torch.nn.Module):
+    """A tiny frozen ViT under adapters; it sees each row of numbers as a plain colour."""
+
+    def __init__(self):
+        from transformers import Dinov2Config, Dinov2Model
+
+        super().__init__()
+        size = {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16}
+        encoder = Dinov2Model(Dinov2Config(hidden_size=16, patch_size=8, **size))
+        self.model = add_adapters(Foundation("dinov2-vit-b14", encoder, 16, 16), rank=2)
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x[:, :3, None, None].expand(-1, -1, 16, 16))
+
+
 def learner(name: str) -> Learner:
     torch.manual_seed(0)
     cfg = make_config(loss=name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
     entry = LOSSES[cfg.loss]
-    return Learner(Backbone(5, 4), entry.build(cfg, 6), entry.views).double()
+    backbone = Adapted() if name.endswith("-lora") else Backbone(5, 4)
+    return Learner(backbone, entry.build(cfg, 6), entry.views).double()
 
 
 def batch() -> torch.Tensor:
@@ -63,7 +85,8 @@ def batch() -> torch.Tensor:
 
 
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {k.removeprefix("module."): p.grad.clone() for k, p in module.named_parameters()}
+    trained = ((k, p) for k, p in module.named_parameters() if p.requires_grad)
+    return {k.removeprefix("module."): p.grad.clone() for k, p in trained}
 
 
 def plain_gather(block: torch.Tensor) -> torch.Tensor:
@@ -138,7 +161,8 @@ def two_ranks(tmp_path_factory):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_ranks_equal_one_process(two_ranks, name):
     # Catches: negatives of one rank only, a wrong own column, gradients summed instead of averaged,
-    # CoReFace's margin or its labels from one rank only, centres moved by one rank's images.
+    # CoReFace's margin or its labels from one rank only, centres moved by one rank's images,
+    # frozen weights that DDP waits for.
     alone = learner(name)
     loss, logs = alone(batch(), LABELS)
     loss.backward()

@@ -49,6 +49,25 @@ def test_a_record_holds_a_row_a_run_and_benchmark_and_how_it_was_made(record):
     assert not {"seed", "loss", "data_seed"} & set(about["shared_settings"])
 
 
+def test_settings_that_a_sweep_varies_are_columns(tmp_path, monkeypatch):
+    # Catches: rows of an ablation that nothing tells apart.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    found = []
+    for rank in (2, 8):
+        model = {"backbone": "generic-vit", "init": "pretrained", "lora_rank": rank}
+        cfg = make_config(loss="infonce", **model)
+        found.append({"run": cfg.run_name, **cfg.to_dict(), "report": report(0.9)})
+    publish.publish(found, "ranks", "make toy")
+    frame, about = publish.load_record("ranks")
+    assert frame.groupby("run")["lora_rank"].first().tolist() == [2, 8]
+    assert set(frame["loss"]) == {"infonce-lora-generic-vit"}
+    assert "lora_rank" not in about["shared_settings"]
+    assert about["shared_settings"]["backbone"] == "generic-vit"
+    assert publish.repeat_intervals(frame)["group"][0] == "InfoNCE-LoRA on the stand-in"
+    named = frame.assign(loss="rank " + frame["lora_rank"].astype(str))
+    assert set(publish.repeat_intervals(named)["group"]) == {"rank 2", "rank 8"}
+
+
 def test_intervals_are_student_s_over_repeats(record):
     # Catches: a normal quantile, a population deviation, pairs counted as repeats.
     frame, _ = record

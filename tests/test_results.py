@@ -11,13 +11,14 @@ from facelib.config import make_config
 from facelib.data.benchmarks import save_benchmark
 from facelib.launch import launch
 from facelib.plan import describe_plan, plan
-from facelib.published import SOURCE_A, results_table
+from facelib.published import NO_WEIGHTS, SOURCE_A, results_table
 from facelib.results import (
     Pixels,
     accuracy_frame,
     differences,
     evaluate,
     finished,
+    finished_reports,
     floors,
     side_by_side,
 )
@@ -101,8 +102,11 @@ def test_the_results_table_has_every_published_row_and_says_what_was_not_run(tra
     assert len(table) == 3 * len(SOURCE_A)
     assert table.loc[("ArcFace R50", "LFW"), "setting here"] == "toy faces"
     assert table.loc[("InfoNCE R50", "LFW"), "here strict"] == "not run on this machine yet"
-    assert table.loc[("CLIP ViT-B/32 + LoRA", "CFP-FP"), "here strict"].startswith("not run")
+    assert table.loc[("CLIP ViT-B/32 + LoRA", "CFP-FP"), "here strict"] == NO_WEIGHTS
     assert table.loc[("ArcFace R50", "CFP-FP"), "published strict"] == "95.84"
+    more = results_table({"infonce-lora-generic-vit": report}, "toy faces").iloc[len(table) :]
+    assert set(more.index.get_level_values(0)) == {"stand-in (generic ViT) + LoRA"}
+    assert more["published strict"].eq("no such row").all()
 
 
 def test_only_finished_runs_are_found(trained):
@@ -110,6 +114,7 @@ def test_only_finished_runs_are_found(trained):
     _, (cfg, _) = trained
     assert finished(cfg) is not None
     assert finished(cfg.replace(seed=99)) is None
+    assert list(finished_reports([cfg, cfg.replace(seed=99, loss="hybrid")])) == [cfg.loss]
 
 
 def test_the_plan_states_steps_negatives_and_time(trained):

@@ -132,5 +132,9 @@ def test_names_joined_by_plus_take_their_values_together(tmp_path):
     notebook = write_small(tmp_path / "n.ipynb")
     cells = sweep.plan_cells(notebook, {"count+rate": [1, 2], "name": ["a"]}, tmp_path, {})
     assert [(c.values["count"], c.values["rate"]) for c in cells] == [(1, 1), (2, 2)]
+    cells = sweep.plan_cells(notebook, {"count+name": ["1:a", "2:b"]}, tmp_path, {})
+    assert [(c.values["count"], c.values["name"]) for c in cells] == [(1, "a"), (2, "b")]
+    with pytest.raises(UserError, match="3 values for 2 names"):
+        sweep.plan_cells(notebook, {"count+name": ["1:a:b"]}, tmp_path, {})
     with pytest.raises(UserError, match="'rate' is both swept and fixed"):
         sweep.plan_cells(notebook, {"count+rate": [1]}, tmp_path, {"rate": 3})

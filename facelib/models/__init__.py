@@ -5,16 +5,19 @@ from torch import nn
 from facelib.config import Config
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.iresnet import iresnet, load_backbone
+from facelib.models.lora import add_adapters
 
 
 def build_backbone(cfg: Config) -> nn.Module:
     """The backbone that a config describes: an `IResNet`, or a `Foundation` with its own `dim`.
 
     `cfg.init` gives the weights: a checkpoint file for an IResNet, `load_foundation`'s weights for
-    a foundation model.
+    a foundation model. With `cfg.lora_rank` above 0 that model is frozen under adapters.
     """
     if cfg.backbone in FOUNDATIONS:
         model = load_foundation(cfg.backbone, cfg.init)
+        if cfg.lora_rank:
+            add_adapters(model, cfg.lora_rank, cfg.lora_alpha, cfg.lora_targets, cfg.seed)
         if cfg.recompute:
             model.enable_recompute()
         return model
