@@ -16,10 +16,10 @@ class Result:
 
     def __init__(self, label, cosines):
         same = np.arange(40) % 2 == 0
-        index = np.arange(40)
+        number = np.arange(40) // 2  # of the pair among those of its kind
         self.label = label
-        self._scores = make_scores(cosines, same, index1=index, index2=(index + 1) % 40)
-        self.images = [np.full((8, 8, 3), i, np.uint8) for i in range(40)]
+        self._scores = make_scores(cosines, same, index1=number % 5, index2=5 + number + 20 * ~same)
+        self.images = [np.full((8, 8, 3), i, np.uint8) for i in range(45)]
 
     def scores(self, name):
         return self._scores
@@ -36,7 +36,7 @@ def results():
 
 
 def test_runs_share_the_pairs_of_the_same_rank_whatever_their_scale():
-    # Catches: cosines compared instead of ranks, genuine pairs taken from the top.
+    # Catches: cosines compared instead of ranks, a pair known by one of its images only.
     table = hardest.shared_hardest(results(), "toy", k=5)["shared"]
     assert table[hardest.GENUINE].to_dict() == {("A", "B"): 0, ("A", "C"): 5, ("B", "C"): 0}
     assert (table[hardest.IMPOSTOR] == 5).all()

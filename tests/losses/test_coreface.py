@@ -86,6 +86,19 @@ def test_the_contrastive_term_waits_for_the_end_of_the_warm_up():
         assert (value - logs["arcface"]).item() == pytest.approx(extra * logs["contrastive"].item())
 
 
+def test_in_fp32_the_masks_agree_bit_for_bit_once_negatives_are_positive():
+    # Catches: own images masked by a value that the softmax at scale 64 still sees.
+    x, labels = example()
+    found = []
+    for centre in (3.0, 0.0):  # all images near one direction, as in training; or none
+        z = (x + centre).float()
+        for mask in ("zero", "clean"):
+            loss = build(mask, weight=1.0, scale=64.0).float()
+            found.append((loss(z, labels)[0].item(), loss.margin.item()))
+    assert found[0] == found[1]
+    assert found[2] != found[3]
+
+
 def test_a_batch_of_one_identity_has_no_clean_negative_and_no_contrastive_loss():
     # Catches: an infinite margin where a row has no negative, which would never leave the buffer.
     z, _ = example()
