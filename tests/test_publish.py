@@ -134,6 +134,19 @@ def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path,
     assert gaps["comparison"][0] == "CoReFace − ArcFace, two dropout views"
 
 
+def test_settings_that_differ_between_runs_are_columns_of_the_record(tmp_path, monkeypatch):
+    # Catches: losses compared with their own margins, and a record that does not say which.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    configs = [make_config(loss=loss) for loss in ("cosface", "circle")]
+    rows = [{"run": c.run_name, **c.to_dict(), "report": report(0.9)} for c in configs]
+    publish.publish(rows, "margins", "make margins")
+    frame, about = publish.load_record("margins")
+    assert frame.groupby("loss", sort=False)[["s", "m"]].first().to_numpy().tolist() == [
+        [32, 0.35], [256, 0.25]
+    ]  # fmt: skip
+    assert not {"s", "m"} & set(about["shared_settings"])
+
+
 def test_unknown_records_and_empty_sweeps_are_clear_errors(record):
     # Catches: an empty record that reads like a result.
     with pytest.raises(UserError, match=r"no published record 'tpy': there are toy"):
