@@ -151,9 +151,9 @@ def train_links(
     emb: np.ndarray,
     labels: np.ndarray,
     graph: Graph | None = None,
-    steps: int = 400,
-    batch: int = 32,
-    lr: float = 3e-3,
+    steps: int = 1000,
+    batch: int = 16,
+    lr: float = 1e-2,
     seed: int = 0,
     **settings: object,
 ) -> LinkNetwork:
