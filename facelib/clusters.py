@@ -144,9 +144,8 @@ def table(frame: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     here = here.pivot(index=KEYS, columns="people", values="text")[order]
     both = pd.concat({"rendered, here": here, "published (source B)": published}, axis=1)
     rank = {name: i for i, name in enumerate(METHODS.values())}
-    names = {
-        n: i for i, n in enumerate([*dict.fromkeys(frame["embedding"]), *published.index.levels[0]])
-    }
+    first = dict.fromkeys([*frame["embedding"], *published.index.levels[0]])
+    names = {name: i for i, name in enumerate(first)}
     rows = sorted(both.index, key=lambda key: (names[key[0]], rank[key[1]]))
     return both.loc[rows].fillna("").rename_axis(KEYS)
 

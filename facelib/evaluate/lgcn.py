@@ -188,7 +188,7 @@ def train_links(
             loss.backward()
             optimizer.step()
             falling.step()
-            if step % 50 == 49:
+            if step % 250 == 249:
                 log.info("L-GCN: step %d of %d, loss %.3f", step + 1, steps, loss.item())
     return net.eval()
 
