@@ -2,8 +2,8 @@
 
     RUN/embeddings/lgcn-KEY.safetensors   the run's L-GCN, trained on its training identities
 
-The test people are split: the last ones are held out to choose DBSCAN's eps, of the others the
-first n are clustered for each count n, so that the sets are nested.
+The test people are split: for each count n the first n are clustered, so that the sets are nested,
+and the last n are held out to choose DBSCAN's eps.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ METHODS = {
     "dbscan-free": "DBSCAN, label-free eps",
     "lgcn": "L-GCN",
 }
+STEPS = 1000  # of 16 pivots each
 KEYS = ["embedding", "method"]
 
 
@@ -43,7 +44,7 @@ class Faces:
 
     result: Result
     benchmark: str = ""  # "": all benchmarks together (rendered faces)
-    steps: int = 400  # of the L-GCN's training
+    steps: int = STEPS  # of the L-GCN's training
 
     @cached_property
     def items(self) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
@@ -63,17 +64,20 @@ class Faces:
             save_links(train_links(*Geometry(self.result).train, steps=self.steps), path)
         return load_links(path)
 
-    def split(self, counts: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Rows of the first n people for each count n, and rows of the held-out people."""
+    def split(self, counts: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each count n, rows of the first n people, and of the last n, who choose eps.
+
+        As many held-out people as are clustered, since the best eps falls with their number.
+        """
         label = self.items[1]
         people = np.unique(label)
-        if len(people) < max(counts) + 2:
+        if not counts or min(counts) < 2 or len(people) < 2 * max(counts):
             raise UserError(
-                f"counts={list(counts)}: the benchmarks show {len(people)} people, and at least 2 "
-                "must be left to choose eps on; take fewer, or render more (test_identities)"
+                f"counts={list(counts)}: the benchmarks show {len(people)} people; wanted counts "
+                f"from 2 to half of them ({len(people) // 2}), the other half chooses eps"
             )
-        nested = [np.flatnonzero(np.isin(label, people[:n])) for n in counts]
-        return nested, np.flatnonzero(np.isin(label, people[max(counts) :]))
+        chosen = [(people[:n], people[-n:]) for n in counts]
+        return [tuple(np.flatnonzero(np.isin(label, p)) for p in both) for both in chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +105,10 @@ class Clustering:
 def cluster_faces(faces: Faces, counts: Sequence[int], seed: int = 0) -> list[Clustering]:
     """Every method on every nested count of people."""
     emb, label, _ = faces.items
-    nested, held_out = faces.split(counts)
-    chosen = cl.choose_eps(cl.neighbour_graph(emb[held_out]), label[held_out])
     found = []
-    for people, rows in zip(counts, nested):
+    for people, (rows, held_out) in zip(counts, faces.split(counts)):
         graph = cl.neighbour_graph(emb[rows])
+        chosen = cl.choose_eps(cl.neighbour_graph(emb[held_out]), label[held_out])
         free = cl.label_free_eps(graph)
         for method, clusters, eps in (
             ("kmeans", cl.spherical_kmeans(emb[rows], people, seed), None),
@@ -141,9 +144,8 @@ def table(frame: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     here = here.pivot(index=KEYS, columns="people", values="text")[order]
     both = pd.concat({"rendered, here": here, "published (source B)": published}, axis=1)
     rank = {name: i for i, name in enumerate(METHODS.values())}
-    names = {
-        n: i for i, n in enumerate([*dict.fromkeys(frame["embedding"]), *published.index.levels[0]])
-    }
+    first = dict.fromkeys([*frame["embedding"], *published.index.levels[0]])
+    names = {name: i for i, name in enumerate(first)}
     rows = sorted(both.index, key=lambda key: (names[key[0]], rank[key[1]]))
     return both.loc[rows].fillna("").rename_axis(KEYS)
 

@@ -131,7 +131,6 @@ def precision_recall(
     sns.scatterplot(
         frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax
     )  # fmt: skip
-    ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    ax.legend(loc="lower left", fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=9)
     return _label(ax, title, note, "BCubed recall (low: split people)",
                   "BCubed precision (low: merged)")  # fmt: skip

@@ -21,14 +21,12 @@ def found(runs):  # noqa: F811
 def test_counts_are_nested_and_nobody_is_both_held_out_and_clustered(found):
     # Catches: eps chosen on people that are clustered, sets that are not nested.
     faces = found[0].faces
-    nested, held_out = faces.split(COUNTS)
-    people = [set(faces.items[1][rows]) for rows in (*nested, held_out)]
-    assert [len(p) for p in people[:2]] == COUNTS
-    assert people[0] < people[1]
-    assert not people[1] & people[2]
-    assert people[1] | people[2] == set(faces.items[1])
-    with pytest.raises(UserError, match="take fewer"):
-        faces.split([10_000])
+    parts = [[set(faces.items[1][rows]) for rows in both] for both in faces.split(COUNTS)]
+    assert [[len(people) for people in both] for both in parts] == [[6, 6], [10, 10]]
+    assert parts[0][0] < parts[1][0]
+    assert not parts[1][0] & parts[1][1]
+    with pytest.raises(UserError, match=r"to half of them \(10\)"):
+        faces.split([11])
 
 
 def test_every_method_is_a_row_with_its_own_figures_beside_the_published_one(found):

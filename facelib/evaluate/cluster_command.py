@@ -74,7 +74,7 @@ def add_cluster(verbs) -> None:
     verb.add_argument("--lgcn", type=Path, metavar="MODEL", help="a trained L-GCN")
     verb.add_argument("--train-lgcn", type=Path, metavar="MODEL",
                       help="train an L-GCN on the file and write it, instead")  # fmt: skip
-    verb.add_argument("--steps", type=int, default=400, help="of --train-lgcn, 32 pivots each")
+    verb.add_argument("--steps", type=int, default=1000, help="of --train-lgcn, 16 pivots each")
     verb.add_argument("--export", metavar="RUN", help="write the file from a run, instead")
     verb.add_argument("--benchmark", default="", metavar="NAME",
                       help="of --export; or train; default: all, if rendered")  # fmt: skip

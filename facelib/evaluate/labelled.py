@@ -124,10 +124,13 @@ def export_run(run_name: str, path: Path, benchmark: str = "") -> tuple[int, int
         (images, identities) in the file.
     """
     from facelib.centres import Geometry
-    from facelib.results import evaluate
-    from facelib.runs import load_run
+    from facelib.results import LABELS, Result, evaluate, method_of
+    from facelib.runs import load_run, read_json
 
-    result = evaluate(load_run(run_name))
+    run = load_run(run_name)
+    report = read_json(run.path / "eval.json", default={})
+    name = LABELS[method_of(run.config.to_dict())]
+    result = Result(run.path, run.config, report, name) if report else evaluate(run)
     emb, label = Geometry(result).train if benchmark == TRAIN else run_items(result, benchmark)[:2]
     save_labelled(path, *make_labelled(emb, label))
     return len(emb), len(np.unique(label))

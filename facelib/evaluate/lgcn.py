@@ -151,9 +151,9 @@ def train_links(
     emb: np.ndarray,
     labels: np.ndarray,
     graph: Graph | None = None,
-    steps: int = 400,
-    batch: int = 32,
-    lr: float = 3e-3,
+    steps: int = 1000,
+    batch: int = 16,
+    lr: float = 1e-2,
     seed: int = 0,
     **settings: object,
 ) -> LinkNetwork:
@@ -188,7 +188,7 @@ def train_links(
             loss.backward()
             optimizer.step()
             falling.step()
-            if step % 50 == 49:
+            if step % 250 == 249:
                 log.info("L-GCN: step %d of %d, loss %.3f", step + 1, steps, loss.item())
     return net.eval()
 
