@@ -150,7 +150,10 @@ class ClusterGuided(nn.Module):
         seed = (self.seed << 32) + self.memory.updates
         chosen = sample_classes(joint, len(self.memory.bank), self.sampled, seed)  # (M,)
         if self.contrast_weight:
-            term, found = (self.instead or self._contrast)(*self._inputs(z, labels, chosen))
+            if self.instead is None:
+                term, found = self._contrast(z, labels, chosen)
+            else:
+                term, found = self.instead(z, labels)
             terms["clucon"], logs = self.contrast_weight * term, {**logs, **found, "contrast": term}
         if self.align_weight:
             term = self._align(chosen)
@@ -159,9 +162,6 @@ class ClusterGuided(nn.Module):
         if self.training and z.requires_grad and self.memory.updates % SHARE_EVERY == 0:
             self._measure_shares(terms, z)
         return sum(terms.values()), {**logs, "cg_arcface": cg, **self._shares(terms)}
-
-    def _inputs(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> tuple:
-        return (z, labels, chosen) if self.instead is None else (z, labels)
 
     def _classify(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """CG-ArcFace."""

@@ -45,14 +45,15 @@ def random_batch(step, size=6, classes=CLASSES):
 
 
 @pytest.mark.parametrize(
-    ("kind", "slots"), [(FeatureQueue, 3), (FeatureQueue, 16), (ClassRings, 1), (ClassRings, 4)]
+    ("kind", "slots"), [(FeatureQueue, 4), (FeatureQueue, 16), (ClassRings, 1), (ClassRings, 4)]
 )
 def test_bank_and_concentration_equal_the_slow_restatement_after_50_steps(kind, slots):
     # Catches: φ with the bank before its update, a queue that wraps wrongly or is shorter than a
     # batch, a class without features that is updated, log without α, sums in place of means.
     memory, slow = kind(CLASSES, DIM, slots=slots), SlowMemory(slots, rings=kind is ClassRings)
     for step in range(50):
-        features, labels = random_batch(step, classes=CLASSES - (step < 25))
+        size, classes = (6, 2, 4)[step % 3], CLASSES - (step < 25)
+        features, labels = random_batch(step, size, classes)
         memory.remember(features, labels)
         slow.remember(features.double().numpy(), labels.tolist())
         sizes = [len(slow.stored_of(k)) for k in range(CLASSES)]
@@ -68,6 +69,8 @@ def test_a_ring_keeps_the_last_images_of_a_class_that_fills_a_batch():
     memory.remember(features, torch.full((6,), 3))
     stored = {tuple(row.tolist()) for row in memory.features[3]}
     assert stored == {tuple(row.tolist()) for row in features[-2:]}
+    waste = {tuple(row.tolist()) for row in memory.features[-1]}
+    assert waste <= {tuple(row.tolist()) for row in features[:-2]}  # never to one slot twice
 
 
 def test_one_feature_in_a_new_class_leaves_concentration_near_its_start():
