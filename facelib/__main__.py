@@ -7,11 +7,12 @@ from pathlib import Path
 
 from facelib.cli import add_verb, print_json, settings_of
 from facelib.cli_frozen import add_frozen
-from facelib.config import PRESETS, Config, make_config
+from facelib.config import Config, make_config
 from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
 from facelib.evaluate.cluster_command import add_cluster
 from facelib.evaluate.protocols import add_ijb, add_megaface
+from facelib.presets import PRESETS
 
 EXAMPLES = """examples:
   python -m facelib doctor                          is everything here?

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from facelib.cli import add_verb, print_json
-from facelib.config import FOUNDATION_MODELS, make_config
+from facelib.config import make_config
+from facelib.limits import FOUNDATION_MODELS
 
 
 def add_frozen(verbs) -> None:

@@ -13,6 +13,8 @@ import typing
 from dataclasses import dataclass
 
 from facelib.errors import UserError
+from facelib.limits import check
+from facelib.presets import PRESETS, PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -111,43 +113,7 @@ class Config:
     threads: int = 0  # CPU threads a process; 0: cores divided by processes
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), field.type)
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UserError(f"{name}={getattr(self, name)!r}: allowed are {', '.join(allowed)}")
-        for name, low in _MINIMA.items():
-            if not getattr(self, name) >= low:
-                raise UserError(f"{name}={getattr(self, name)!r}: must be at least {low}")
-        if not self.tau > 0:
-            raise UserError(f"tau={self.tau!r}: must be above 0 (0.07 in source A)")
-        for name in _FRACTIONS:
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1)")
-        for name in ("cluster_margin", "cluster_floor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}={getattr(self, name)!r}: must be in [0, 1]")
-        _check_drops(self.drops)
-        if (self.images_seen > 0) == (self.epochs > 0):
-            raise UserError(
-                f"images_seen={self.images_seen}, epochs={self.epochs}: set exactly one above 0"
-            )
-        if self.loss in TWO_VIEW_LOSSES and self.dropout == 0:
-            raise UserError(
-                f"loss={self.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
-                "use dropout=0.4"
-            )
-        _check_foundation(self)
-        _check_batch(self)
-        _check_adapters(self)
-        if self.select in ("val_auc", "val_loss") and self.val_fraction == 0:
-            raise UserError(
-                f"select={self.select!r} needs val_fraction above 0, or use select=last"
-            )
-        if "/" in self.name or not self.name.strip() or self.name.startswith("."):
-            raise UserError(
-                f"name={self.name!r}: a folder name without slashes, for example 'smoke'"
-            )
+        check(self)
 
     def to_dict(self) -> dict:
         """All fields, in order."""
@@ -186,80 +152,9 @@ class Config:
         return {k: (theirs[k], mine[k]) for k in mine if mine[k] != theirs[k]}
 
 
-# What facelib.models.foundation.FOUNDATIONS holds; models with a size of their own.
-FOUNDATION_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit")
-
-CHOICES = {
-    "fill_border": ("none", "replicate"),
-    "split": ("identity", "within"),
-    "backbone": (
-        *("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
-        *FOUNDATION_MODELS,
-    ),
-    "lora_targets": ("ffn", "attention", "all"),
-    "optimizer": ("sgd", "adam", "adamw"),
-    "loss": (
-        *("arcface", "infonce", "hybrid", "coreface"),
-        *("cosface", "sphereface", "subcenter", "curricularface", "mv_softmax", "magface"),
-        *("adaface", "elasticface", "circle", "circle_pairs", "supcon", "dcl", "triplet", "center"),
-        "cluster",
-    ),
-    "gradient": ("exact", "straight_through"),
-    "coreface_mask": ("zero", "clean"),
-    "cluster_term": ("clucon", "center", "triplet"),
-    "cluster_phi": ("literal", "pcl", "tau0"),
-    "cluster_lambda": ("literal", "clipped"),
-    "schedule": ("cosine", "steps"),
-    "precision": ("fp32", "fp16", "bf16"),
-    "select": ("last", "val_auc", "val_loss", "train_loss"),
-}
-
-# What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
-PAIR_LOSSES = ("infonce", "hybrid")
-TWO_VIEW_LOSSES = ("coreface",)
-GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
-
-# What a loss is published with, where `make_config` is not told otherwise.
-_PUBLISHED: dict[str, dict] = {
-    "cosface": {"m": 0.35},
-    "sphereface": {"m": 1.7},
-    "subcenter": {"m": 0.5},
-    "curricularface": {"m": 0.5},
-    "mv_softmax": {"m": 0.35},
-    "adaface": {"m": 0.4},
-    "elasticface": {"m": 0.5},
-    "circle": {"s": 256.0, "m": 0.25},
-    "circle_pairs": {"s": 80.0, "m": 0.4, "images_per_identity": 4},
-    "supcon": {"images_per_identity": 4},
-    "dcl": {"images_per_identity": 2},
-    "triplet": {"images_per_identity": 4},
-    "center": {"m": 0.0},
-}
-
-_MINIMA = {
-    "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
-    "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
-    "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
-    "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
-    "data_planted": 0,
-    "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
-    "center_alpha": 0, "subcenters": 1, "mv_t": 1, "magface_low": 0, "magface_high": 0,
-    "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
-    "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
-    "cluster_classes": 2,
-    "test_identities": 20,
-}  # fmt: skip
-
-_FRACTIONS = (
-    *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
-    "cluster_centre",
-)
-
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
 _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
 
-# Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins
-# the study leaves the folders of all earlier runs as they are.
 # Settings that joined the study after its first runs. They are in the digest only where they differ
 # from these values, which are what the earlier runs did.
 _JOINED = {
@@ -273,6 +168,9 @@ _JOINED = {
     "drops": "0.25,0.5,0.75",
     "images_per_identity": 0,
 }
+
+# Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins
+# the study leaves the folders of all earlier runs as they are.
 _FIELDS_OF = {
     "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
     "cluster": (
@@ -286,106 +184,6 @@ _FIELDS_OF = {
     "magface": ("magface_low", "magface_high", "magface_weight"),
     "adaface": ("adaface_h",),
     "elasticface": ("elastic_sigma",),
-}
-
-# Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
-_SOURCE_A = {
-    "data": "ms1m-arcface",
-    "backbone": "iresnet50",
-    "width": 64,
-    "image_size": 112,
-    "dim": 512,
-    "dropout": 0.4,
-    "split": "within",
-    "val_fraction": 0.2,
-    "images_seen": 0,
-    "epochs": 30.0,
-    "warmup": 5 / 30,
-    "precision": "fp16",
-    "log_every": 50,
-    "workers": 8,
-    "processes": 2,
-    "gather": False,
-}
-
-_ARC = {"loss": "arcface", "global_batch": 2 * 1350, "select": "val_loss"}
-_NCE = {"loss": "infonce", "global_batch": 2 * 1450, "select": "train_loss"}
-
-PRESETS: dict[str, dict] = {
-    "smoke": {},
-    "ms1m-arcface": {**_SOURCE_A, **_ARC},
-    "ms1m-infonce": {**_SOURCE_A, **_NCE},
-    "ms1m-hybrid": {**_SOURCE_A, **_ARC, "loss": "hybrid"},
-    "ms1m-arcface-standard": {
-        **_SOURCE_A, **_ARC, "s": 64.0, "m": 0.5, "select": "last", "split": "identity",
-        "val_fraction": 0.005,
-    },
-    # The published CoReFace run, but with this study's cosine for its steps of the rate, and one
-    # dropout for its 0.4, then 0.6. From scratch; from an ArcFace run: init=RUN/checkpoints/last.pt
-    # (the backbone only: the centres start anew, so keep a warm-up).
-    "ms1m-coreface": {
-        **_SOURCE_A, "loss": "coreface", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
-        "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,
-        "coreface_warmup": 7 / 24, "split": "identity", "val_fraction": 0.005,
-    },
-    # The stand-in for CLIP, DINOv2 and I-JEPA: pretrained on pictures without any face.
-    "generic-vit": {
-        "backbone": "generic-vit", "data": "shapes", "data_identities": 4000, "data_images": 6,
-        "data_size": 32, "benchmarks": "", "val_fraction": 0.02, "loss": "infonce", "tau": 0.1,
-        "global_batch": 128, "images_seen": 120_000, "optimizer": "adamw", "lr": 1e-3,
-        "weight_decay": 0.05, "flip": False,
-    },
-    # Source B, arXiv 2312.04029. Its dropout, decay and number of GPUs are not given: those of
-    # source A, and two. `processes` leaves queue, bank and loss as they are.
-    "ms1m-cluster-r100": {
-        **_SOURCE_A, "loss": "cluster", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
-        "global_batch": 512, "optimizer": "adam", "lr": 1e-3, "schedule": "steps", "warmup": 0.0,
-        "epochs": 80.0, "cluster_queue": 8192, "cluster_encoder": 0.999, "gather": True,
-        "split": "identity", "val_fraction": 0.005,
-    },
-}  # fmt: skip
-
-
-# Source A's LoRA. Batches and negatives are per GPU, as in its other runs: 4,098, 778 and 118
-# negatives an anchor, a 34-fold spread. The rate's warm-up is not stated there; it is taken over.
-_LORA = {
-    **_SOURCE_A, "loss": "infonce", "init": "pretrained", "dropout": 0.0, "lora_rank": 8,
-    "lora_alpha": 8.0, "lr": 0.001, "epochs": 15.0, "select": "train_loss",
-}  # fmt: skip
-_CLIP = {**_LORA, "backbone": "clip-vit-b32", "dim": 512, "global_batch": 2 * 4100}
-_DINOV2 = {**_LORA, "backbone": "dinov2-vit-b14", "dim": 768, "global_batch": 2 * 780}
-_IJEPA = {**_LORA, "backbone": "ijepa-vit-h14", "dim": 1280, "global_batch": 2 * 120}
-
-# Equal negatives: all at DINOv2's 778. Micro-batches would add none, so I-JEPA gets the memory for
-# 780 images a GPU by recomputing activations.
-_EQUAL = {"global_batch": 2 * 780}
-
-# ArcFace beside InfoNCE: class centres start at random and want a higher rate than adapters do
-# under SGD. AdamW's steps do not depend on the scale of a gradient, so one rate serves both.
-_LORA_ARC = {"loss": "arcface", "optimizer": "adamw", "weight_decay": 0.05, "select": "val_loss"}
-
-PRESETS |= {
-    # The stand-in on rendered faces. Not source A's optimiser: SGD at 0.001 moves next to nothing
-    # in a minute.
-    "smoke-lora": {
-        "backbone": "generic-vit",
-        "init": "pretrained",
-        "lora_rank": 8,
-        "loss": "infonce",
-        "global_batch": 128,
-        "images_seen": 20_000,
-        "optimizer": "adamw",
-        "lr": 5e-3,
-        "weight_decay": 0.05,
-    },
-    "ms1m-lora-clip": _CLIP,
-    "ms1m-lora-dinov2": _DINOV2,
-    "ms1m-lora-ijepa": _IJEPA,
-    "ms1m-lora-clip-equal": {**_CLIP, **_EQUAL},
-    "ms1m-lora-ijepa-equal": {**_IJEPA, **_EQUAL, "recompute": True},
-    "ms1m-lora-clip-arcface": {**_CLIP, **_EQUAL, **_LORA_ARC},
-    "ms1m-lora-dinov2-arcface": {**_DINOV2, **_LORA_ARC},
-    "ms1m-lora-ijepa-arcface": {**_IJEPA, **_EQUAL, **_LORA_ARC, "recompute": True},
 }
 
 
@@ -402,7 +200,7 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
     _check_keys(changes)
     changes = {key: value for key, value in changes.items() if value is not None}
     loss = changes.get("loss", PRESETS[preset].get("loss", Config.loss))
-    layers = [PRESETS[preset], _PUBLISHED.get(loss, {})]  # a preset knows its own loss better
+    layers = [PRESETS[preset], PUBLISHED.get(loss, {})]  # a preset knows its own loss better
     layers = layers if "loss" in changes else layers[::-1]
     settings = {**layers[0], **layers[1], **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
@@ -444,84 +242,3 @@ def _check_keys(changes: dict) -> None:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else f"; known are {', '.join(known)}"
             raise UserError(f"unknown setting {key!r}{hint}")
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise UserError(f"{name}={value!r}: wanted {kind.__name__}, got {type(value).__name__}")
-
-
-def _check_adapters(cfg: Config) -> None:
-    """Adapters go on a foundation model that has weights of its own."""
-    if cfg.lora_rank and cfg.backbone not in FOUNDATION_MODELS:
-        raise UserError(
-            f"lora_rank={cfg.lora_rank!r} needs a foundation model, not backbone="
-            f"{cfg.backbone!r}: allowed are {', '.join(FOUNDATION_MODELS)}"
-        )
-    if cfg.lora_rank and cfg.init == "scratch":
-        raise UserError(
-            f"lora_rank={cfg.lora_rank!r} adapts trained weights, init='scratch' has none: use "
-            "init=pretrained or init=FOLDER, or lora_rank=0 to train all weights"
-        )
-
-
-def _check_foundation(cfg: Config) -> None:
-    """Settings that a foundation model has no place for, and those that only it has."""
-    if cfg.backbone not in FOUNDATION_MODELS:
-        if cfg.recompute or cfg.init == "pretrained":
-            what = "recompute=True" if cfg.recompute else "init='pretrained'"
-            raise UserError(
-                f"{what} belongs to foundation models ({', '.join(FOUNDATION_MODELS)}), not to "
-                f"backbone={cfg.backbone!r}"
-            )
-        return
-    if cfg.loss in TWO_VIEW_LOSSES:
-        raise UserError(
-            f"loss={cfg.loss!r} needs dropout before the last linear layer, which "
-            f"backbone={cfg.backbone!r} has not: use an iresnet, or loss=arcface or infonce"
-        )
-    if cfg.dropout:
-        raise UserError(
-            f"dropout={cfg.dropout!r}: backbone={cfg.backbone!r} has no dropout; use dropout=0"
-        )
-
-
-def _check_drops(drops: str) -> None:
-    try:
-        good = all(0 < float(part) < 1 for part in drops.split(","))
-    except ValueError:
-        good = False
-    if not good:
-        raise UserError(f"drops={drops!r}: wanted parts of the run between 0 and 1, as 0.5,0.75")
-
-
-def _check_batch(cfg: Config) -> None:
-    """Equal shares for every process and micro-batch, and whole groups for losses on them."""
-    group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
-    if cfg.images_per_identity and cfg.loss in PAIR_LOSSES:
-        raise UserError(
-            f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
-        )
-    triplets = cfg.loss == "cluster" and cfg.cluster_term == "triplet"
-    if (cfg.loss in GROUP_LOSSES or triplets) and group < 2:
-        what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
-        raise UserError(
-            f"images_per_identity={cfg.images_per_identity}: {what} compares images of "
-            "an identity inside the batch; use 2 or more, for example 4"
-        )
-    if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:
-        raise UserError(
-            f"global_batch={cfg.global_batch}: loss={cfg.loss!r} needs two identities or more in a "
-            f"micro-batch; use {2 * group * cfg.accumulate} or more"
-        )
-    shares = cfg.processes * cfg.accumulate
-    unit = shares * group
-    if cfg.global_batch % unit:
-        lower = max(unit, cfg.global_batch // unit * unit)
-        of = {1: "", 2: " of pairs"}.get(group, f" of groups of {group} images")
-        raise UserError(
-            f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
-            f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
-        )

@@ -11,10 +11,11 @@ from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
+from facelib.learner import build_learner
 from facelib.losses import LOSSES
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
-from facelib.train import build_learner, total_steps
+from facelib.schedule import total_steps
 
 PROBE_STEPS = 3
 PROBE_IMAGES = 64

@@ -7,8 +7,8 @@ without seeds or intervals; the frozen models are not trained, LoRA is rank 8.
 
 import pandas as pd
 
-from facelib.config import FOUNDATION_MODELS
 from facelib.evaluate.tables import percent
+from facelib.limits import FOUNDATION_MODELS
 
 BENCHMARKS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
 

@@ -27,110 +27,23 @@ from facelib.checkpoint import (
     save_checkpoint,
     trained_state,
 )
-from facelib.config import FOUNDATION_MODELS, Config
+from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
-from facelib.losses import LOSSES
-from facelib.losses.memory import MomentumEncoder
+from facelib.learner import Learner, build_learner
+from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics import MetricsLog
 from facelib.models import build_backbone
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs import AlreadyTraining, Run, environment, hold, load_run, write_json
+from facelib.schedule import build_optimizer, learning_rate, total_steps
 from facelib.validate import validation_figures
 
 log = logging.getLogger(__name__)
 
 
-class Learner(nn.Module):
-    """Backbone and criterion as one module, so that DDP wraps both. forward -> (loss, logs).
-
-    With several views the trunk runs once and each view is another dropout mask over its output:
-    the criterion gets (views·B, d) embeddings, view after view, and as many labels.
-
-    A criterion with an `encoder_momentum` gets a momentum encoder: in training its embeddings of
-    the batch go to `criterion.remember(features, labels)` before the loss is computed.
-    """
-
-    def __init__(self, backbone: nn.Module, criterion: nn.Module, views: int = 1):
-        super().__init__()
-        self.backbone, self.criterion, self.views = backbone, criterion, views
-        momentum = getattr(criterion, "encoder_momentum", None)
-        self.encoder = None if momentum is None else MomentumEncoder(backbone, momentum)
-        # What DDP need not send from the first rank at each step (its own name for the list).
-        same = getattr(criterion, "same_on_all_ranks", ())
-        self._ddp_params_and_buffers_to_ignore = [f"criterion.{name}" for name in same]
-
-    def forward(self, images: torch.Tensor, labels: torch.Tensor):
-        z, labels = self.embed(images), labels.repeat(self.views)
-        features = self.encoder(images) if self.encoder and self.training else None
-        with torch.autocast(images.device.type, enabled=False):
-            if features is not None:
-                self.criterion.remember(_at_least_fp32(features), labels)
-            return self.criterion(_at_least_fp32(z), labels)
-
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (views·B, d)."""
-        if self.views == 1:
-            return self.backbone(images)
-        h = self.backbone.trunk(images)
-        return torch.cat([self.backbone.embed(h) for _ in range(self.views)])
-
-    def after_step(self, progress: float) -> None:
-        """After an optimiser step: `progress` is the part of the run that is done, in [0, 1]."""
-        if self.encoder:
-            self.encoder.follow(self.backbone)
-        after_step = getattr(self.criterion, "after_step", None)
-        if after_step:
-            after_step(progress)
-
-    def diagnostics(self) -> dict[str, float]:
-        """What the criterion tells of its state for a metrics line."""
-        found = getattr(self.criterion, "diagnostics", None)
-        return found() if found else {}
-
-
-def _at_least_fp32(z: torch.Tensor) -> torch.Tensor:
-    return z.to(torch.promote_types(z.dtype, torch.float32))
-
-
 class Stop(Exception):
     """Ctrl-C or SIGTERM: leave with a checkpoint."""
-
-
-def build_learner(cfg: Config, classes: int) -> Learner:
-    """Seeded weights: the same on every rank and in every run with this seed."""
-    torch.manual_seed(cfg.seed)
-    backbone = build_backbone(cfg).to(memory_format=torch.channels_last)
-    entry = LOSSES[cfg.loss]
-    dim = getattr(backbone, "dim", cfg.dim)  # a foundation model brings its own
-    return Learner(backbone, entry.build(cfg.replace(dim=dim), classes), entry.views)
-
-
-def build_optimizer(cfg: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam (decay in the gradient) or AdamW (decoupled decay)."""
-    shared = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
-    if cfg.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=cfg.momentum, **shared)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.optimizer](
-        parameters, **shared
-    )
-
-
-def total_steps(cfg: Config, steps_per_epoch: int) -> int:
-    """Length of the run in optimiser steps."""
-    if cfg.images_seen:
-        return max(1, round(cfg.images_seen / cfg.global_batch))
-    return max(1, round(cfg.epochs * steps_per_epoch))
-
-
-def learning_rate(cfg: Config, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero, or a tenth from each of `drops` on; per step."""
-    warm = cfg.warmup * steps
-    if step < warm:
-        return cfg.lr * (step + 1) / math.ceil(warm)
-    if cfg.schedule == "steps":
-        return cfg.lr * 0.1 ** sum(step >= float(part) * steps for part in cfg.drops.split(","))
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
 
 
 def make_accelerator(cfg: Config) -> Accelerator:

@@ -4,18 +4,11 @@ import dataclasses
 
 import pytest
 
-from facelib.config import (
-    CHOICES,
-    GROUP_LOSSES,
-    PAIR_LOSSES,
-    PRESETS,
-    TWO_VIEW_LOSSES,
-    Config,
-    make_config,
-    parse_settings,
-)
+from facelib.config import Config, make_config, parse_settings
 from facelib.errors import UserError
+from facelib.limits import CHOICES, GROUP_LOSSES, PAIR_LOSSES, TWO_VIEW_LOSSES
 from facelib.losses import LOSSES
+from facelib.presets import PRESETS
 
 
 def test_an_unknown_setting_names_the_nearest_known_one():

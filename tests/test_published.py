@@ -1,6 +1,6 @@
 """Cited figures: source B's comparison, row by row."""
 
-from facelib.config import CHOICES
+from facelib.limits import CHOICES
 from facelib.published import source_b_table
 
 

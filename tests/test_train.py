@@ -17,8 +17,10 @@ import torch
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.launch import launch, start, stop
+from facelib.learner import build_learner
 from facelib.runs import create_run, load_run, read_lines
-from facelib.train import build_learner, learning_rate, load_model
+from facelib.schedule import learning_rate
+from facelib.train import load_model
 
 
 def tiny(records, **changes):

@@ -24,12 +24,13 @@ import torch
 from torch import nn
 
 from facelib.centres import Jpegs
-from facelib.config import FOUNDATION_MODELS, Config, make_config
+from facelib.config import Config, make_config
 from facelib.data.benchmarks import Benchmark, load_benchmark
 from facelib.data.datasets import FaceRecords
 from facelib.data.decode import decode
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
+from facelib.limits import FOUNDATION_MODELS
 from facelib.models.foundation import (
     FOUNDATIONS,
     build_full_size,

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from facelib.config import GROUP_LOSSES, make_config
+from facelib.config import make_config
+from facelib.limits import GROUP_LOSSES
 from facelib.losses import LOSSES
 from facelib.results import LABELS
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facelib.config import FOUNDATION_MODELS, make_config
+from facelib.config import make_config
 from facelib.errors import BadData, UserError
+from facelib.learner import build_learner
+from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import (
     FOUNDATIONS,
@@ -17,7 +19,7 @@ from facelib.models.foundation import (
     weights_digest,
 )
 from facelib.runs import create_run
-from facelib.train import build_learner, load_model, train
+from facelib.train import load_model, train
 from tests.models.tiny_foundations import DIMS, save_tiny
 
 

@@ -1,0 +1,183 @@
+"""What values the settings of a run may have, alone and together.
+
+The functions take a `Config` and raise `UserError` with the bad value and the allowed ones. Nothing
+here imports torch, so that a wrong setting is named at once.
+"""
+
+import dataclasses
+
+from facelib.errors import UserError
+
+# What facelib.models.foundation.FOUNDATIONS holds; models with a size of their own.
+FOUNDATION_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit")
+
+CHOICES = {
+    "fill_border": ("none", "replicate"),
+    "split": ("identity", "within"),
+    "backbone": (
+        *("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100"),
+        *FOUNDATION_MODELS,
+    ),
+    "lora_targets": ("ffn", "attention", "all"),
+    "optimizer": ("sgd", "adam", "adamw"),
+    "loss": (
+        *("arcface", "infonce", "hybrid", "coreface"),
+        *("cosface", "sphereface", "subcenter", "curricularface", "mv_softmax", "magface"),
+        *("adaface", "elasticface", "circle", "circle_pairs", "supcon", "dcl", "triplet", "center"),
+        "cluster",
+    ),
+    "gradient": ("exact", "straight_through"),
+    "coreface_mask": ("zero", "clean"),
+    "cluster_term": ("clucon", "center", "triplet"),
+    "cluster_phi": ("literal", "pcl", "tau0"),
+    "cluster_lambda": ("literal", "clipped"),
+    "schedule": ("cosine", "steps"),
+    "precision": ("fp32", "fp16", "bf16"),
+    "select": ("last", "val_auc", "val_loss", "train_loss"),
+}
+
+# What facelib.losses.LOSSES says of layout and views, for checks that must not import torch.
+PAIR_LOSSES = ("infonce", "hybrid")
+TWO_VIEW_LOSSES = ("coreface",)
+GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
+
+_MINIMA = {
+    "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
+    "accumulate": 1, "lr": 0, "images_seen": 0, "epochs": 0, "clip_norm": 0, "width": 4, "dim": 2,
+    "image_size": 16, "log_every": 1, "eval_every": 0, "save_every": 0, "workers": 0,
+    "processes": 1, "threads": 0, "data_identities": 2, "data_images": 2, "data_size": 32,
+    "data_planted": 0,
+    "lora_rank": 0, "lora_alpha": 1e-6, "images_per_identity": 0, "center_weight": 0,
+    "center_alpha": 0, "subcenters": 1, "mv_t": 1, "magface_low": 0, "magface_high": 0,
+    "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
+    "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
+    "cluster_classes": 2,
+    "test_identities": 20,
+}  # fmt: skip
+
+_FRACTIONS = (
+    *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
+    "cluster_centre",
+)
+
+
+def check(cfg) -> None:
+    """Check a whole configuration.
+
+    Raises:
+        UserError: a value of the wrong type or out of range, or settings that exclude each other.
+    """
+    for field in dataclasses.fields(cfg):
+        _check_type(field.name, getattr(cfg, field.name), field.type)
+    for name, allowed in CHOICES.items():
+        if getattr(cfg, name) not in allowed:
+            raise UserError(f"{name}={getattr(cfg, name)!r}: allowed are {', '.join(allowed)}")
+    for name, low in _MINIMA.items():
+        if not getattr(cfg, name) >= low:
+            raise UserError(f"{name}={getattr(cfg, name)!r}: must be at least {low}")
+    if not cfg.tau > 0:
+        raise UserError(f"tau={cfg.tau!r}: must be above 0 (0.07 in source A)")
+    for name in _FRACTIONS:
+        if not 0 <= getattr(cfg, name) < 1:
+            raise UserError(f"{name}={getattr(cfg, name)!r}: must be in [0, 1)")
+    for name in ("cluster_margin", "cluster_floor"):
+        if not 0 <= getattr(cfg, name) <= 1:
+            raise UserError(f"{name}={getattr(cfg, name)!r}: must be in [0, 1]")
+    _check_drops(cfg.drops)
+    if (cfg.images_seen > 0) == (cfg.epochs > 0):
+        raise UserError(
+            f"images_seen={cfg.images_seen}, epochs={cfg.epochs}: set exactly one above 0"
+        )
+    if cfg.loss in TWO_VIEW_LOSSES and cfg.dropout == 0:
+        raise UserError(
+            f"loss={cfg.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
+            "use dropout=0.4"
+        )
+    _check_foundation(cfg)
+    _check_batch(cfg)
+    _check_adapters(cfg)
+    if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
+        raise UserError(f"select={cfg.select!r} needs val_fraction above 0, or use select=last")
+    if "/" in cfg.name or not cfg.name.strip() or cfg.name.startswith("."):
+        raise UserError(f"name={cfg.name!r}: a folder name without slashes, for example 'smoke'")
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise UserError(f"{name}={value!r}: wanted {kind.__name__}, got {type(value).__name__}")
+
+
+def _check_adapters(cfg) -> None:
+    """Adapters go on a foundation model that has weights of its own."""
+    if cfg.lora_rank and cfg.backbone not in FOUNDATION_MODELS:
+        raise UserError(
+            f"lora_rank={cfg.lora_rank!r} needs a foundation model, not backbone="
+            f"{cfg.backbone!r}: allowed are {', '.join(FOUNDATION_MODELS)}"
+        )
+    if cfg.lora_rank and cfg.init == "scratch":
+        raise UserError(
+            f"lora_rank={cfg.lora_rank!r} adapts trained weights, init='scratch' has none: use "
+            "init=pretrained or init=FOLDER, or lora_rank=0 to train all weights"
+        )
+
+
+def _check_foundation(cfg) -> None:
+    """Settings that a foundation model has no place for, and those that only it has."""
+    if cfg.backbone not in FOUNDATION_MODELS:
+        if cfg.recompute or cfg.init == "pretrained":
+            what = "recompute=True" if cfg.recompute else "init='pretrained'"
+            raise UserError(
+                f"{what} belongs to foundation models ({', '.join(FOUNDATION_MODELS)}), not to "
+                f"backbone={cfg.backbone!r}"
+            )
+        return
+    if cfg.loss in TWO_VIEW_LOSSES:
+        raise UserError(
+            f"loss={cfg.loss!r} needs dropout before the last linear layer, which "
+            f"backbone={cfg.backbone!r} has not: use an iresnet, or loss=arcface or infonce"
+        )
+    if cfg.dropout:
+        raise UserError(
+            f"dropout={cfg.dropout!r}: backbone={cfg.backbone!r} has no dropout; use dropout=0"
+        )
+
+
+def _check_drops(drops: str) -> None:
+    try:
+        good = all(0 < float(part) < 1 for part in drops.split(","))
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"drops={drops!r}: wanted parts of the run between 0 and 1, as 0.5,0.75")
+
+
+def _check_batch(cfg) -> None:
+    """Equal shares for every process and micro-batch, and whole groups for losses on them."""
+    group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
+    if cfg.images_per_identity and cfg.loss in PAIR_LOSSES:
+        raise UserError(
+            f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
+        )
+    triplets = cfg.loss == "cluster" and cfg.cluster_term == "triplet"
+    if (cfg.loss in GROUP_LOSSES or triplets) and group < 2:
+        what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
+        raise UserError(
+            f"images_per_identity={cfg.images_per_identity}: {what} compares images of "
+            "an identity inside the batch; use 2 or more, for example 4"
+        )
+    if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:
+        raise UserError(
+            f"global_batch={cfg.global_batch}: loss={cfg.loss!r} needs two identities or more in a "
+            f"micro-batch; use {2 * group * cfg.accumulate} or more"
+        )
+    shares = cfg.processes * cfg.accumulate
+    unit = shares * group
+    if cfg.global_batch % unit:
+        lower = max(unit, cfg.global_batch // unit * unit)
+        of = {1: "", 2: " of pairs"}.get(group, f" of groups of {group} images")
+        raise UserError(
+            f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
+            f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
+        )
