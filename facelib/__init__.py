@@ -1,22 +1,22 @@
 """facelib: face verification by contrastive learning, ArcFace against InfoNCE.
 
-    config      every setting in one flat Config; presets; digest
+    config      every setting in one flat Config; digest; limits: allowed values; presets
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
-    models      IResNet (InsightFace's weights fit), and frozen CLIP, DINOv2, I-JEPA: foundation
-    losses      ArcFace, InfoNCE, hybrid, CoReFace: one small class each
-    models      IResNet backbones, compatible with InsightFace's published weights
+    models      IResNet (InsightFace's weights fit); CLIP, DINOv2, I-JEPA; LoRA adapters
     losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each
-    train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`)
+    train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`);
+                learner: backbone and criterion as one module; schedule: length, rate, optimiser
     launch      the subprocess that trains: start, follow, stop
     runs        run folders: create, load, list, compare
-    evaluate    embeddings, verification protocols, identity bootstrap, paired comparison
+    evaluate    embeddings, verification protocols, identity bootstrap, paired comparison, frozen
+                models, face clustering, IJB templates, MegaFace
     results     a trained run as tables and frames, for notebooks
     analysis    geometry of embeddings: centre snapping and its nulls; centres: of a run, as frames
-    overlap     audit of a training set against benchmarks: names, image hashes, embeddings
     strangers   people held out of training, before and after; overview: a row a finished run
     pose        TAR and impostor tails by pose; maps: UMAP; hardest: hardest pairs of several runs
-    clusters    face clustering of runs, as frames (`evaluate/clustering.py`, `evaluate/lgcn.py`)
-    ablation    rows of the cluster-guided ablation; diagnostics: is its signal alive?
+    adaptation  LoRA runs as frames; ablation, diagnostics: of cluster-guided training
+    overlap     audit of a training set against benchmarks: names, image hashes, embeddings
+    clusters    face clustering of runs, as frames
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site
