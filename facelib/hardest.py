@@ -59,7 +59,7 @@ def hardest_by_run(
     A star marks pairs that are among the k hardest of every run shown.
     """
     images = results[0].benchmark(name).images
-    figure = plt.figure(figsize=(1.9 * k, 1.55 * len(results) + 0.3))
+    figure = plt.figure(figsize=(1.7 * k, 1.35 * len(results) + 0.3))
     found = [(r, r.scores(name)) for r in results]
     ranked = [(r, scores, hardest(scores, KINDS[kind], k)) for r, scores in found]
     everyone = set.intersection(*(set(_keys(scores, rows)) for _, scores, rows in ranked))
