@@ -63,7 +63,7 @@ class Adapted(torch.nn.Module):
         super().__init__()
         size = {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16}
         encoder = Dinov2Model(Dinov2Config(hidden_size=16, patch_size=8, **size))
-        self.model = add_adapters(Foundation("dinov2-vit-b14", encoder, 16, 16), rank=2)
+        self.model = add_adapters(Foundation("dinov2-vit-b14", encoder), rank=2)
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 torch.nn.init.normal_(parameter)
