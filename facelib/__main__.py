@@ -63,12 +63,13 @@ def _study(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
         from facelib.study import run_study
 
-        index = run_study(only=options.only or None, force=options.force)
+        index = run_study(only=options.only, force=options.force, further=options.all)
         sys.stdout.write(f"{index.as_uri()}\n")
 
-    verb = add_verb(verbs, "study", "run all notebooks in order and build the site", run,
-                 "study\nstudy --only 02 03")  # fmt: skip
+    verb = add_verb(verbs, "study", "run the notebooks in order and build the site", run,
+                 "study\nstudy --all\nstudy --only 02 03")  # fmt: skip
     verb.add_argument("--only", nargs="*", metavar="NN", help="these notebooks only")
+    verb.add_argument("--all", action="store_true", help="the further chapters (09, 10) too")
     verb.add_argument("--force", action="store_true", help="run again what is up to date")
 
 

@@ -41,14 +41,16 @@ def run_study(
     force: bool = False,
     params: Mapping[str, object] | None = None,
     folder: Path | None = None,
+    further: bool = False,
 ) -> Path:
     """Execute what is not up to date, build the site, and return its index.html.
 
     Args:
-        only: numbers (`02`) or names of notebooks; all where it is empty.
+        only: numbers (`02`) or names of notebooks; where it is empty, all but further chapters.
         force: execute even what is up to date.
         params: values for every notebook that has a parameter of that name.
         folder: where the notebooks are; the repository's by default.
+        further: further chapters too: those whose metadata say `"further": true`.
 
     Raises:
         UserError: unknown notebook or parameter, a disk too full, or a notebook that failed.
@@ -59,6 +61,8 @@ def run_study(
     if not every:
         raise UserError(f"no numbered notebooks in {folder}: run this in a complete checkout")
     chosen = notebooks.select_notebooks(every, only)
+    if not only and not further:
+        chosen = _without_further(chosen)
     steps = [step for step in plan(every, params or {}) if step.notebook in chosen]
     waiting = [step for step in steps if force or not is_current(step)]
     _announce(steps, waiting)
@@ -67,6 +71,16 @@ def run_study(
         for step in waiting:
             _execute(step, f"[{steps.index(step) + 1}/{len(steps)}] {step.notebook.stem}")
         return _build_site()
+
+
+def _without_further(chosen: list[Path]) -> list[Path]:
+    """Chapters of the study itself: a quarter of an hour. The others are named."""
+    left_out = [path for path in chosen if notebooks.facelib_metadata(path).get("further")]
+    if left_out:
+        numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
+        names = ", ".join(path.stem for path in left_out)
+        log.info("further chapters, not in this run: %s (study --all, or --only %s)", names, numbers)
+    return [path for path in chosen if path not in left_out]
 
 
 def plan(every: list[Path], params: Mapping[str, object]) -> list[Step]:

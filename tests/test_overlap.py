@@ -141,7 +141,7 @@ def test_gains_of_a_run_against_itself_are_zero_in_a_form_that_can_be_published(
         "loss": "infonce",
         "lines": gains.to_dict("records"),
     }
-    lines = publish._lines(row)
+    lines = publish._lines(row, [])
     assert len(lines) == len(gains) and {line["loss"] for line in lines} == {"arcface"}
     assert lines[0]["data_seed"] == 5
     accuracy = tables.accuracy_frame([result, result], [50, 51], labels=["one", "two"])

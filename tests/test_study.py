@@ -95,6 +95,19 @@ def test_a_change_of_the_library_runs_everything_again(place, executed, monkeypa
     assert executed == ["00_first", "01_second"]
 
 
+def test_further_chapters_wait_until_they_are_asked_for(place, executed, caplog):
+    # Catches: a study that silently leaves chapters out, or has no way to run them.
+    write_small(place / "nb" / "02_third.ipynb", "name", further=True)
+    with caplog.at_level(logging.INFO):
+        run(place)
+    assert executed == ["00_first", "01_second"]
+    assert "not in this run: 02_third (study --all, or --only 02)" in caplog.text
+    run(place, further=True)
+    assert executed[2:] == ["02_third"]
+    run(place, only=["02"], force=True)
+    assert executed[3:] == ["02_third"]
+
+
 def test_before_work_it_says_what_how_long_and_how_large(place, executed, caplog):
     # Catches: minutes of silence before the first notebook ends.
     with caplog.at_level(logging.INFO):
