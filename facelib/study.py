@@ -79,7 +79,8 @@ def _without_further(chosen: list[Path]) -> list[Path]:
     if left_out:
         numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
         names = ", ".join(path.stem for path in left_out)
-        log.info("further chapters, not in this run: %s (study --all, or --only %s)", names, numbers)
+        log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
+                 numbers)  # fmt: skip
     return [path for path in chosen if path not in left_out]
 
 
