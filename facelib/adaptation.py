@@ -86,7 +86,7 @@ def shift_frames(results: list[Result]) -> dict[str, pd.DataFrame]:
 
 
 def lift_table(before: Result, after: Result) -> pd.DataFrame:
-    """Best-threshold accuracy (%) before and after training, and whether the intervals part.
+    """Accuracies (%) before and after training, and whether best-threshold intervals part.
 
     `apart` is true where the two 95 % intervals do not overlap, a stricter demand than a paired
     difference that leaves out 0.
@@ -98,6 +98,8 @@ def lift_table(before: Result, after: Result) -> pd.DataFrame:
         rows[after.title(name)] = {
             "before": 100 * figures[0]["best"]["accuracy"],
             "after": 100 * figures[1]["best"]["accuracy"],
+            "strict before": 100 * figures[0]["strict"]["accuracy"],
+            "strict after": 100 * figures[1]["strict"]["accuracy"],
             "apart": spans[0][1] < spans[1][0],
         }
     return pd.DataFrame(rows).T.rename_axis("benchmark")

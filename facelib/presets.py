@@ -107,7 +107,7 @@ PRESETS |= {
         "global_batch": 128,
         "images_seen": 20_000,
         "optimizer": "adamw",
-        "lr": 5e-3,
+        "lr": 1e-2,
         "weight_decay": 0.05,
     },
     "ms1m-lora-clip": _CLIP,
