@@ -44,7 +44,7 @@ from facelib.runs import read_json, write_json
 log = logging.getLogger(__name__)
 CENTRING_IMAGES = 2000  # training images in the mean: its standard error is 2 % of their spread
 POOLINGS = {"projection": "projection", "CLS": "CLS token", "mean": "mean of patch tokens"}
-VARIANTS = {"plain": ("", ""), "centred": ("centred", ", mean-centred")}  # folder, label
+VARIANTS = {"plain": ("", ""), "centred": ("centred", ", centred")}  # folder, label
 
 
 def evaluate_frozen(

@@ -59,7 +59,7 @@ FOUNDATIONS: dict[str, FoundationEntry] = {
         _IJEPA_HUGE, "facebook/ijepa_vith14_1k", _TRANSFORMERS_FILES,
     ),
     "generic-vit": FoundationEntry(
-        "generic ViT (stand-in)", "dinov2", "mean", _IMAGENET_MEAN, _IMAGENET_STD, _GENERIC,
+        "stand-in ViT", "dinov2", "mean", _IMAGENET_MEAN, _IMAGENET_STD, _GENERIC,
     ),
 }  # fmt: skip
 

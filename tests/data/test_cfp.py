@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facelib.__main__ import main
 from facelib.data.benchmarks import load_benchmark
 from facelib.data.cfp import cfp_to_bin, read_cfp_pairs
 from facelib.data.decode import decode
@@ -47,6 +48,12 @@ def test_originals_are_aligned_by_the_fiducials_beside_them(tmp_path: Path):
     bench = load_benchmark(tmp_path / "x.bin")
     assert decode(bench.images[0]).shape == (112, 112, 3)
     assert bench.images[0] != (root / "Images" / "001" / "frontal" / "01.jpg").read_bytes()
+    # The loose crop is one more benchmark of the same pairs, in larger pictures.
+    words = ["prepare", "cfp", str(root), "--protocol", "FF", "--crop", "loose"]
+    assert main([*words, "--out", str(tmp_path / "loose.bin")]) == 0
+    loose = load_benchmark(tmp_path / "loose.bin")
+    assert decode(loose.images[0]).shape == (224, 224, 3)
+    assert loose.same.tolist() == bench.same.tolist()
 
 
 def test_missing_images_are_an_error_or_a_counted_skip(tmp_path: Path):

@@ -46,7 +46,7 @@ def test_centring_takes_out_what_all_embeddings_share(bench, tiny_records, runs_
     # The training mean is not exactly the offset, so the figures agree closely, not exactly.
     auc = [r.report["benchmarks"]["lfw"]["auc"] for r in (centred, free)]
     assert auc[0] == pytest.approx(auc[1], abs=0.03)
-    assert centred.label.endswith("mean-centred") and not plain.label.endswith("mean-centred")
+    assert centred.label.endswith(", centred") and not plain.label.endswith(", centred")
 
 
 def test_embeddings_are_made_once_for_each_weights_and_data(bench, tiny_records, runs_folder):
@@ -74,7 +74,7 @@ def test_the_verb_evaluates_a_local_folder(bench, tiny_records, runs_folder, tmp
     words = ["frozen", "dinov2-vit-b14", "--weights", str(folder), "--benchmarks", str(bench)]
     assert main([*words, "--bootstrap", "0", "--data", str(tiny_records), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["DINOv2 ViT-B/14, frozen", "DINOv2 ViT-B/14, frozen, mean-centred"]
+    assert list(found) == ["DINOv2 ViT-B/14, frozen", "DINOv2 ViT-B/14, frozen, centred"]
     assert main([*words, "--bootstrap", "0"]) == 0
     assert "--data DIR" in capsys.readouterr().out
     # What was evaluated here stands in the table of published rows; the others say why not.
@@ -115,6 +115,6 @@ def test_random_weights_are_called_so(bench, runs_folder):
     torch.manual_seed(0)
     model = load_foundation("generic-vit", "scratch")
     (result,) = evaluate_frozen(model, [bench], bootstrap=0)
-    assert result.label == "generic ViT (stand-in), random weights"
+    assert result.label == "stand-in ViT, random weights"
     assert frozen_reports([bench]) == {}  # not a row of the published table
     assert np.isfinite(result.scores("lfw").score).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facelib.config import make_config
+from facelib.config import FOUNDATION_MODELS, make_config
 from facelib.errors import BadData, UserError
 from facelib.models import build_backbone
 from facelib.models.foundation import (
@@ -32,6 +32,11 @@ def rewrite(path, change):
     state = load_file(path)
     change(state)
     save_file(state, path, metadata={"format": "pt"})
+
+
+def test_the_configuration_knows_the_same_models():
+    # Catches: a model that the table has and `backbone=` refuses.
+    assert tuple(FOUNDATIONS) == FOUNDATION_MODELS
 
 
 @pytest.mark.parametrize("name", DIMS)
