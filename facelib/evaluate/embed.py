@@ -1,7 +1,7 @@
 """Embeddings and scores of benchmarks: each unique image once, kept beside the run.
 
     RUN/embeddings/NAME.npz   emb, emb_flip (U, d) float32 as the network gives them; key
-    RUN/scores/NAME.npz       per-pair scores, see `facelib.evaluate.scores`
+    RUN/scores/NAME.npz       per-pair scores (`facelib.evaluate.scores`), their figures beside
     RUN/eval.json             {"checkpoint", "rendered", "benchmarks": {NAME: figures}}
 
 The key covers checkpoint, benchmark, input size and border filling, so that a changed one is
@@ -26,8 +26,8 @@ from facelib.data.benchmarks import Benchmark, load_benchmark
 from facelib.data.decode import decode
 from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
+from facelib.evaluate.figures import kept_figures
 from facelib.evaluate.scores import Scores, make_scores, save_scores
-from facelib.evaluate.verification import verify_scores
 from facelib.paths import atomic_file
 
 log = logging.getLogger(__name__)
@@ -200,9 +200,9 @@ def save_figures(
     run_dir: Path, bench: Benchmark, emb: np.ndarray, emb_flip: np.ndarray, bootstrap: int = 1000
 ) -> dict:
     """Write RUN/scores/NAME.npz and return the figures of one benchmark."""
-    scores = score_benchmark(emb, emb_flip, bench)
-    save_scores(run_dir / "scores" / f"{bench.name}.npz", scores)
-    figures = verify_scores(scores, bootstrap).to_dict()
+    scores, path = score_benchmark(emb, emb_flip, bench), run_dir / "scores" / f"{bench.name}.npz"
+    save_scores(path, scores)
+    figures = kept_figures(path.with_suffix(".figures.json"), scores, bootstrap)
     return {"images": len(bench.images), "digest": bench.digest, **figures}
 
 
