@@ -1,27 +1,9 @@
 """Margin softmaxes whose margin or negatives depend on the image: its hardness, norm, or chance."""
 
 import torch
-import torch.nn.functional as F
 
 from facelib.distributed import gather
-from facelib.losses.margin import ArcFace, CosFace, LossOutput
-
-
-def cosine_of_sum(cos_y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """cos(θ + m) with ArcFace's hard branch, for one margin an image: (B,), (B,) -> (B,)."""
-    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)
-    t = c * m.cos() - (1 - c * c).sqrt() * m.sin()
-    return torch.where(c > (torch.pi - m).cos(), t, c - m * (torch.pi - m).sin())
-
-
-def margin_softmax(
-    cos: torch.Tensor, target: torch.Tensor, labels: torch.Tensor, s: float
-) -> LossOutput:
-    """−mean_i log softmax of s·cos (B, N) with the label's column replaced by target (B,)."""
-    cos_y = cos.gather(1, labels[:, None]).squeeze(1)
-    loss = F.cross_entropy(s * cos.scatter(1, labels[:, None], target[:, None]), labels)
-    accuracy = (cos.argmax(1) == labels).to(cos.dtype).mean()
-    return loss, {"target_cosine": cos_y.mean(), "train_accuracy": accuracy}
+from facelib.losses.margin import ArcFace, CosFace, LossOutput, cosine_of_sum, margin_softmax
 
 
 class CurricularFace(ArcFace):
@@ -50,8 +32,7 @@ class CurricularFace(ArcFace):
         target = self.margin(cos_y)
         hard = cos.detach() > target.detach()[:, None]
         weighed = torch.where(hard, cos * (self.c + cos), cos)
-        loss, _ = margin_softmax(weighed, target, labels, self.s)
-        _, logs = margin_softmax(cos.detach(), target.detach(), labels, self.s)
+        loss, logs = margin_softmax(cos, target, labels, self.s, negatives=weighed)
         return loss, {**logs, "curriculum": self.c.clone(), "hard_negatives": _share(hard, labels)}
 
 
@@ -76,8 +57,7 @@ class MVSoftmax(CosFace):
         target = self.margin(cos.gather(1, labels[:, None]).squeeze(1))  # (B,)
         hard = cos.detach() > target.detach()[:, None]
         weighed = torch.where(hard, self.t * cos + self.t - 1, cos)
-        loss, _ = margin_softmax(weighed, target, labels, self.s)
-        _, logs = margin_softmax(cos.detach(), target.detach(), labels, self.s)
+        loss, logs = margin_softmax(cos, target, labels, self.s, negatives=weighed)
         return loss, {**logs, "hard_negatives": _share(hard, labels)}
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather
-from facelib.losses.margin import ArcFace, LossOutput
+from facelib.losses.margin import ArcFace, LossOutput, cosine_of_sum, margin_softmax
 from facelib.losses.memory import ClusterMemory
 
 SHARE_EVERY = 10  # training batches between two measurements of the gradient shares
@@ -33,13 +33,6 @@ def temperatures_pcl(phi: torch.Tensor, tau: float) -> torch.Tensor:
     """φ clipped to its 10th and 90th percentile, mean rescaled to τ (PCL, arXiv 2005.04966)."""
     clipped = phi.clamp(phi.quantile(0.1), phi.quantile(0.9))
     return clipped * (tau / clipped.mean())
-
-
-def target_logit(cos_y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """cos(θ_y + m) with a margin an image, (B,); ArcFace's hard branch beyond θ_y + m = π."""
-    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)
-    t = c * m.cos() - (1 - c * c).sqrt() * m.sin()
-    return torch.where(c > (math.pi - m).cos(), t, c - m * m.sin())
 
 
 def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -> torch.Tensor:
@@ -146,9 +139,7 @@ class ClusterGuided(nn.Module):
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         cg, logs = self._classify(z, labels)
         terms = {"cg_arcface": cg}
-        joint = gather(labels)
-        seed = (self.seed << 32) + self.memory.updates
-        chosen = sample_classes(joint, len(self.memory.bank), self.sampled, seed)  # (M,)
+        chosen = self._sample(labels)  # (M,)
         if self.contrast_weight:
             if self.instead is None:
                 term, found = self._contrast(z, labels, chosen)
@@ -163,18 +154,23 @@ class ClusterGuided(nn.Module):
             self._measure_shares(terms, z)
         return sum(terms.values()), {**logs, "cg_arcface": cg, **self._shares(terms)}
 
+    def _sample(self, labels: torch.Tensor) -> torch.Tensor | None:
+        """The step's classes (M,) of CluCon and CluAli; None where neither is computed."""
+        if not self.align_weight and (self.instead is not None or not self.contrast_weight):
+            return None
+        seed = (self.seed << 32) + self.memory.updates
+        return sample_classes(gather(labels), len(self.memory.bank), self.sampled, seed)
+
     def _classify(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """CG-ArcFace."""
         cos = self.arcface.cosines(z)  # (B, N)
         cos_y = cos.gather(1, labels[:, None]).squeeze(1)
         m = self.margins()[labels]
-        t = target_logit(cos_y, m)
+        t = cosine_of_sum(cos_y, m)
         if self.arcface.gradient == "straight_through":
             t = cos_y + (t - cos_y).detach()
-        logits = cos.scatter(1, labels[:, None], t[:, None]) * self.arcface.s
-        accuracy = (cos.argmax(1) == labels).float().mean()
-        logs = {"target_cosine": cos_y.mean(), "train_accuracy": accuracy, "margin": m.mean()}
-        return F.cross_entropy(logits, labels), logs
+        loss, logs = margin_softmax(cos, t, labels, self.arcface.s)
+        return loss, {**logs, "margin": m.mean()}
 
     def _contrast(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> LossOutput:
         """CluCon. The temperature of a row is that of its own class, where logits are largest."""

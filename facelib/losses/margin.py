@@ -9,6 +9,31 @@ from torch import nn
 LossOutput = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
+def cosine_of_sum(cos_y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    """cos(θ + m) with ArcFace's hard branch, for one margin an image: (B,), (B,) -> (B,)."""
+    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)
+    t = c * m.cos() - (1 - c * c).sqrt() * m.sin()
+    return torch.where(c > (math.pi - m).cos(), t, c - m * (math.pi - m).sin())
+
+
+def margin_softmax(
+    cos: torch.Tensor,
+    target: torch.Tensor,
+    labels: torch.Tensor,
+    s: float,
+    negatives: torch.Tensor | None = None,
+) -> LossOutput:
+    """−mean_i log softmax of s·cos (B, N) with the label's column replaced by target (B,).
+
+    `negatives` (B, N) take the place of the other cosines in the softmax; the logs are of cos.
+    """
+    columns = cos if negatives is None else negatives
+    loss = F.cross_entropy(columns.scatter(1, labels[:, None], target[:, None]) * s, labels)
+    accuracy = (cos.argmax(1) == labels).float().mean()
+    cos_y = cos.gather(1, labels[:, None])
+    return loss, {"target_cosine": cos_y.mean(), "train_accuracy": accuracy}
+
+
 class ArcFace(nn.Module):
     r"""Additive angular margin softmax (Deng et al., arXiv 1801.07698, eq. 3).
 
@@ -51,10 +76,7 @@ class ArcFace(nn.Module):
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         cos = self.cosines(z)  # (B, N)
         cos_y = cos.gather(1, labels[:, None]).squeeze(1)  # (B,)
-        logits = cos.scatter(1, labels[:, None], self.margin(cos_y)[:, None]) * self.s
-        loss = F.cross_entropy(logits, labels)
-        accuracy = (cos.argmax(1) == labels).float().mean()
-        return loss, {"target_cosine": cos_y.mean(), "train_accuracy": accuracy}
+        return margin_softmax(cos, self.margin(cos_y), labels, self.s)
 
 
 class CosFace(ArcFace):

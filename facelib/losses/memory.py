@@ -122,11 +122,12 @@ class FeatureQueue(ClusterMemory):
         )
         there = count[:-1] > 0  # (N,)
         safe = count.clamp_min(1)[:-1].to(self.bank.dtype)
-        mean = self._sums(self.features[order], count)[:-1] / safe[:, None]
+        stored = self.features[order]  # class after class
+        mean = self._sums(stored, count)[:-1] / safe[:, None]
         moved = self.momentum * self.bank + (1 - self.momentum) * mean
         self.bank.copy_(torch.where(there[:, None], moved, self.bank))
         own = self.bank[labels.clamp_max(len(self.bank) - 1)]  # of an empty slot: any
-        total = self._sums((self.features[order] - own).norm(dim=1), count)[:-1]
+        total = self._sums((stored - own).norm(dim=1), count)[:-1]
         self.phi.copy_(torch.where(there, self._concentration(total, safe), self.phi))
 
     @staticmethod
