@@ -4,9 +4,11 @@
 (default `runs/`). Both are read at each call, so that a test or a cluster job can set them.
 """
 
+import fcntl
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,3 +49,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, build: Callable[[Path], None]) -> Path:
+    """`folder`, filled by `build(temporary)` on first use: whole or not at all.
+
+    Of several processes one builds and the others wait; what a killed one left is removed.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system frees it even if the process is killed
+        if folder.is_dir():  # another process made it while this one waited
+            return folder
+        for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(stale)
+        temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+        temporary.mkdir()
+        try:
+            build(temporary)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder

@@ -68,6 +68,18 @@ def sidecar_path(path: Path) -> Path:
     return Path(path).with_suffix(".meta.npz")
 
 
+def is_rendered(path: Path) -> bool:
+    """Whether a `.bin` file holds rendered faces: a `spec.json` lies beside it."""
+    return (Path(path).parent / "spec.json").is_file()
+
+
+def person_of_image(pairs) -> np.ndarray:
+    """Identity (U,) of each unique image of a `Benchmark`, or of `Scores` with all its columns."""
+    person = np.empty(max(pairs.index1.max(), pairs.index2.max()) + 1, pairs.id1.dtype)
+    person[pairs.index1], person[pairs.index2] = pairs.id1, pairs.id2
+    return person
+
+
 def load_benchmark(path: Path) -> Benchmark:
     """Read `NAME.bin` and its sidecar, if there is one.
 

@@ -6,14 +6,12 @@ background, partly hidden, blurred, in other colours. So the ordinary pair batch
 two augmented views of each instance, and the files are an ordinary training set.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,7 +21,7 @@ from tqdm.auto import tqdm
 from facelib.data.decode import encode_jpeg
 from facelib.data.recordio import write_face_records
 from facelib.errors import UserError
-from facelib.paths import data_root
+from facelib.paths import data_root, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -66,32 +64,15 @@ class Instance:
 def shapes_dataset(spec: ShapesSpec | None = None, root: Path | None = None) -> Path:
     """Folder of the training set of `spec`, made on first use; whole or not at all."""
     spec = spec or ShapesSpec()
-    root = Path(root or data_root())
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"shapes-{spec.digest()}"
-    if folder.is_dir():
-        return folder
-    with open(root / f".shapes-{spec.digest()}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():  # another process made it while this one waited
-            return folder
-        for stale in root.glob(f".shapes-{spec.digest()}.*.tmp"):  # of a killed process
-            shutil.rmtree(stale)
-        temporary = root / f".shapes-{spec.digest()}.{os.getpid()}.tmp"
-        temporary.mkdir()
-        try:
-            write_face_records(
-                temporary,
-                _encoded(spec),
-                size=(spec.size, spec.size),
-                names=[f"shape-{i:05d}" for i in range(spec.instances)],
-            )
-            text = json.dumps({"look": LOOK_VERSION, **asdict(spec)}, indent=2)
-            (temporary / "spec.json").write_text(text + "\n")
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+    folder = Path(root or data_root()) / f"shapes-{spec.digest()}"
+    return make_folder(folder, partial(_build, spec))
+
+
+def _build(spec: ShapesSpec, folder: Path) -> None:
+    names = [f"shape-{i:05d}" for i in range(spec.instances)]
+    write_face_records(folder, _encoded(spec), size=(spec.size, spec.size), names=names)
+    text = json.dumps({"look": LOOK_VERSION, **asdict(spec)}, indent=2)
+    (folder / "spec.json").write_text(text + "\n")
 
 
 def _encoded(spec: ShapesSpec) -> Iterator[tuple[int, bytes]]:

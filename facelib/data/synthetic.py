@@ -6,13 +6,11 @@ look-alikes) whose people are disjoint from the training people. Every picture d
 spec and its own numbers, so the bytes do not depend on how many processes drew them.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -35,7 +33,7 @@ from facelib.data.recordio import write_face_records
 from facelib.data.render import Picture, render
 from facelib.data.scene import sample_conditions
 from facelib.errors import UserError
-from facelib.paths import data_root
+from facelib.paths import data_root, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -154,34 +152,11 @@ def rendered_dataset(
     """
     spec = spec or RenderedSpec()
     root = Path(root or data_root())
-    root.mkdir(parents=True, exist_ok=True)
+    workers, build = workers or len(os.sched_getaffinity(0)), _build
+    if spec.planted:
+        from facelib.data.planted import build_planted as build
     folder = root / f"rendered-{spec.digest()}"
-    if folder.is_dir():
-        return folder
-    with _lock(root / f".rendered-{spec.digest()}.lock"):
-        if folder.is_dir():  # another process made it while this one waited
-            return folder
-        for stale in root.glob(f".rendered-{spec.digest()}.*.tmp"):  # of a killed process
-            shutil.rmtree(stale)
-        temporary = root / f".rendered-{spec.digest()}.{os.getpid()}.tmp"
-        temporary.mkdir()
-        try:
-            build = _build
-            if spec.planted:
-                from facelib.data.planted import build_planted as build
-            build(spec, temporary, root, workers or len(os.sched_getaffinity(0)))
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock that the system frees even if the process is killed."""
-    with open(path, "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    return make_folder(folder, lambda temporary: build(spec, temporary, root, workers))
 
 
 def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:

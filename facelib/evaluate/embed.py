@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.decode import decode
 from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
@@ -257,7 +257,7 @@ def evaluate_run(
             cfg.image_size, cfg.fill_border, bootstrap, force,
         )  # fmt: skip
         # Rendered faces carry their specification beside them; every table must call them so.
-        figures["rendered"] = (path.parent / "spec.json").is_file()
+        figures["rendered"] = is_rendered(path)
         reports[bench.name] = figures
         log.info(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
