@@ -17,7 +17,7 @@ from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
 
-BACKBONE = "backbone."
+BACKBONE, ENCODER = "backbone.", "encoder."  # a momentum encoder is a copy of the backbone
 
 
 def save_checkpoint(trainer, name: str) -> None:
@@ -66,14 +66,15 @@ def trained_state(learner: nn.Module) -> dict[str, torch.Tensor]:
     state = learner.state_dict()
     if not base_digest(learner):
         return state
-    return {k: v for k, v in state.items() if not k.startswith(BACKBONE) or is_adapter(k)}
+    frozen = (BACKBONE, ENCODER)
+    return {k: v for k, v in state.items() if not k.startswith(frozen) or is_adapter(k)}
 
 
-def load_trained_state(learner: nn.Module, state: dict, where: str = "the checkpoint") -> None:
+def load_trained_state(learner: nn.Module, state: dict, where: str) -> None:
     """Put a checkpoint's learner into one that was built from the same configuration.
 
     Args:
-        state: content of a checkpoint.
+        state: content of a checkpoint. where: what to call it in an error.
 
     Raises:
         BadData: trained on other base weights, or another set of tensors.

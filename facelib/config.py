@@ -199,14 +199,12 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
     changes = {key: value for key, value in changes.items() if value is not None}
-    loss = changes.get("loss", PRESETS[preset].get("loss", Config.loss))
-    layers = [PRESETS[preset], PUBLISHED.get(loss, {})]  # a preset knows its own loss better
-    layers = layers if "loss" in changes else layers[::-1]
-    settings = {**layers[0], **layers[1], **changes}
+    settings = {**PRESETS[preset], **PUBLISHED.get(changes.get("loss"), {}), **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
         if changes.get(given) and other not in changes:
             settings[other] = 0 if other == "images_seen" else 0.0
     if "name" not in changes:
+        loss = settings.get("loss", Config.loss)
         settings["name"] = preset if loss in preset else f"{preset}-{loss}"
     return Config(**settings)
 

@@ -88,12 +88,12 @@ def check(cfg) -> None:
         raise UserError(
             f"images_seen={cfg.images_seen}, epochs={cfg.epochs}: set exactly one above 0"
         )
+    _check_foundation(cfg)
     if cfg.loss in TWO_VIEW_LOSSES and cfg.dropout == 0:
         raise UserError(
             f"loss={cfg.loss!r} compares two dropout views, which dropout=0.0 makes equal: "
             "use dropout=0.4"
         )
-    _check_foundation(cfg)
     _check_batch(cfg)
     _check_adapters(cfg)
     if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
@@ -153,24 +153,37 @@ def _check_drops(drops: str) -> None:
         raise UserError(f"drops={drops!r}: wanted parts of the run between 0 and 1, as 0.5,0.75")
 
 
+def group_size(cfg) -> int:
+    """Images of one identity that a batch holds side by side; 1: any images."""
+    return cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
+
+
+def negatives_per_anchor(cfg) -> int:
+    """Images of other identities that an image meets in a batch of pairs or groups."""
+    parts = cfg.accumulate * (1 if cfg.gather else cfg.processes)
+    return cfg.global_batch // parts - group_size(cfg)
+
+
 def _check_batch(cfg) -> None:
     """Equal shares for every process and micro-batch, and whole groups for losses on them."""
-    group = cfg.images_per_identity or (2 if cfg.loss in PAIR_LOSSES else 1)
+    group = group_size(cfg)
     if cfg.images_per_identity and cfg.loss in PAIR_LOSSES:
         raise UserError(
             f"images_per_identity={group}: loss={cfg.loss!r} takes pairs; use 0, or loss=supcon"
         )
     triplets = cfg.loss == "cluster" and cfg.cluster_term == "triplet"
-    if (cfg.loss in GROUP_LOSSES or triplets) and group < 2:
-        what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
+    grouped = cfg.loss in GROUP_LOSSES or triplets
+    what = "cluster_term='triplet'" if triplets else f"loss={cfg.loss!r}"
+    if grouped and group < 2:
         raise UserError(
             f"images_per_identity={cfg.images_per_identity}: {what} compares images of "
             "an identity inside the batch; use 2 or more, for example 4"
         )
-    if cfg.loss in GROUP_LOSSES and cfg.global_batch // cfg.accumulate < 2 * group:
+    parts = cfg.accumulate * (1 if cfg.gather else cfg.processes)
+    if grouped and cfg.global_batch // parts < 2 * group:
         raise UserError(
-            f"global_batch={cfg.global_batch}: loss={cfg.loss!r} needs two identities or more in a "
-            f"micro-batch; use {2 * group * cfg.accumulate} or more"
+            f"global_batch={cfg.global_batch}: {what} needs two identities or more in a "
+            f"micro-batch; use {2 * group * parts} or more"
         )
     shares = cfg.processes * cfg.accumulate
     unit = shares * group

@@ -4,14 +4,17 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from facelib.checkpoint import trained_state
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.learner import build_learner
+from facelib.limits import negatives_per_anchor
 from facelib.losses import LOSSES
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
@@ -37,25 +40,24 @@ def plan(cfg: Config) -> dict:
     )
     train, val = split_records(cfg, records.labels)
     entry = LOSSES[cfg.loss]
+    classes = len(np.unique(records.labels[train]))
     sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)
     steps = total_steps(cfg, sampler.steps_per_epoch)
-    learner = build_learner(cfg, records.classes)
+    learner = build_learner(cfg, classes)
     trained, parameters = count_parameters(learner)
-    saved = (trained if cfg.lora_rank else parameters) * (2 if cfg.optimizer == "sgd" else 3)
-    speed = _measure(cfg, learner, records.classes) * cfg.processes
-    ranks = cfg.processes if cfg.gather else 1
-    micro = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks
-    negatives = micro - (cfg.images_per_identity or 2)
+    saved = sum(tensor.numel() for tensor in trained_state(learner).values())
+    saved += trained * (1 if cfg.optimizer == "sgd" else 2)  # the optimiser's moments
+    speed = _measure(cfg, learner, classes) * cfg.processes
     return {
         "run": cfg.run_name,
         "images": len(train),
         "validation_images": len(val),
-        "identities": records.classes,
+        "identities": classes,
         "steps": steps,
         "images_seen": steps * cfg.global_batch,
         "epochs": round(steps * cfg.global_batch / len(train), 2),
-        "negatives_per_anchor": None if entry.layout == "plain" else negatives,
-        "negative_centres": records.classes - 1 if entry.needs_head else None,
+        "negatives_per_anchor": None if entry.layout == "plain" else negatives_per_anchor(cfg),
+        "negative_centres": classes - 1 if entry.needs_head else None,
         "parameters": parameters,
         "trained_parameters": trained if cfg.lora_rank else None,
         "images_per_s": round(speed, 1),

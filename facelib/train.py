@@ -144,7 +144,7 @@ class Trainer:
 
     def _set_mode(self) -> None:
         self.learner.train()
-        if self.cfg.freeze_batchnorm or self.cfg.lora_rank:
+        if self.cfg.freeze_batchnorm:
             for module in self.learner.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -268,13 +268,14 @@ def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
 
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
-    state, cfg = load_trained(run_dir), load_run(run_dir).config
+    run = load_run(run_dir)
+    state, cfg = load_trained(run.path), run.config
     # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
     backbone = build_backbone(cfg.replace(init=init))
     kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
     learner = Learner(backbone, nn.Identity())
-    load_trained_state(learner, {**state, "learner": kept}, load_run(run_dir).name)
+    load_trained_state(learner, {**state, "learner": kept}, run.name)
     return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
 
 

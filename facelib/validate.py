@@ -7,6 +7,7 @@ from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.sampler import build_sampler, local_slice
 from facelib.evaluate.verification import auc
+from facelib.limits import group_size
 from facelib.losses import LOSSES
 
 MAX_IMAGES = 20_000  # of the validation part; a fixed, seeded choice
@@ -82,7 +83,7 @@ def _loss(trainer) -> float:
     cfg, feed = trainer.cfg, trainer.feed
     ranks, rank = distributed.world_size(), distributed.rank()
     layout = LOSSES[cfg.loss].layout
-    unit = (cfg.images_per_identity or 2) * ranks * cfg.accumulate
+    unit = max(group_size(cfg), 2) * ranks * cfg.accumulate
     batch = min(cfg.global_batch, len(feed.val) // unit * unit)
     sampler = build_sampler(cfg, layout, feed.val_labels, batch)
     steps = min(sampler.steps_per_epoch, MAX_LOSS_BATCHES)

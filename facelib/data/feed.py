@@ -13,6 +13,7 @@ from facelib.data.datasets import FaceRecords, split_identities, split_within
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
+from facelib.limits import negatives_per_anchor
 from facelib.losses import LOSSES
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,6 @@ class Feed:
 
     def _facts(self, layout: str) -> dict:
         cfg = self.cfg
-        ranks = cfg.processes if cfg.gather else 1
-        micro = cfg.global_batch // (cfg.processes * cfg.accumulate) * ranks
         facts = {
             "images": len(self.train),
             "identities": self.classes,
@@ -90,7 +89,7 @@ class Feed:
             "bad_records": self.records.bad,
         }
         if layout != "plain":
-            facts["negatives_per_anchor"] = micro - (cfg.images_per_identity or 2)
+            facts["negatives_per_anchor"] = negatives_per_anchor(cfg)
         if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)
