@@ -38,7 +38,10 @@ def centroids(emb: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def nearest_centres(
-    queries: np.ndarray, centres: np.ndarray, block: int = BLOCK
+    queries: np.ndarray,
+    centres: np.ndarray,
+    block: int = BLOCK,
+    skip: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest cosine (Q,) float32 of each query to any centre, and which centre it is (Q,).
 
@@ -47,6 +50,7 @@ def nearest_centres(
     Args:
         queries: (Q, d), any length. centres: (N, d), any length, N as large as memory holds.
         block: centres at a time.
+        skip: (Q,) centre that does not count for a query (its own); below 0: none.
     """
     q = unit(queries)
     best = np.full(len(q), -np.inf, np.float32)
@@ -54,6 +58,9 @@ def nearest_centres(
     rows = np.arange(len(q))
     for start in range(0, len(centres), block):
         cos = q @ unit(centres[start : start + block]).T  # (Q, block)
+        if skip is not None:
+            own = np.flatnonzero((skip >= start) & (skip < start + cos.shape[1]))
+            cos[own, skip[own] - start] = -np.inf
         found = cos.argmax(1)
         value = cos[rows, found]
         del cos  # or two blocks lie in memory at once
@@ -113,9 +120,7 @@ def nearest_others(emb: np.ndarray, ids: np.ndarray) -> np.ndarray:
         ids: (U,) identity of each image, at least two different ones.
     """
     _, person = np.unique(ids, return_inverse=True)
-    cos = emb @ centroids(emb, person).T  # (U, people)
-    cos[np.arange(len(emb)), person] = -np.inf
-    return cos.max(1)
+    return nearest_centres(emb, centroids(emb, person), skip=person)[0]
 
 
 def thinned(

@@ -16,6 +16,7 @@ import torch
 
 from facelib import analysis as an
 from facelib.config import Config
+from facelib.data.benchmarks import person_of_image
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file, train_folder
@@ -69,6 +70,15 @@ class Geometry:
 
         Unit embeddings (T, d) and labels (T,), 0 … N − 1 in the order of the records' labels.
         """
+        if cfg.digest() not in self._training:
+            self._training[cfg.digest()] = self._embed_training(cfg)
+        return self._training[cfg.digest()]
+
+    @cached_property
+    def _training(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    def _embed_training(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         own, folder = self.result.config, self.result.folder
         records = open_records(cfg)
         chosen, _ = split_records(cfg, records.labels)
@@ -135,11 +145,13 @@ def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     0.05 without snapping); A closer, rotated closer, Gaussian closer (share of pairs whose
     similarity is below the centre similarity of A, of the rotated A, of a Gaussian draw).
     """
-    return _frame(runs, nulls_row)
+    frame = _frame(runs, lambda *of: nulls_row(*of) | {"nearest sample": _nearest_sample(*of)})
+    first = ["centre sim", "isotropic", "rotated", "Gaussian", "nearest sample"]
+    return frame[[*first, *(column for column in frame if column not in first)]]
 
 
 def nulls_row(run: Geometry, kind: str, name: str) -> dict:
-    """A row of `null_table`."""
+    """A row of `null_table`, without the nearest sample."""
     rng = np.random.default_rng(SEED)
     scores, emb, centres = run.result.scores(name), run.images(name), run.centres[kind]
     a = scores.index1[scores.same]
@@ -152,7 +164,6 @@ def nulls_row(run: Geometry, kind: str, name: str) -> dict:
         "isotropic": an.expected_maximum(*centres.shape),
         "rotated": rotated.mean(),
         "Gaussian": drawn.mean(),
-        "nearest sample": an.nearest_centres(emb[a], run.train[0])[0].mean(),
         "excess": excess,
         "lo": lo,
         "hi": hi,
@@ -161,6 +172,12 @@ def nulls_row(run: Geometry, kind: str, name: str) -> dict:
         "rotated closer": np.mean(rotated > pair),
         "Gaussian closer": np.mean(drawn > pair),
     }
+
+
+def _nearest_sample(run: Geometry, kind: str, name: str) -> float:
+    scores = run.result.scores(name)
+    emb = run.images(name)[scores.index1[scores.same]]
+    return an.nearest_centres(emb, run.train[0])[0].mean()
 
 
 def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
@@ -181,8 +198,7 @@ def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
 def unseen_row(run: Geometry, name: str) -> dict:
     """A row of `unseen_table`."""
     scores, emb = run.result.scores(name), run.images(name)
-    a, person = scores.index1[scores.same], np.empty(len(emb), scores.id1.dtype)
-    person[scores.index1], person[scores.index2] = scores.id1, scores.id2
+    a, person = scores.index1[scores.same], person_of_image(scores)
     counts = np.unique(person, return_counts=True)[1]
     train, labels = run.train
     people, each = min(len(counts) - 1, labels.max() + 1), int(np.median(counts))

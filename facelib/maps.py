@@ -13,44 +13,34 @@ SEED = 0
 
 
 def people_of(scores: Scores, people: int = 12) -> pd.DataFrame:
-    """The images of the `people` with most images in a benchmark: image, person, yaw.
+    """The images of the `people` with most images in a benchmark: image, person.
 
     Equal counts are resolved by the lower identity, so that every run gets the same people.
 
     Args:
-        scores: with index1 and index2 into the images, id1, id2, and yaws if known.
+        scores: with index1 and index2 into the images, id1 and id2.
 
     Returns:
-        Frame with columns image (row of the embeddings), person, yaw (degrees, NaN if unknown).
+        Frame with columns image (row of the embeddings), person.
     """
-    unknown = np.full(len(scores.same), np.nan)
-    yaws = [unknown if yaw is None else yaw for yaw in (scores.yaw1, scores.yaw2)]
-    frame = pd.DataFrame(
-        {
-            "image": np.r_[scores.index1, scores.index2],
-            "person": np.r_[scores.id1, scores.id2],
-            "yaw": np.concatenate(yaws),
-        }
-    ).drop_duplicates("image")
+    sides = {"image": np.r_[scores.index1, scores.index2], "person": np.r_[scores.id1, scores.id2]}
+    frame = pd.DataFrame(sides).drop_duplicates("image")
     counts = frame["person"].value_counts(sort=False).sort_index()
     chosen = counts.sort_values(ascending=False, kind="stable").index[:people]
     frame = frame[frame["person"].isin(chosen)]
     return frame.sort_values(["person", "image"]).reset_index(drop=True)
 
 
-def umap(emb: np.ndarray, neighbours: int = NEIGHBOURS, seed: int = SEED) -> np.ndarray:
+def umap(emb: np.ndarray) -> np.ndarray:
     """Positions (U, 2) of unit embeddings (U, d): who is near whom; distances mean nothing more.
 
     Neighbours are found exactly by cosine here, which also saves compiling the approximate search:
-    the first call of a process compiles for some seconds, the package's first import for more.
-
-    Args:
-        neighbours: of each image, itself included; fewer where there are fewer images.
-        seed: one thread and a fixed seed give the same map again on the same machine.
+    the first call of a process compiles for some seconds, the package's first import for more. One
+    thread and a fixed seed give the same map again on the same machine.
     """
     from umap import UMAP
 
-    neighbours = min(neighbours, len(emb) - 1)
+    neighbours = min(NEIGHBOURS, len(emb) - 1)  # of each image, itself included
     distance = np.clip(1 - emb @ emb.T, 0, None)
     np.fill_diagonal(distance, -1)  # oneself first, also before an equal image
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
@@ -60,7 +50,7 @@ def umap(emb: np.ndarray, neighbours: int = NEIGHBOURS, seed: int = SEED) -> np.
         "metric": "cosine",
         "min_dist": SPREAD_OUT,
         "spread": SPREAD_OUT,
-        "random_state": seed,
+        "random_state": SEED,
         "n_jobs": 1,
         "precomputed_knn": (nearest.astype(np.int32), near.astype(np.float32)),
         "force_approximation_algorithm": True,  # or small sets ignore the given neighbours
@@ -72,7 +62,7 @@ def umap(emb: np.ndarray, neighbours: int = NEIGHBOURS, seed: int = SEED) -> np.
 
 
 def map_frame(scores: Scores, emb: np.ndarray, people: int = 12) -> pd.DataFrame:
-    """`people_of` with their positions: x, y, image, person, yaw.
+    """`people_of` with their positions: x, y, image, person.
 
     Args:
         emb: (U, d) unit embeddings of the benchmark's images.

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facelib.analysis import centroids, unit
 from facelib.data import checks
-from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.benchmarks import Benchmark, load_benchmark, person_of_image
 from facelib.data.hashes import duplicates, hash_images, hash_threshold, mismatch_counts
 from facelib.data.people_names import match_names
 from facelib.errors import UserError
@@ -60,7 +61,7 @@ class TrainingSet:
 
     def _sums(self, model, cfg) -> np.ndarray:
         labels, total = self.records.labels, None
-        half = _rank_in_identity(labels) % 2
+        half = pd.Series(labels).groupby(labels).cumcount().to_numpy() % 2
         for start in range(0, len(labels), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(labels)))
             emb = self._embed(model, cfg, rows)
@@ -87,16 +88,7 @@ class TrainingSet:
             model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
             fill_border=cfg.fill_border,
         )  # fmt: skip
-        return checks.unit_rows(emb)
-
-
-def _rank_in_identity(labels: np.ndarray) -> np.ndarray:
-    """Place (T,) of each image among those of its identity: 0, 1, …"""
-    order = np.argsort(labels, kind="stable")
-    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
-    rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels)) - np.repeat(start, count)
-    return rank
+        return unit(emb)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,31 +113,16 @@ class Audit:
         return sorted(set(self.candidates.loc[self.candidates["signals"] > 0, "label"].tolist()))
 
 
-def person_of_image(bench: Benchmark) -> np.ndarray:
-    """Identity (U,) of each unique image."""
-    ids = np.empty(len(bench.images), bench.id1.dtype)
-    ids[bench.index1], ids[bench.index2] = bench.id1, bench.id2
-    return ids
-
-
 def benchmark_images(run_dir: Path | str, bench: Benchmark) -> np.ndarray:
-    """Embeddings (U, d) of a benchmark by a run's network, cached beside the run."""
-    import torch
-
-    from facelib.evaluate.embed import cache_key, cached_embeddings, embed_images
+    """Unit embeddings (U, d) of a benchmark by a run's network, cached beside the run."""
+    from facelib.evaluate.embed import embed_benchmark
     from facelib.runs import load_run
     from facelib.train import load_model
 
     run = load_run(run_dir)
     cfg, (model, checkpoint) = run.config, load_model(run.path)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    key = cache_key(checkpoint, bench, cfg.image_size, cfg.fill_border)
-
-    def compute():
-        return embed_images(model.to(device), bench.images, cfg.image_size, device, flip=True,
-                            fill_border=cfg.fill_border)  # fmt: skip
-
-    return cached_embeddings(run.path / "embeddings" / f"{bench.name}.npz", key, compute)[0]
+    found = embed_benchmark(run.path, bench, model, checkpoint, cfg.image_size, cfg.fill_border)
+    return unit(found[0])
 
 
 def audit(
@@ -176,9 +153,7 @@ def audit(
     if run:
         halves = train.halves(run)
         threshold = checks.impostor_threshold(halves, rate)
-        emb, rows = checks.unit_rows(benchmark_images(run, bench)), np.searchsorted(ids, of_image)
-        means = np.zeros((len(ids), emb.shape[1]), np.float32)
-        np.add.at(means, rows, emb)
+        means = centroids(benchmark_images(run, bench), np.searchsorted(ids, of_image))
         others = [frame[["id", "label"]] for frame in (by_name, images) if frame is not None]
         embedded = checks.match_embeddings(halves.sum(0), means, ids, also=pd.concat(others))
         facts |= {"similarity_threshold": threshold, "match_rate": rate}
@@ -236,7 +211,7 @@ def summary(found: Sequence[Audit]) -> pd.DataFrame:
 def run_overlap(options) -> None:
     """The verb `overlap`: print one table (or JSON), write the exclusion list."""
     from facelib.cli import print_json
-    from facelib.data.locate import train_folder
+    from facelib.data.locate import benchmark_path, train_folder
     from facelib.runs import load_run
 
     if not (options.train or options.run_name):
@@ -245,7 +220,8 @@ def run_overlap(options) -> None:
         raise UserError(f"--names: no file {options.names}; wanted lines id<TAB>name")
     run = load_run(options.run_name) if options.run_name else None
     train = TrainingSet(train_folder(run.config) if not options.train else _folder(options))
-    paths = [_benchmark(name, train.folder) for name in options.benchmark]
+    paths = [Path(name) if Path(name).is_file() else benchmark_path(name, train.folder)
+             for name in options.benchmark]  # fmt: skip
     found = [audit(train, path, options.names, run and run.path) for path in paths]
     labels = sorted({label for one in found for label in one.labels})
     written = checks.write_exclusions(options.out, labels, train.names) if options.out else None
@@ -269,10 +245,3 @@ def _folder(options) -> Path:
 
     options.set = [*options.set, f"data={options.train}"]
     return train_folder(make_config(**settings_of(options)))
-
-
-def _benchmark(name: str, folder: Path) -> Path:
-    for path in (Path(name), folder / (name if name.endswith(".bin") else f"{name}.bin")):
-        if path.is_file():
-            return path
-    raise UserError(f"benchmark {name!r}: no such file, and none of that name in {folder}")

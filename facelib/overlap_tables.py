@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from facelib import plots
 from facelib.data import checks
+from facelib.data.benchmarks import person_of_image
 from facelib.data.decode import decode
 from facelib.evaluate.overlap_pairs import accuracy_by_overlap, inflation
-from facelib.overlap import Audit, TrainingSet, benchmark_images, person_of_image
+from facelib.overlap import Audit, TrainingSet, benchmark_images
 from facelib.results import Result
 
 FACE = 56  # pixels of a face in the gallery
@@ -67,7 +68,7 @@ def gallery(
         rows: of `found.candidates`. run: whose network picks the two faces.
         truth: (id, label) pairs that are one person, for the caption; empty where unknown.
     """
-    emb, person = checks.unit_rows(benchmark_images(run, found.bench)), person_of_image(found.bench)
+    emb, person = benchmark_images(run, found.bench), person_of_image(found.bench)
     own = {label: np.flatnonzero(train.records.labels == label) for label in rows["label"]}
     known = train.embed(run, np.concatenate(list(own.values())))
     place = {row: i for i, row in enumerate(np.concatenate(list(own.values())))}
@@ -122,11 +123,12 @@ def gain_frame(
     """`inflation` of (run with overlap, clean run) pairs, in percentage points.
 
     Returns:
-        Frame with benchmark (key), loss (key), protocol, kind, group, pairs, people, gain, lo, hi.
+        Frame with run (with overlap), benchmark (key), loss (key), protocol, kind, group, pairs,
+        people, gain, lo, hi.
     """
     frames = [
         inflation(one.scores(name), clean.scores(name), in_training).assign(
-            benchmark=name, loss=one.config.loss
+            run=one.folder.name, benchmark=name, loss=one.config.loss
         )
         for one, clean in pairs
         for name in one.benchmarks

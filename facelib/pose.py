@@ -20,15 +20,15 @@ KINDS = {"cfp_ff": "frontal, frontal", "cfp_fp": "frontal, profile"}
 MIN_PAIRS = 50  # of either kind in a bin; a share among fewer says little
 
 
-def bins_of(scores: Scores, name: str, edges: Sequence[float] = YAW_BINS) -> np.ndarray:
+def bins_of(scores: Scores, name: str) -> np.ndarray:
     """Name (P,) of each pair's bin: "0–15" and so on in degrees, or what the benchmark holds.
 
     The last bin takes every larger difference.
     """
     if scores.yaw1 is None or scores.yaw2 is None:
         return np.full(len(scores.same), KINDS.get(name, name))
-    names = np.array([f"{left:g}–{right:g}" for left, right in pairwise(edges)])
-    return names[np.digitize(np.abs(scores.yaw1 - scores.yaw2), np.asarray(edges)[1:-1])]
+    names = np.array([f"{left:g}–{right:g}" for left, right in pairwise(YAW_BINS)])
+    return names[np.digitize(np.abs(scores.yaw1 - scores.yaw2), np.asarray(YAW_BINS)[1:-1])]
 
 
 def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import pandas as pd
 from facelib import analysis as an
 from facelib.centres import SEED, Geometry, open_records
 from facelib.config import Config
+from facelib.data.benchmarks import person_of_image
 from facelib.data.face_index import read_face_index
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file
@@ -118,9 +119,8 @@ def embedded(
     labels = open_records(cfg).labels
     trained = np.unique(labels[split_records(cfg, labels)[0]])
     out = np.isin(trained, people)
-    _, row = np.unique(trained[~out], return_inverse=True)
     centre_of = np.full(len(trained), -1)
-    centre_of[~out] = row
+    centre_of[~out] = np.arange((~out).sum())
     chosen = out
     if group == GROUPS[1]:  # as many as were held out
         kept = np.random.default_rng(SEED).choice(np.flatnonzero(~out), out.sum(), replace=False)
@@ -134,8 +134,7 @@ def _of_run(run: Geometry, cfg: Config, name, group, centre_of, chosen) -> Embed
     centres = an.centroids(emb[kept], centre_of[label[kept]])
     if group == GROUPS[2]:
         scores, emb = run.result.scores(name), run.images(name)
-        person = np.empty(len(emb), scores.id1.dtype)
-        person[scores.index1], person[scores.index2] = scores.id1, scores.id2
+        person = person_of_image(scores)
         a, b = scores.index1[scores.same], scores.index2[scores.same]
         own = np.full(len(emb), -1)
     else:
@@ -147,10 +146,7 @@ def _of_run(run: Geometry, cfg: Config, name, group, centre_of, chosen) -> Embed
 
 def measure(of: Embedded) -> dict[str, np.ndarray]:
     """Figures of `FIGURES` as values (P,) of the genuine pairs, images as those of side a."""
-    cos = of.emb @ of.centres.T  # (U, K)
-    known = np.flatnonzero(of.own >= 0)
-    cos[known, of.own[known]] = -np.inf
-    nearest, which = cos.max(1), cos.argmax(1)
+    nearest, which = an.nearest_centres(of.emb, of.centres, skip=of.own)
     pair = np.einsum("pd,pd->p", of.emb[of.a], of.emb[of.b])
     values = {
         "own pairs": pair,

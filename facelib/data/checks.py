@@ -19,44 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facelib.analysis import nearest_centres, unit
 from facelib.data.face_index import normalise_name
 from facelib.errors import BadData, UserError
+from facelib.evaluate.verification import strict_threshold
 from facelib.paths import atomic_file
 
 MATCH_RATE = 0.01  # of strangers whose nearest training identity passes for themselves
 SIGNALS = {"by_name": "names", "by_hash": "images", "by_embedding": "embeddings"}
-BLOCK = 4096  # training identities at a time
-
-
-def unit_rows(emb: np.ndarray) -> np.ndarray:
-    """Rows (…, d) of length 1, float32; a row of zeros stays."""
-    length = np.linalg.norm(emb, axis=-1, keepdims=True)
-    return (emb / np.where(length > 0, length, 1)).astype(np.float32)
-
-
-def nearest(
-    queries: np.ndarray, centres: np.ndarray, top: int, skip: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The `top` nearest centres of each query, in blocks: cosines and numbers, (Q, top) falling.
-
-    Args:
-        queries: (Q, d). centres: (N, d). Neither needs unit length.
-        skip: (Q,) centre that does not count for a query (its own).
-    """
-    q, top = unit_rows(queries), min(top, len(centres))
-    values = np.empty((len(q), 0), np.float32)
-    numbers = np.empty((len(q), 0), np.int64)
-    for start in range(0, len(centres), BLOCK):
-        cos = q @ unit_rows(centres[start : start + BLOCK]).T
-        if skip is not None:
-            own = np.flatnonzero((skip >= start) & (skip < start + cos.shape[1]))
-            cos[own, skip[own] - start] = -np.inf
-        here = np.broadcast_to(np.arange(start, start + cos.shape[1]), cos.shape)
-        values, numbers = np.hstack([values, cos]), np.hstack([numbers, here])
-        order = np.argsort(-values, axis=1, kind="stable")[:, :top]
-        values = np.take_along_axis(values, order, 1)
-        numbers = np.take_along_axis(numbers, order, 1)
-    return values, numbers
 
 
 def impostor_threshold(halves: np.ndarray, rate: float = MATCH_RATE) -> float:
@@ -74,42 +44,29 @@ def impostor_threshold(halves: np.ndarray, rate: float = MATCH_RATE) -> float:
             f"{len(queries)} training identities with two images: too few to set the threshold of "
             "the embeddings on; leave --run out, or audit a larger training set"
         )
-    found, _ = nearest(halves[1][queries], halves.sum(0), 1, skip=queries)
-    falling = np.sort(found[:, 0])[::-1]
-    k = int(np.floor(rate * len(falling)))
-    return float(falling[k - 1]) if k else float(falling[0]) + 1e-6
+    found, _ = nearest_centres(halves[1][queries], halves.sum(0), skip=queries)
+    return strict_threshold(found, rate)
 
 
 def match_embeddings(
-    train: np.ndarray,
-    bench: np.ndarray,
-    ids: np.ndarray,
-    top: int = 3,
-    also: pd.DataFrame | None = None,
+    train: np.ndarray, bench: np.ndarray, ids: np.ndarray, also: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The `top` nearest training identities of each benchmark identity, ranked.
+    """The nearest training identity of each benchmark identity.
 
     Args:
         train: (N, d) centroids or sums. bench: (M, d) centroids. ids: (M,) ascending numbers of the
             latter. also: id, label of other candidates, whose similarity is wanted too.
 
     Returns:
-        Frame with id, label, similarity, rank (1 = nearest; 0 = only in `also`).
+        Frame with id, label, similarity, rank (1: the nearest; 0: only in `also`).
     """
-    values, labels = nearest(bench, train, top)
-    top = values.shape[1]
-    frame = pd.DataFrame(
-        {
-            "id": np.repeat(ids, top),
-            "label": labels.ravel(),
-            "similarity": values.ravel().astype(float),
-            "rank": np.tile(np.arange(1, top + 1), len(ids)),
-        }
-    )
+    values, labels = nearest_centres(bench, train)
+    frame = pd.DataFrame({"id": ids, "label": labels, "similarity": values.astype(float)})
+    frame["rank"] = 1
     if also is None or also.empty:
         return frame
-    rows = unit_rows(bench)[np.searchsorted(ids, also["id"])]
-    cos = np.einsum("pd,pd->p", rows, unit_rows(train[also["label"].to_numpy()]))
+    rows = unit(bench[np.searchsorted(ids, also["id"])])
+    cos = np.einsum("pd,pd->p", rows, unit(train[also["label"].to_numpy()]))
     others = also[["id", "label"]].assign(similarity=cos.astype(float), rank=0)
     return pd.concat([frame, others]).drop_duplicates(["id", "label"], ignore_index=True)
 

@@ -12,6 +12,7 @@ the mirror images too.
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from os import cpu_count
 
 import cv2
@@ -45,9 +46,11 @@ def hash_images(images: Iterable[bytes]) -> np.ndarray:
     def one(jpeg: bytes) -> np.ndarray:
         return hash_pixels(decode(jpeg))
 
+    images, parts = iter(images), [np.empty(0, np.uint64)]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        bits = list(pool.map(one, images))
-    return pack_bits(np.array(bits).reshape(len(bits), KEPT * KEPT))
+        while chunk := list(islice(images, BLOCK)):  # map takes all its input at once
+            parts.append(pack_bits(np.array(list(pool.map(one, chunk)))))
+    return np.concatenate(parts)
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
@@ -116,13 +119,12 @@ def hash_threshold(counts: np.ndarray, rate: float = MISMATCH_RATE) -> int:
     return int((within <= np.floor(rate * counts.sum())).sum()) - 1
 
 
-def duplicates(
-    train: np.ndarray, bench: np.ndarray, most: int, mirrored: bool = True
-) -> pd.DataFrame:
+def duplicates(train: np.ndarray, bench: np.ndarray, most: int) -> pd.DataFrame:
     """Image pairs with at most `most` different bits: train, bench (rows), bits, mirrored."""
-    frames = [near_pairs(train, bench, most).assign(mirrored=False)]
-    if mirrored:
-        frames.append(near_pairs(train, mirror_hashes(bench), most).assign(mirrored=True))
+    frames = [
+        near_pairs(train, bench, most).assign(mirrored=False),
+        near_pairs(train, mirror_hashes(bench), most).assign(mirrored=True),
+    ]
     frame = pd.concat(frames, ignore_index=True).rename(columns={"a": "train", "b": "bench"})
     frame = frame.sort_values("bits", kind="stable")
     return frame.drop_duplicates(["train", "bench"], ignore_index=True)

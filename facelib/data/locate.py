@@ -52,10 +52,13 @@ def train_folder(cfg: Config) -> Path:
 def benchmark_paths(cfg: Config) -> list[Path]:
     """The `.bin` files of `cfg.benchmarks`: beside train.rec, in the data root, or full paths."""
     folder = train_folder(cfg)
-    return [_benchmark(name.strip(), folder) for name in cfg.benchmarks.split(",") if name.strip()]
+    return [
+        benchmark_path(name.strip(), folder) for name in cfg.benchmarks.split(",") if name.strip()
+    ]
 
 
-def _benchmark(name: str, folder: Path) -> Path:
+def benchmark_path(name: str, folder: Path) -> Path:
+    """A `.bin` file by name or path: in `folder`, or in the data root."""
     file = name if name.endswith(".bin") else f"{name}.bin"
     candidates = [folder / file, _resolve(file)]
     for path in candidates:

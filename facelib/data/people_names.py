@@ -40,11 +40,6 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(re.sub(r"[\W_]+", " ", text).split())
 
 
-def name_key(name: str) -> tuple[str, ...]:
-    """What two spellings of a name share: its words in alphabetical order."""
-    return tuple(sorted(words_of(name)))
-
-
 def one_edit(a: str, b: str) -> bool:
     """Whether one insertion, deletion, substitution or swap of neighbours makes a into b."""
     if a == b or abs(len(a) - len(b)) > 1:
@@ -52,7 +47,7 @@ def one_edit(a: str, b: str) -> bool:
     start = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
     rest_a, rest_b = a[start:], b[start:]
     swapped = len(rest_a) > 1 and rest_a[1::-1] + rest_a[2:] == rest_b
-    return swapped or rest_b in (rest_a[1:],) or rest_a == rest_b[1:] or rest_a[1:] == rest_b[1:]
+    return swapped or rest_b == rest_a[1:] or rest_a == rest_b[1:] or rest_a[1:] == rest_b[1:]
 
 
 def match_names(train: Sequence[str], bench: Sequence[str]) -> pd.DataFrame:
