@@ -39,7 +39,7 @@ def cluster_file(path: Path, eps: float | None, tune: Path | None, lgcn: Path | 
 
         held_out, people = load_labelled(tune)
         eps, rule = choose_eps(neighbour_graph(unit(held_out)), people), "held-out identities"
-    report, _ = cluster_all(emb, label, eps, links)
+    report = cluster_all(emb, label, eps, links)
     if rule:
         report["dbscan"]["eps_rule"] = rule
     return report

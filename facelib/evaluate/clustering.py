@@ -266,8 +266,7 @@ def cluster_all(
     labels: np.ndarray,
     eps: float | None = None,
     links: "LinkNetwork | None" = None,
-    seed: int = 0,
-) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
+) -> dict[str, dict]:
     """K-means with the true K, DBSCAN, and L-GCN where a trained network is given.
 
     Args:
@@ -275,26 +274,24 @@ def cluster_all(
         labels: (N,) identities: for the figures and for K-means' K, nothing else.
         eps: of DBSCAN; None takes `label_free_eps`.
         links: a trained `lgcn.LinkNetwork`.
-        seed: of K-means.
 
     Returns:
         Method ("kmeans", "dbscan", "lgcn") -> `figures` with `seconds`, and for DBSCAN `eps`,
-        `eps_rule` and `min_samples`; method -> clusters (N,). The seconds of DBSCAN and of L-GCN
+        `eps_rule` and `min_samples`. The seconds of DBSCAN and of L-GCN
         both hold those of their common graph.
     """
     emb = unit(emb)
     people = len(np.unique(labels))
-    report, found = {}, {}
+    report = {}
 
     def finish(name: str, clusters: np.ndarray, start: float, before: float = 0.0) -> dict:
         seconds = round(time.perf_counter() - start + before, 3)
         report[name] = figures(labels, clusters) | {"seconds": seconds}
-        found[name] = clusters
         log.info("%s: BCubed F %.4f, %.1f s", name, report[name]["bcubed_f"], seconds)
         return report[name]
 
     start = time.perf_counter()
-    finish("kmeans", spherical_kmeans(emb, people, seed), start)
+    finish("kmeans", spherical_kmeans(emb, people), start)
     start = time.perf_counter()
     graph = neighbour_graph(emb)
     shared, start = time.perf_counter() - start, time.perf_counter()
@@ -307,4 +304,4 @@ def cluster_all(
 
         start = time.perf_counter()
         finish("lgcn", lgcn(links, emb, graph), start, shared)
-    return report, found
+    return report

@@ -25,7 +25,7 @@ from torch import nn
 
 from facelib.centres import Jpegs
 from facelib.config import Config, make_config
-from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.datasets import FaceRecords
 from facelib.data.decode import decode
 from facelib.errors import UserError
@@ -63,7 +63,8 @@ def evaluate_frozen(
         benchmarks: `.bin` files.
         train: folder with train.rec, whose images give the mean to subtract; None: plain only.
         bootstrap: replicates of the identity bootstrap, 0 for no intervals.
-        size: pixels that the model is given; None: those of the benchmark's images.
+        size: pixels that the model is given; None: those of the benchmark's images, or its own
+            input where that is smaller (a larger one it resizes to itself).
         label: name in tables; empty: the model's own.
 
     Returns:
@@ -74,16 +75,17 @@ def evaluate_frozen(
         names = ", ".join(str(path) for path in benchmarks) or "none"
         raise UserError(f"benchmarks: {names}; wanted one or more .bin files of different names")
     name, checkpoint = getattr(model, "name", type(model).__name__.lower()), weights_digest(model)
-    data = _digest([*(bench.digest for bench in loaded), str(train)])
+    side = decode(loaded[0].images[0]).shape[0]
+    size = size or min(side, getattr(model, "input_size", side))
+    data = _digest([*(bench.digest for bench in loaded), str(train), size])
     folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"
-    size = size or decode(loaded[0].images[0]).shape[0]
     mean = _training_mean(folder, model, checkpoint, train, size) if train else None
     reports: dict[str, dict] = {variant: {} for variant in VARIANTS if variant == "plain" or train}
     for path, bench in zip(benchmarks, loaded):
         found = embed_benchmark(folder, bench, model, checkpoint, size)
         for variant, figures in reports.items():
             figures[bench.name] = _figures(folder, variant, bench, found, mean, bootstrap)
-            figures[bench.name]["rendered"] = (path.parent / "spec.json").is_file()
+            figures[bench.name]["rendered"] = is_rendered(path)
     content = {"model": name, "weights": getattr(model, "weights", ""), "checkpoint": checkpoint}
     content |= {
         variant: {"rendered": any(f["rendered"] for f in figures.values()), "benchmarks": figures}
@@ -102,8 +104,10 @@ def evaluate_frozen(
 def _config(name: str, benchmarks: Sequence[Path], train: Path | None) -> Config:
     """What a `Result` needs to find its benchmarks again."""
     settings = {"backbone": name} if name in FOUNDATION_MODELS else {}
-    settings |= {"data": str(train)} if train else {}
-    return make_config(benchmarks=",".join(str(path) for path in benchmarks), **settings)
+    settings |= {"data": str(Path(train).resolve())} if train else {}
+    return make_config(
+        benchmarks=",".join(str(Path(path).resolve()) for path in benchmarks), **settings
+    )
 
 
 def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:

@@ -19,6 +19,7 @@ import torch
 
 from facelib.errors import UserError
 from facelib.evaluate.features import Features
+from facelib.evaluate.templates import score_pairs
 from facelib.evaluate.verification import far_name
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def identify(probes: Features, distractors: Features, limit: int | None = None) 
     probe, mate = mate_pairs(probes.labels)
     if not len(probe):
         raise UserError(f"{probes.name}: nobody has two images, so no probe has a mate")
-    genuine = np.einsum("pd,pd->p", unit[probe], unit[mate])  # (M,)
+    genuine = score_pairs(unit, probe, mate)  # (M,)
     used = np.unique(probe)
     strangers = min(limit or distractors.rows, distractors.rows)
     impostors = len(used) * strangers

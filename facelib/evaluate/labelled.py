@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.data.benchmarks import person_of_image
 from facelib.errors import BadData, UserError
 from facelib.paths import atomic_file
 
@@ -108,9 +109,7 @@ def run_items(result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list
         bench = result.benchmark(name)
         with np.load(result.folder / "embeddings" / f"{name}.npz") as kept:
             emb = kept["emb"]
-        person = np.empty(len(emb), np.int64)
-        person[bench.index1], person[bench.index2] = bench.id1, bench.id2
-        for row, image, label in zip(emb, bench.images, person, strict=True):
+        for row, image, label in zip(emb, bench.images, person_of_image(bench), strict=True):
             found.setdefault(hashlib.sha256(image).digest(), (row, label, image))
     emb, label, images = zip(*found.values())
     order = np.argsort(label, kind="stable")
@@ -124,13 +123,13 @@ def export_run(run_name: str, path: Path, benchmark: str = "") -> tuple[int, int
         (images, identities) in the file.
     """
     from facelib.centres import Geometry
-    from facelib.results import LABELS, Result, evaluate, method_of
-    from facelib.runs import load_run, read_json
+    from facelib.results import Result, evaluate
+    from facelib.runs import load_run
 
     run = load_run(run_name)
-    report = read_json(run.path / "eval.json", default={})
-    name = LABELS[method_of(run.config.to_dict())]
-    result = Result(run.path, run.config, report, name) if report else evaluate(run)
-    emb, label = Geometry(result).train if benchmark == TRAIN else run_items(result, benchmark)[:2]
+    if benchmark == TRAIN:
+        emb, label = Geometry(Result(run.path, run.config, {}, "")).train
+    else:
+        emb, label, _ = run_items(evaluate(run), benchmark)
     save_labelled(path, *make_labelled(emb, label))
     return len(emb), len(np.unique(label))

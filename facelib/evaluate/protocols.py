@@ -38,8 +38,8 @@ def _ijb(options: argparse.Namespace) -> None:
         kept = open_features(options.features)
         emb = kept.read(0, kept.rows)
     else:
-        embed, size = templates.run_embedder(options.run_name)
-        emb = templates.embed_faces(protocol, options.images, embed, size)
+        embed, size, border = templates.run_embedder(options.run_name)
+        emb = templates.embed_faces(protocol, options.images, embed, size, border=border)
         if options.save:
             templates.save_array(options.save, emb)
     found = templates.verify_templates(protocol, emb, not options.no_detector_score)

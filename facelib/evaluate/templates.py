@@ -14,6 +14,7 @@ default, an image's embedding is f(x) + f(flip x), not normalised, times its det
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facelib.data.align import align
+from facelib.data.align import LANDMARK_COLUMNS, align
 from facelib.data.decode import decode, resize
 from facelib.errors import BadData, UserError
 from facelib.evaluate.verification import auc, far_name, tar_at_far
@@ -98,11 +99,13 @@ def _read_columns(path: Path, columns: list[str], meaning: str) -> pd.DataFrame:
         raise BadData(f"{path}: no such file; wanted lines of {meaning}")
     kinds = {c: str if c == "name" else np.float64 if c[0] in "xys" else np.int32 for c in columns}
     try:
-        frame = pd.read_csv(
-            path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
-            skipinitialspace=True,
-        )  # fmt: skip
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        with warnings.catch_warnings():  # of columns beyond the last, which pandas cuts off
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
+                skipinitialspace=True,
+            )  # fmt: skip
+    except (ValueError, pd.errors.ParserWarning) as error:
         reason = str(error).strip().partition("\n")[0]
         raise BadData(f"{path}: {reason}; wanted lines of {meaning}") from None
     if not len(frame):
@@ -113,14 +116,15 @@ def _read_columns(path: Path, columns: list[str], meaning: str) -> pd.DataFrame:
 def _read_points(path: Path, names: list[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
     if not path.is_file():
         return None, None
-    axes = [f"{axis}{i}" for i in range(1, 6) for axis in "xy"]
-    frame = _read_columns(path, ["name", *axes, "score"], "image, x1 y1 … x5 y5, detector score")
+    frame = _read_columns(
+        path, ["name", *LANDMARK_COLUMNS, "score"], "image, x1 y1 … x5 y5, detector score"
+    )
     theirs = frame["name"].to_list()
     wrong = [i for i, (a, b) in enumerate(zip(names, theirs)) if Path(a).name != Path(b).name]
     if len(theirs) != len(names) or wrong:
         where = f"line {wrong[0] + 1} is {theirs[wrong[0]]}" if wrong else f"{len(theirs)} lines"
         raise BadData(f"{path}: {where}, wanted the {len(names)} images of the template list")
-    return frame[axes].to_numpy().reshape(-1, 5, 2), frame["score"].to_numpy()
+    return frame[LANDMARK_COLUMNS].to_numpy().reshape(-1, 5, 2), frame["score"].to_numpy()
 
 
 def _rows_of(ids: np.ndarray, wanted: np.ndarray, path: Path) -> np.ndarray:
@@ -208,12 +212,13 @@ def embed_faces(
     embed: Callable[[np.ndarray], np.ndarray],
     size: int,
     batch: int = 256,
+    border: str = "black",
 ) -> np.ndarray:
     """Align and embed the images of a protocol: float32 (N, d).
 
     Args:
         images: folder of the loose crops. embed: uint8 RGB (B, size, size, 3) -> (B, d).
-        size: network input in pixels.
+        size: network input in pixels. border: of `align`, as in training.
 
     Raises:
         UserError: the protocol has no landmarks. BadData: an image that is missing or damaged.
@@ -226,7 +231,8 @@ def embed_faces(
         if not path.is_file():
             raise BadData(f"{path}: no such image of the template list")
         try:
-            return resize(align(decode(path.read_bytes()), protocol.landmarks[i]), size)
+            face = align(decode(path.read_bytes()), protocol.landmarks[i], border=border)
+            return resize(face, size)
         except BadData as error:
             raise BadData(f"{path}: {error}") from None
 
@@ -240,8 +246,8 @@ def embed_faces(
     return np.concatenate(parts)
 
 
-def run_embedder(run_dir: Path | str) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """(embed, input size) of a trained run, for `embed_faces`: f(x) + f(flip x), not normalised."""
+def run_embedder(run_dir: Path | str) -> tuple[Callable[[np.ndarray], np.ndarray], int, str]:
+    """(embed, size, border) of a run for `embed_faces`; embed: f(x) + f(flip x), any length."""
     import torch
 
     from facelib.data.feed import to_input
@@ -257,7 +263,8 @@ def run_embedder(run_dir: Path | str) -> tuple[Callable[[np.ndarray], np.ndarray
         x = to_input(torch.from_numpy(pixels).permute(0, 3, 1, 2), device)
         return (model(x) + model(x.flip(3))).float().cpu().numpy()
 
-    return embed, run.config.image_size
+    border = "replicate" if run.config.fill_border == "replicate" else "black"
+    return embed, run.config.image_size, border
 
 
 def save_array(path: Path, emb: np.ndarray) -> None:
