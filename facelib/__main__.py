@@ -283,7 +283,8 @@ def _report(verbs) -> None:
             from facelib.publish import publish_sweep
 
             results, name, *command = options.publish
-            sys.stdout.write(f"{publish_sweep(Path(results), name, ' '.join(command))}\n")
+            found = publish_sweep(Path(results), name, " ".join(command), options.note)
+            sys.stdout.write(f"{found}\n")
             return
         if options.readme:
             from facelib.paths import REPO
@@ -298,6 +299,7 @@ def _report(verbs) -> None:
     verb.add_argument("--out", type=Path)
     verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),
                       help="a sweep's rows as a committed record")  # fmt: skip
+    verb.add_argument("--note", default="", help="what its readers must know beside the figures")
     verb.add_argument("--readme", metavar="NAME", help="write a record into the README's results")
 
 

@@ -10,7 +10,7 @@ from facelib.evaluate.embed import embed_images
 from facelib.evaluate.frozen import evaluate_frozen
 from facelib.models import build_backbone
 from facelib.models.foundation import FOUNDATIONS, load_foundation
-from facelib.models.lora import count_parameters, trainable_fractions
+from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
 from facelib.results import Result
 from facelib.train import load_model
 
@@ -79,8 +79,6 @@ def largest_initial_difference(cfg: Config, images: int = 64) -> float:
 
 def shift_frames(results: list[Result]) -> dict[str, pd.DataFrame]:
     """`layer_shifts` of trained LoRA runs, by their labels."""
-    from facelib.models.lora import layer_shifts
-
     with torch.inference_mode():
         return {r.label: pd.DataFrame(layer_shifts(load_model(r.folder)[0])) for r in results}
 

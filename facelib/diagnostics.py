@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from facelib import ablation
 from facelib.analysis import similarity_gap
 from facelib.config import Config
+from facelib.evaluate.tables import percent
 from facelib.launch import launch
 from facelib.losses.cluster import tightness_literal
 from facelib.losses.memory import ClassRings, FeatureQueue
@@ -133,7 +134,7 @@ def simulate_concentration(
     frame = {
         "spread": spread[seen],
         "phi": kind.phi[seen],
-        "share": tightness_literal(kind.phi[seen]),
+        "share": tightness_literal(kind.phi)[seen],
         "age": steps - 1 - last[seen],
     }
     return pd.DataFrame({name: tensor.numpy() for name, tensor in frame.items()})
@@ -158,18 +159,14 @@ def fidelity(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def gap_table(results: Sequence[Result]) -> pd.DataFrame:
     """Mean cosines of positive and negative pairs and their difference, by benchmark and row."""
     rows = {}
-    for result in results:
-        for name in result.benchmarks:
+    for name in results[0].benchmarks:
+        for result in results:
             scores = result.scores(name)
             figures = similarity_gap(scores.score, scores.same)
             rows[result.title(name), result.label] = dict(
                 zip(("positives", "negatives", "gap"), figures)
             )
-    frame = pd.DataFrame(rows).T.rename_axis(["benchmark", "loss"])
-    order = {key: i for i, key in enumerate(dict.fromkeys(frame.index.get_level_values(0)))}
-    return frame.sort_index(
-        level=0, sort_remaining=False, kind="stable", key=lambda k: k.map(order)
-    )
+    return pd.DataFrame(rows).T.rename_axis(["benchmark", "loss"])
 
 
 def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
@@ -187,8 +184,7 @@ def ablation_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Dat
     """Ablation of a published record as text: mean over repeats [95 % t interval], percent."""
     found = repeat_intervals(frame, figure)
     found["text"] = [
-        f"{100 * r.value:.1f}" + (f" [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" if r.repeats > 1 else "")
-        for r in found.itertuples()
+        percent(r.value, [r.lo, r.hi] if r.repeats > 1 else None) for r in found.itertuples()
     ]
     table = found.pivot(index="group", columns="label", values="text")
     table = table[list(dict.fromkeys(found["label"]))].rename(columns="{} (rendered)".format)

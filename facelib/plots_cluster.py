@@ -43,6 +43,14 @@ def queue_sizes(
     return _label(ax, title, note, "|Q_k|", "share of the classes")
 
 
+def _colours(metrics: pd.DataFrame) -> dict:
+    """A run has the same colour in every picture of these metrics."""
+    runs = list(dict.fromkeys(metrics["run"]))
+    return dict(
+        zip(runs, sns.color_palette("colorblind" if len(runs) <= 10 else "husl", len(runs)))
+    )
+
+
 def run_queue_sizes(
     metrics: pd.DataFrame,
     ax: Axes | None = None,
@@ -53,9 +61,8 @@ def run_queue_sizes(
     ax = _axes(ax)
     last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).tail(1)
     long = last.rename(columns=SIZES).melt("run", [*SIZES.values()], "size", "share")
-    runs = list(dict.fromkeys(metrics["run"]))
-    palette = dict(zip(runs, sns.color_palette("colorblind")))
-    order = [run for run in runs if run in set(last["run"])]
+    palette = _colours(metrics)
+    order = [run for run in palette if run in set(last["run"])]
     sns.barplot(long, x="size", y="share", hue="run", hue_order=order, palette=palette, ax=ax)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(ylim=(0, 1.45), yticks=np.linspace(0, 1, 6))  # room for the legend
@@ -74,9 +81,7 @@ def quantiles(
 ) -> Axes:
     """Quantiles over classes of a diagnostic ("phi" or "margin") over the steps, a colour a run."""
     ax = _axes(ax)
-    runs = list(dict.fromkeys(metrics["run"]))
-    known = metrics.dropna(subset=[f"{name}_q50"])
-    palette = dict(zip(runs, sns.color_palette("colorblind")))
+    known, palette = metrics.dropna(subset=[f"{name}_q50"]), _colours(metrics)
     for run, part in known.groupby("run", sort=False):
         colour = palette[run]
         ax.plot(part["step"], part[f"{name}_q50"], color=colour, label=run)
@@ -94,8 +99,7 @@ def curves(
 ) -> Axes:
     """One diagnostic over the steps; a run has the same colour in every such picture."""
     ax = _axes(ax)
-    runs = list(dict.fromkeys(metrics["run"]))
-    for run, colour in zip(runs, sns.color_palette("colorblind")):
+    for run, colour in _colours(metrics).items():
         part = metrics[metrics["run"] == run].dropna(subset=[name])
         if len(part):
             ax.plot(part["step"], part[name], color=colour, label=run)

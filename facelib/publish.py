@@ -61,12 +61,12 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     return folder
 
 
-def publish_sweep(results: Path, name: str, command: str) -> Path:
+def publish_sweep(results: Path, name: str, command: str, note: str = "") -> Path:
     """`publish` the rows of a sweep's `results.jsonl`."""
     if not Path(results).is_file():
         raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
     return publish([row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)],
-                   name, command)  # fmt: skip
+                   name, command, note)  # fmt: skip
 
 
 def _lines(row: dict, other: list[str]) -> list[dict]:
@@ -147,6 +147,21 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
         ]
     parts["repeats"] = found["repeats"].to_list()
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
+
+
+def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> list[str]:
+    """Differences as Markdown lines: what is compared, points [95 % interval], if not carried so.
+
+    Args:
+        gaps: of `repeat_differences` or alike; lo and hi beside `value`, percentage points.
+        names: columns that say together what is compared.
+    """
+    return [
+        f"- {', '.join(gap[name] for name in names)}: {gap[value]:+.1f} points "
+        f"[{gap['lo']:+.1f}, {gap['hi']:+.1f}]"
+        + ("" if gap["lo"] > 0 or gap["hi"] < 0 else ", not carried")
+        for gap in gaps.to_dict("records")
+    ]
 
 
 def readme_section(name: str) -> str:

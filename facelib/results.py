@@ -10,7 +10,7 @@ from torch import nn
 
 from facelib import ablation
 from facelib.config import Config
-from facelib.data.benchmarks import Benchmark, load_benchmark
+from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.locate import benchmark_paths
 from facelib.evaluate.compare import compare_scores
 from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
@@ -61,7 +61,7 @@ _TUNINGS = {
 }
 LABELS |= {
     f"{loss}-{how}-{backbone}": text.format(loss=LABELS[loss], model=model)
-    for loss in ("arcface", "infonce", "hybrid")
+    for loss in list(LABELS)
     for how, text in _TUNINGS.items()
     for backbone, model in _MODELS.items()
 }
@@ -72,15 +72,17 @@ def method_of(settings: Mapping) -> str:
 
     For a foundation model also which weights train: `infonce-lora-generic-vit`.
     """
-    loss = settings["loss"]
-    if loss == "cluster":
-        return ablation.method_of_row(settings)
-    if settings["backbone"] in _MODELS:
-        started = "scratch" if settings["init"] == "scratch" else "full"
-        return f"{loss}-{'lora' if settings['lora_rank'] else started}-{settings['backbone']}"
-    if loss == "coreface" and settings["coreface_weight"] == 0:
-        return "coreface-control"
-    return "coreface-clean" if loss == "coreface" and settings["coreface_mask"] == "clean" else loss
+    method = settings["loss"]
+    if method == "cluster":
+        method = ablation.method_of_row(settings)
+    elif method == "coreface" and settings["coreface_weight"] == 0:
+        method = "coreface-control"
+    elif method == "coreface" and settings["coreface_mask"] == "clean":
+        method = "coreface-clean"
+    if settings["backbone"] not in _MODELS:
+        return method
+    started = "scratch" if settings["init"] == "scratch" else "full"
+    return f"{method}-{'lora' if settings['lora_rank'] else started}-{settings['backbone']}"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def floors(cfg: Config, bootstrap: int = 0) -> dict[str, Result]:
             figures[bench.name] = evaluate_benchmark(
                 folder, bench, model, key, cfg.image_size, cfg.fill_border, bootstrap
             )
-            figures[bench.name]["rendered"] = (path.parent / "spec.json").is_file()
+            figures[bench.name]["rendered"] = is_rendered(path)
         report = {"benchmarks": figures, "rendered": cfg.data == "rendered"}
         results[label] = Result(folder, cfg, report, label)
     return results

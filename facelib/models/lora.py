@@ -42,7 +42,7 @@ def add_adapters(
     """
     _refuse_adapters(model)
     base = weights_digest(model)
-    _inject(model, rank, alpha, list(model.linear_names(targets)), seed)
+    _inject(model, rank, alpha, model.linear_names(targets), seed)
     model.base_digest = base
     return model
 
@@ -80,13 +80,13 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
 
 
-def trainable_fractions(rank: int = 8, targets: str = "ffn") -> dict[str, tuple[int, int]]:
-    """`count_parameters` of the three adapted real models at full size, without their weights."""
+def trainable_fractions() -> dict[str, tuple[int, int]]:
+    """`count_parameters` of the three real models at full size under source A's adapters."""
     counts = {}
     for name in REAL_MODELS:
         model = build_full_size(name)
         with torch.device("meta"):
-            _inject(model, rank, float(rank), list(model.linear_names(targets)), seed=0)
+            _inject(model, 8, 8.0, model.linear_names("ffn"), seed=0)
         counts[name] = count_parameters(model)
     return counts
 
@@ -193,12 +193,9 @@ def layer_shifts(model: Foundation) -> list[dict]:
     for name, module in model.encoder.named_modules():
         if not isinstance(module, LoraLayer):
             continue
-        base = module.get_base_layer()
-        weight = base.weight if hasattr(base, "weight") else base.in_proj_weight
-        shift = module.get_delta_weight(ADAPTER).norm().item()
+        shift, weight = module.get_delta_weight(ADAPTER).norm().item(), module.weight.norm().item()
         parts = name.split(".")
         block = next(int(part) for part in parts if part.isdigit())
         rows.append({"block": block, "layer": parts[-1], "shift": shift,
-                     "weight": weight.norm().item(),
-                     "relative": shift / weight.norm().item()})  # fmt: skip
+                     "weight": weight, "relative": shift / weight})  # fmt: skip
     return rows

@@ -4,8 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from facelib.checkpoint import load_trained_state, trained_state
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
+from facelib.learner import build_learner
 from facelib.models import build_backbone
 from facelib.models.foundation import build_full_size, load_foundation
 from facelib.models.lora import (
@@ -19,14 +21,6 @@ from facelib.models.lora import (
     save_adapters,
     trainable_fractions,
 )
-from tests.models.tiny_foundations import save_tiny
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A folder of tiny random weights for each real model, as the hub would give them."""
-    root = tmp_path_factory.mktemp("tiny-models")
-    return {name: str(save_tiny(name, root / name)) for name in REAL_MODELS}
 
 
 def images() -> torch.Tensor:
@@ -44,7 +38,7 @@ def stir(model) -> None:
 @pytest.mark.parametrize("name", REAL_MODELS)
 def test_the_adapted_model_starts_as_the_frozen_one_and_only_adapters_train(folders, name):
     # Catches: a random B, dropout on the adapters, a base weight left trainable.
-    model = load_foundation(name, folders[name])
+    model = load_foundation(name, str(folders[name]))
     frozen = model(images())
     assert add_adapters(model, rank=4) is model
     # Not bit for bit: where no weight wants a gradient, torch takes another path through attention.
@@ -63,7 +57,8 @@ def test_adapters_depend_on_their_seed_alone(folders):
     name = "dinov2-vit-b14"
     before = torch.get_rng_state()
     one, two, three = (
-        add_adapters(load_foundation(name, folders[name]), rank=4, seed=seed) for seed in (5, 5, 6)
+        add_adapters(load_foundation(name, str(folders[name])), rank=4, seed=seed)
+        for seed in (5, 5, 6)
     )
     assert torch.equal(torch.get_rng_state(), before)
     key = "encoder.encoder.layer.0.mlp.fc1.lora_A.default.weight"
@@ -74,7 +69,7 @@ def test_adapters_depend_on_their_seed_alone(folders):
 def test_an_adapter_adds_alpha_over_rank_times_ba(folders):
     # Catches: a missing or squared scale; the definition of the layers' shifts.
     name = "dinov2-vit-b14"
-    model = add_adapters(load_foundation(name, folders[name]), rank=4, alpha=8.0)
+    model = add_adapters(load_foundation(name, str(folders[name])), rank=4, alpha=8.0)
     stir(model)
     layer = model.encoder.encoder.layer[1].mlp.fc1
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -91,19 +86,19 @@ def test_an_adapter_adds_alpha_over_rank_times_ba(folders):
 def test_targets_name_the_layers_of_each_block(folders, targets, layers):
     # Catches: names that fit no layer, or more layers than asked for.
     for name in ("dinov2-vit-b14", "ijepa-vit-h14"):
-        model = add_adapters(load_foundation(name, folders[name]), rank=2, targets=targets)
+        model = add_adapters(load_foundation(name, str(folders[name])), rank=2, targets=targets)
         assert sum(p.requires_grad for p in model.parameters()) == 2 * 2 * layers
 
 
 @pytest.mark.parametrize("name", REAL_MODELS)
 def test_adapters_are_saved_and_loaded_on_their_own(folders, name, tmp_path):
     # Catches: base weights in the file, a lost scale, tensors under the wrong layer.
-    model = add_adapters(load_foundation(name, folders[name]), rank=4, alpha=6.0)
+    model = add_adapters(load_foundation(name, str(folders[name])), rank=4, alpha=6.0)
     stir(model)
     folder = save_adapters(model, tmp_path / "adapters")
     saved = load_file(folder / "adapter_model.safetensors")
     assert sum(t.numel() for t in saved.values()) == count_parameters(model)[0]
-    fresh = load_adapters(load_foundation(name, folders[name]), folder)
+    fresh = load_adapters(load_foundation(name, str(folders[name])), folder)
     assert has_adapters(fresh)
     assert torch.equal(fresh(images()), model(images()))
 
@@ -114,7 +109,7 @@ def test_peft_itself_loads_the_files(folders, tmp_path):
     from transformers import Dinov2Model
 
     name = "dinov2-vit-b14"
-    model = add_adapters(load_foundation(name, folders[name]), rank=4, alpha=6.0)
+    model = add_adapters(load_foundation(name, str(folders[name])), rank=4, alpha=6.0)
     stir(model)
     save_adapters(model, tmp_path)
     plain = PeftModel.from_pretrained(Dinov2Model.from_pretrained(folders[name]), tmp_path).eval()
@@ -128,7 +123,7 @@ def test_adapters_that_do_not_fit_say_why(folders, tmp_path):
     name = "dinov2-vit-b14"
 
     def fresh():
-        return load_foundation(name, folders[name])
+        return load_foundation(name, str(folders[name]))
 
     folder = save_adapters(add_adapters(fresh(), rank=4), tmp_path / "adapters")
     other = fresh()
@@ -160,10 +155,12 @@ def test_adapters_that_do_not_fit_say_why(folders, tmp_path):
         load_adapters(fresh(), folder)
 
 
+@pytest.mark.parametrize("rank", [0, 4])
 @pytest.mark.parametrize("name", REAL_MODELS)
-def test_recomputed_activations_change_neither_loss_nor_gradients(folders, name):
-    # Catches: checkpoints through which frozen inputs carry no gradient, or that never engage.
-    changes = {"backbone": name, "init": folders[name], "lora_rank": 4, "image_size": 16}
+def test_recomputed_activations_change_neither_loss_nor_gradients(folders, name, rank):
+    # Catches: checkpoints through which frozen inputs carry no gradient, or that never engage,
+    # with adapters or without.
+    changes = {"backbone": name, "init": str(folders[name]), "lora_rank": rank, "image_size": 16}
     found, passes = {}, {False: [], True: []}
     for recompute in (False, True):
         model = build_backbone(make_config(recompute=recompute, **changes)).train()
@@ -195,3 +192,16 @@ def test_settings_that_make_no_sense_are_refused():
         make_config(lora_rank=8)
     with pytest.raises(UserError, match="init='scratch' has none: use init=pretrained"):
         make_config(lora_rank=8, backbone="generic-vit")
+
+
+def test_a_momentum_encoder_of_adapters_keeps_no_base_in_the_checkpoint(folders):
+    # Catches: a second copy of the frozen weights in each checkpoint of cluster-guided LoRA.
+    init = str(folders["dinov2-vit-b14"])
+    settings = {"backbone": "dinov2-vit-b14", "init": init, "lora_rank": 2, "dim": 32}
+    learner = build_learner(make_config(loss="cluster", **settings), classes=5)
+    saved = trained_state(learner)
+    networks = [key for key in saved if key.startswith(("backbone.", "encoder."))]
+    assert len(networks) == 2 * 2 * 2 * 2  # networks × blocks × layers × (A, B)
+    assert all(is_adapter(key) for key in networks)
+    assert "criterion.memory.bank" in saved
+    load_trained_state(learner, {"learner": saved, "base": learner.backbone.base_digest}, "run")
