@@ -167,7 +167,7 @@ def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
 ):
     # Catches: gradients reduced in every replay or in none, the criterion's own weights left out of
     # the reduction, negatives of a chunk or a rank, a memory that is filled chunk by chunk.
-    same = {"loss": loss, "images_seen": 80, "freeze_batchnorm": True, "lr": 0.02,
+    same = {"loss": loss, "images_seen": 64, "freeze_batchnorm": True, "lr": 0.02,
             "accumulate": accumulate}  # fmt: skip
     one = launch(tiny(tiny_records, processes=1, **same))
     blocks = {"loss_block": 3} if loss == "hybrid" else {}
@@ -178,7 +178,8 @@ def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
 
 def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
     # Catches: a validation that embeds the whole batch at once, or only its first chunk.
-    same = {"loss": "infonce", "select": "val_loss", "split": "within", "freeze_batchnorm": True}
+    same = {"loss": "infonce", "select": "val_loss", "split": "within",
+            "val_fraction": 0.5, "freeze_batchnorm": True, "lr": 0.02}  # fmt: skip
     whole, parts = (launch(tiny(tiny_records, chunk=n, **same)) for n in (0, 4))
     a, b = (run.metrics()["val_loss"].dropna().to_numpy() for run in (whole, parts))
     assert np.abs(a - b).max() < 1e-5
