@@ -139,7 +139,7 @@ class Trainer:
         # Looking at the loss waits for the GPU, so there it is looked at now and then.
         check_every = 1 if self.accelerator.device.type == "cpu" else math.gcd(cfg.log_every, 10)
         self._set_mode()
-        if cfg.chunk:
+        if cfg.chunk and self.accelerator.is_main_process:
             tell_of_batch_statistics(self.plain_learner, cfg.chunk)
         self.metrics.start(self.step, self.steps, cfg.global_batch)
         for images, labels in self.feed.batches(self.step, self.steps):

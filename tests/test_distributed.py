@@ -33,9 +33,7 @@ SETTINGS = {
     "infonce-lora": {},
     # By blocks; 5 divides neither the 6 rows of a rank nor the 12 columns.
     **{f"{name}-blocks": {"loss_block": 5} for name in ("infonce", "hybrid")},
-    **{
-        f"{name}-blocks": {"loss_block": 5, "images_per_identity": 2} for name in ("supcon", "dcl")
-    },
+    **{f"{name}-blocks": {"loss_block": 5, "images_per_identity": 2} for name in ("supcon", "dcl")},
     "coreface-blocks": {"coreface_warmup": 0.0, "loss_block": 5},
 }
 # Losses with a memory: compared after some steps, with their state.

@@ -1,4 +1,4 @@
-r"""Contrastive sums without the matrix of all cosines: blocks of rows × columns, online log-sum-exp.
+r"""Contrastive sums without the matrix of all cosines: by blocks, with an online log-sum-exp.
 
     ℓ_i = log Σ_{j: id_j ≠ id_i} e^{s·a_i·b_j}
     ∂ℓ_i/∂a_i = s·Σ_j p_ij·b_j,  ∂ℓ_i/∂b_j = s·p_ij·a_i,  p_ij = e^{s·a_i·b_j − ℓ_i}

@@ -64,12 +64,13 @@ def measure(batch: int, chunk: int, rounds: int, keep: str) -> dict:
     step(8)  # libraries loaded before memory is counted
     before, spent = resident("VmRSS"), []
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    for _ in range(rounds):
+    for repeat in range(rounds):
         learner.zero_grad(set_to_none=False)
         begin = time.process_time()
         step(batch)
         spent.append(time.process_time() - begin)
-        peak = resident("VmHWM") if len(spent) == 1 else peak
+        if repeat == 0:
+            peak = resident("VmHWM")
     torch.save({k: p.grad for k, p in learner.named_parameters() if p.requires_grad}, keep)
     return {
         "extra_mb": round(peak - before, 1),
