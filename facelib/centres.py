@@ -17,7 +17,7 @@ import torch
 from facelib import analysis as an
 from facelib.config import Config
 from facelib.data.benchmarks import person_of_image
-from facelib.data.datasets import FaceRecords
+from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.evaluate.embed import cached_embeddings, embed_images
@@ -30,19 +30,6 @@ FAR = 0.01  # of the global threshold
 SEED = 0  # of rotations and Gaussian draws
 ROTATIONS = 5  # of the agreement's control
 KEYS = ["benchmark", "loss", "centres"]
-
-
-class Jpegs(Sequence):
-    """Encoded images of some records, read when asked for: MS1M does not fit in memory."""
-
-    def __init__(self, records: FaceRecords, chosen: np.ndarray):
-        self.records, self.chosen = records, chosen
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, i: int) -> bytes:
-        return self.records.jpeg(self.chosen[i])
 
 
 def open_records(cfg: Config) -> FaceRecords:

@@ -80,7 +80,7 @@ class TrainingSet:
     def _embed(self, model, cfg, rows: np.ndarray) -> np.ndarray:
         import torch
 
-        from facelib.centres import Jpegs
+        from facelib.data.datasets import Jpegs
         from facelib.evaluate.embed import embed_images
 
         device = "cuda" if torch.cuda.is_available() else "cpu"

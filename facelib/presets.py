@@ -79,7 +79,7 @@ PRESETS: dict[str, dict] = {
 
 
 # Source A's LoRA. Batches and negatives are per GPU, as in its other runs: 4,098, 778 and 118
-# negatives an anchor, a 34-fold spread. The rate's warm-up is not stated there; it is taken over.
+# negatives an anchor, a 35-fold spread. The rate's warm-up is not stated there; it is taken over.
 _LORA = {
     **_SOURCE_A, "loss": "infonce", "init": "pretrained", "dropout": 0.0, "lora_rank": 8,
     "lora_alpha": 8.0, "lr": 0.001, "epochs": 15.0, "select": "train_loss",
@@ -97,8 +97,7 @@ _EQUAL = {"global_batch": 2 * 780}
 _LORA_ARC = {"loss": "arcface", "optimizer": "adamw", "weight_decay": 0.05, "select": "val_loss"}
 
 PRESETS |= {
-    # The stand-in on rendered faces. Not source A's optimiser: SGD at 0.001 moves next to nothing
-    # in a minute.
+    # The stand-in on rendered faces; not source A's optimiser, whose rate is for 15 epochs.
     "smoke-lora": {
         "backbone": "generic-vit",
         "init": "pretrained",
@@ -119,3 +118,13 @@ PRESETS |= {
     "ms1m-lora-dinov2-arcface": {**_DINOV2, **_LORA_ARC},
     "ms1m-lora-ijepa-arcface": {**_IJEPA, **_EQUAL, **_LORA_ARC, "recompute": True},
 }
+
+
+def preset_for(preset: str, loss: str) -> str:
+    """The preset of a loss beside `preset`: of ms1m-arcface and infonce it is ms1m-infonce.
+
+    `preset` itself where it is not called after its loss (smoke), or has no sibling for `loss`.
+    """
+    family, _, own = preset.rpartition("-")
+    named = f"{family}-{loss}"
+    return named if own == PRESETS.get(preset, {}).get("loss") and named in PRESETS else preset

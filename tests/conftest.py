@@ -51,6 +51,19 @@ def planted_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def themed():
+    """The project's theme without a screen; figures are closed after the test."""
+    import matplotlib.pyplot as plt
+
+    from facelib import plots
+
+    plt.switch_backend("Agg")
+    plots.set_theme()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
 def runs_folder(tmp_path, monkeypatch) -> Path:
     """An empty runs root for this test."""
     monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))

@@ -20,6 +20,19 @@ def test_nearest_centres_in_blocks_equal_the_whole_matrix_at_once():
         np.testing.assert_array_equal(which, cosine.argmax(1))
 
 
+def test_a_skipped_centre_does_not_count_for_its_own_query_in_any_block():
+    # Catches: skip off by a block, the centre left out for all queries, −1 read as the last one.
+    queries, centres = cloud(9, 5), cloud(30, 5, seed=1)
+    order = np.argsort(-queries @ centres.T, axis=1)
+    skip = np.where(np.arange(9) < 6, order[:, 0], -1)
+    wanted = np.where(np.arange(9) < 6, order[:, 1], order[:, 0])
+    queries[8], skip[8], wanted[8] = centres[29], -1, 29
+    for block in (1, 7, 30, 1000):
+        best, which = an.nearest_centres(queries, centres, block, skip=skip)
+        np.testing.assert_array_equal(which, wanted)
+        np.testing.assert_allclose(best, (queries * centres[wanted]).sum(1), atol=1e-6)
+
+
 def test_of_two_equal_centres_the_first_is_nearest():
     # Catches: `>=` between blocks, by which agreement would depend on the block size.
     centres = np.tile(np.eye(3, dtype=np.float32), (4, 1))

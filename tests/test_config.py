@@ -8,7 +8,7 @@ from facelib.config import Config, make_config, parse_settings
 from facelib.errors import UserError
 from facelib.limits import CHOICES, GROUP_LOSSES, PAIR_LOSSES, TWO_VIEW_LOSSES
 from facelib.losses import LOSSES
-from facelib.presets import PRESETS
+from facelib.presets import PRESETS, preset_for
 
 
 def test_an_unknown_setting_names_the_nearest_known_one():
@@ -56,13 +56,53 @@ def test_a_batch_that_does_not_divide_names_two_that_do():
         make_config(images_per_identity=4, global_batch=66, processes=2)
 
 
-def test_digest_changes_with_every_field_that_can_change_a_result():
-    # Catches: a result-bearing field left out of the digest: two runs would share one folder.
-    base = make_config()
-    same = {"log_every": 5, "save_every": 3, "workers": 2, "threads": 1}
-    other = {"loss": "infonce", "seed": 1, "data_seed": 1, "tau": 0.1, "val_fraction": 0.1}
-    assert {base.replace(**{k: v}).digest() for k, v in same.items()} == {base.digest()}
-    assert len({base.replace(**{k: v}).digest() for k, v in other.items()}) == len(other)
+WATCHED = {"relabel", "log_every", "save_every", "workers", "threads"}  # they change no result
+OWNERS = {
+    "coreface_": "coreface", "cluster_": "cluster", "center_": "center", "subcenters": "subcenter",
+    "mv_": "mv_softmax", "magface_": "magface", "adaface_": "adaface", "elastic_": "elasticface",
+}  # fmt: skip
+
+
+def moving(base) -> set[str]:
+    """The fields of which another value gives another digest."""
+
+    def other(value):
+        return not value if isinstance(value, bool) else value + type(value)(1)
+
+    changed = {name: other(value) for name, value in base.to_dict().items()}
+    return {k for k, v in changed.items() if base.replace(**{k: v}).digest() != base.digest()}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_setting_is_in_the_digest_but_those_that_change_no_result(loss, monkeypatch):
+    # Catches: a new setting that is forgotten (two runs would share one folder), or one of another
+    # loss that moves this one's runs to other folders.
+    monkeypatch.setattr("facelib.config.check", lambda cfg: None)
+    base = Config(loss=loss)
+    foreign = {
+        name
+        for name in base.to_dict()
+        for start, owner in OWNERS.items()
+        if name.startswith(start) and owner != loss
+    }
+    assert moving(base) == set(base.to_dict()) - WATCHED - foreign
+    assert base.run_name == f"smoke-{base.digest()}"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_whatever_a_loss_is_built_from_is_in_its_digest(loss, monkeypatch):
+    # Catches: a setting that a loss shares with another one, of which alone it is in the digest.
+    monkeypatch.setattr("facelib.config.check", lambda cfg: None)
+    for changes in ({}, {"cluster_term": "center"}, {"cluster_term": "triplet"}):
+        base, read = Config(loss=loss, **changes), set()
+
+        class Spy:
+            def __getattr__(self, name, base=base, read=read):
+                read.add(name)
+                return getattr(base, name)
+
+        LOSSES[loss].build(Spy(), 9)
+        assert read and read <= moving(base)
 
 
 def test_a_setting_of_one_loss_is_in_the_digests_of_that_loss_alone():
@@ -174,3 +214,12 @@ def test_differences_between_configs_are_listed():
 def test_none_means_the_preset_s_value():
     # Catches: a notebook parameter left alone that overrides the preset with None.
     assert make_config("ms1m-infonce", tau=None, lr=None) == make_config("ms1m-infonce")
+
+
+def test_the_preset_of_a_loss_is_the_sibling_that_is_called_after_it():
+    # Catches: an analysis of MS1M runs that looks for ms1m-arcface-infonce, which nobody trains.
+    assert preset_for("ms1m-arcface", "infonce") == "ms1m-infonce"
+    assert preset_for("ms1m-infonce", "coreface") == "ms1m-coreface"
+    assert preset_for("ms1m-arcface", "circle") == "ms1m-arcface"
+    assert preset_for("smoke", "infonce") == "smoke"
+    assert preset_for("ms1m-lora-clip", "arcface") == "ms1m-lora-clip"

@@ -1,22 +1,13 @@
 """Simulations with a known answer, ablation tables, and their pictures."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
-from facelib import diagnostics, plots, plots_cluster
+from facelib import diagnostics, plots_cluster
 from facelib.evaluate.scores import make_scores
 
-
-@pytest.fixture(autouse=True)
-def themed():
-    plots.set_theme()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("themed")
 
 
 def test_at_the_paper_s_sizes_nine_in_ten_classes_have_no_feature():

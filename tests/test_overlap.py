@@ -1,14 +1,16 @@
 """The audit as a command and as frames, on a tiny planted set and a tiny trained run."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from facelib import overlap, publish
 from facelib import overlap_tables as tables
-from facelib import publish
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.data.checks import score_signals
@@ -66,6 +68,22 @@ def test_the_sums_of_a_run_are_kept_and_cover_every_image(tiny, monkeypatch):
     np.testing.assert_array_equal(train.halves(run), halves)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 40, 1000])
+def test_sums_do_not_depend_on_where_a_chunk_ends(monkeypatch, chunk):
+    # Catches: even and odd counted anew in each chunk, the last chunk lost, rows of the chunk.
+    monkeypatch.setattr(overlap, "CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    labels, emb = rng.integers(0, 5, 40), rng.normal(size=(40, 3))
+    wanted, seen = np.zeros((2, 5, 3)), [0] * 5
+    for label, row in zip(labels, emb):
+        wanted[seen[label] % 2, label] += row
+        seen[label] += 1
+    train = SimpleNamespace(
+        records=SimpleNamespace(labels=labels, classes=5), _embed=lambda _, __, rows: emb[rows]
+    )
+    np.testing.assert_allclose(TrainingSet._sums(train, None, None), wanted, atol=1e-5)
+
+
 def test_the_command_prints_a_table_and_writes_a_list_that_training_takes(tiny, tmp_path, capsys):
     # Catches: labels of the benchmark in the list, a list that leaves nobody out.
     folder, _ = tiny
@@ -87,7 +105,7 @@ def test_the_command_prints_a_table_and_writes_a_list_that_training_takes(tiny, 
     [
         (["--benchmark", "lfw"], "give --train FOLDER"),
         (["--train", "/nowhere", "--benchmark", "lfw"], "no train.rec in /nowhere"),
-        (["--train", "rendered", "--benchmark", "nothing"], "benchmark 'nothing': no such file"),
+        (["--train", "rendered", "--benchmark", "nothing"], "benchmark 'nothing': not at "),
         (["--train", "rendered", "--benchmark", "lfw", "--names", "/no.txt"], "no file /no.txt"),
         (["--train", "rendered", "--benchmark", "lfw", "--run", "no"], "run 'no': matching"),
     ],
@@ -125,6 +143,34 @@ def test_a_gallery_shows_each_candidate_with_its_similarity_and_truth(tiny):
     assert captions[0].startswith(f"{rows['similarity'].iloc[0]:.2f}")
     assert figure.axes[0].images[0].get_array().shape == (tables.FACE, 2 * tables.FACE, 3)
     plt.close(figure)
+
+
+def test_a_gain_compares_a_run_with_its_own_clean_twin_in_percentage_points(monkeypatch):
+    # Catches: fractions for points (also of the interval), the clean run of another pair or other
+    # scores, sides swapped, the clean run's name.
+    def made(kind, loss):
+        return SimpleNamespace(
+            folder=Path("runs") / f"{kind}-{loss}", config=SimpleNamespace(loss=loss),
+            benchmarks=["lfw", "cfp_fp"], scores=lambda name: (kind, loss, name),
+        )  # fmt: skip
+
+    compared = []
+
+    def known(one, clean, in_training):
+        compared.append((one, clean, in_training))
+        gain = len(compared) / 100
+        return pd.DataFrame({"pairs": [9], "value": gain, "lo": gain - 0.02, "hi": gain + 0.03})
+
+    monkeypatch.setattr(tables, "inflation", known)
+    losses = ("arcface", "infonce")
+    gains = tables.gain_frame([(made("all", loss), made("clean", loss)) for loss in losses], [4])
+    keys = [(loss, name) for loss in losses for name in ("lfw", "cfp_fp")]
+    assert compared == [(("all", *key), ("clean", *key), [4]) for key in keys]
+    assert list(zip(gains["loss"], gains["benchmark"])) == keys
+    assert gains["run"].tolist() == [f"all-{loss}" for loss, _ in keys]
+    np.testing.assert_allclose(gains["gain"], [1, 2, 3, 4])
+    np.testing.assert_allclose(gains[["lo", "hi"]], [[g - 2, g + 3] for g in (1, 2, 3, 4)])
+    assert gains["pairs"].tolist() == [9] * 4
 
 
 def test_gains_of_a_run_against_itself_are_zero_in_a_form_that_can_be_published(tiny):

@@ -1,23 +1,14 @@
 """Pictures: what is drawn is what the frame says; nothing is cut off or overlaps."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from facelib import plots
 from facelib.evaluate.scores import make_scores
 from facelib.evaluate.verification import tar_at_far, verify_scores
 
-
-@pytest.fixture(autouse=True)
-def themed():
-    plots.set_theme()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("themed")
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,17 @@
 
 import io
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 
-from facelib import plots, plots_analysis
+from facelib import plots_analysis
 from facelib.pictures import chart
 
-
-@pytest.fixture(autouse=True)
-def themed():
-    plots.set_theme()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("themed")
 
 
 def test_each_null_is_drawn_in_the_row_of_its_loss():

@@ -100,6 +100,17 @@ def test_one_repeat_has_no_interval_and_carries_nothing(tmp_path, monkeypatch):
     assert not gaps["carried"].any()
 
 
+def test_lines_of_differences_say_which_are_not_carried():
+    # Catches: an order claimed where the interval holds 0, or where one repeat has no interval.
+    gaps = pd.DataFrame(
+        {"benchmark": "LFW", "loss": ["a", "b", "c", "d"], "value": [1.26, -1.0, 0.5, 0.5],
+         "lo": [0.2, -1.5, -0.1, np.nan], "hi": [2.3, -0.5, 1.1, np.nan]}
+    )  # fmt: skip
+    lines = publish.gap_lines(gaps, "benchmark", "loss", value="value")
+    assert lines[0] == "- LFW, a: +1.3 points [+0.2, +2.3]"
+    assert [line.endswith(", not carried") for line in lines] == [False, False, True, True]
+
+
 def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
     # Catches: text around the marks lost, or a second copy at each call.
     path = tmp_path / "README.md"

@@ -101,7 +101,7 @@ def join_signals(
     frame["copies"] = frame["copies"].fillna(0).astype(np.int64)
     frame["by_name"] = frame["name"] == "match"
     frame["by_hash"] = frame["copies"] > 0
-    frame["by_embedding"] = (frame["similarity"] > threshold) & (frame["rank"] == 1)
+    frame["by_embedding"] = (frame["similarity"] >= threshold) & (frame["rank"] == 1)
     frame["signals"] = frame[list(SIGNALS)].sum(axis=1)
     known = frame[(frame["signals"] > 0) | (frame["name"] != "") | (frame["rank"] == 1)]
     order = ["signals", "similarity", "id", "label"]

@@ -21,7 +21,7 @@ from facelib.data.face_index import (
 from facelib.data.recordio import RecordReader, unpack
 from facelib.errors import BadData, UserError
 
-__all__ = ["FaceRecords", "decode", "split_identities", "split_within"]
+__all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +156,19 @@ class FaceRecords(Dataset):
             for _ in threads.map(fill, range(len(self))):
                 pass
         return images
+
+
+class Jpegs(Sequence):
+    """Encoded images of some records, read when asked for: MS1M does not fit in memory."""
+
+    def __init__(self, records: FaceRecords, chosen: np.ndarray):
+        self.records, self.chosen = records, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, i: int) -> bytes:
+        return self.records.jpeg(self.chosen[i])
 
 
 def split_identities(

@@ -5,9 +5,9 @@ above their median. It is `imagehash.phash` computed seven times faster (in the 
 compared with that package's). The distance of two images is the number of different bits.
 
 What it finds: copies in another encoding, size or brightness. What it does not: other pictures of
-a person, and copies that are cropped or aligned anew (two aligned faces of strangers are already as
-near as a copy with a 24th of its width cut off). A mirrored copy is found by searching
-the mirror images too.
+a person, and copies that are cropped or aligned anew (the most alike of a million pairs of
+strangers are nearer than most copies with a 24th of the width cut off). A mirrored copy is found by
+searching the mirror images too.
 """
 
 from collections.abc import Iterable

@@ -23,10 +23,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from facelib.centres import Jpegs
 from facelib.config import Config, make_config
 from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
-from facelib.data.datasets import FaceRecords
+from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.data.decode import decode
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures

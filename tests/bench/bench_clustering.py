@@ -54,7 +54,7 @@ def main() -> None:
     size = arguments.dim, arguments.spread
     links = train_links(*draw_faces(3000, 100, *size, seed=1), steps=10)
     emb, labels = draw_faces(arguments.items, arguments.identities, *size, seed=0)
-    report, _ = cluster_all(emb, labels, links=links)
+    report = cluster_all(emb, labels, links=links)
     peak = memory_mb("VmHWM")
     result = {**vars(arguments), "neighbours": NEIGHBOURS, "threads": torch.get_num_threads()}
     result |= {"peak_mb": round(peak), "limit_mb": LIMIT_MB, **report}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facelib import analysis as an
 from facelib.data import checks
 from facelib.data.datasets import FaceRecords
 from facelib.errors import BadData, UserError
@@ -18,27 +19,14 @@ def clusters(n, d=16, images=4, seed=0, noise=0.1):
     return rng.normal(size=(n, d))[labels] + noise * rng.normal(size=(len(labels), d)), labels
 
 
-def test_the_nearest_in_blocks_are_those_of_a_full_sort(monkeypatch):
-    # Catches: numbers within a block, a merge that forgets the earlier blocks, skip off by a block.
-    monkeypatch.setattr(checks, "BLOCK", 7)
-    rng = np.random.default_rng(0)
-    q, c = rng.normal(size=(9, 5)), rng.normal(size=(30, 5))
-    cos = checks.unit_rows(q) @ checks.unit_rows(c).T
-    values, numbers = checks.nearest(q, c, 3)
-    np.testing.assert_array_equal(numbers, np.argsort(-cos, axis=1)[:, :3])
-    np.testing.assert_allclose(values, -np.sort(-cos, axis=1)[:, :3], rtol=1e-5)
-    without = checks.nearest(q, c, 1, skip=numbers[:, 0])[1]
-    np.testing.assert_array_equal(without[:, 0], numbers[:, 1])
-
-
 def test_the_threshold_is_the_declared_share_of_training_strangers():
     # Catches: an identity matched with itself, single-image identities as queries (zeros).
     emb, labels = clusters(200)
     halves = np.zeros((2, 200, 16), np.float32)
-    np.add.at(halves, (np.arange(len(emb)) % 2, labels), checks.unit_rows(emb))
+    np.add.at(halves, (np.arange(len(emb)) % 2, labels), an.unit(emb))
     halves[1, :50] = 0
     threshold = checks.impostor_threshold(halves, rate=0.1)
-    found = checks.nearest(halves[1, 50:], halves.sum(0), 1, skip=np.arange(50, 200))[0]
+    found, _ = an.nearest_centres(halves[1, 50:], halves.sum(0), skip=np.arange(50, 200))
     assert (found >= threshold).sum() == 15 and threshold < 0.95
     assert checks.impostor_threshold(halves, rate=0.001) > found.max()
     halves[1] = 0
@@ -50,7 +38,7 @@ def test_every_candidate_of_another_signal_has_its_similarity_too():
     # Catches: the cosine of another pair, a nearest neighbour listed twice.
     train, bench = np.eye(4), np.array([[1.0, 0, 0, 0], [0, 0.6, 0.8, 0]])
     also = pd.DataFrame({"id": [7, 9, 9], "label": [0, 1, 1]})
-    found = checks.match_embeddings(train, bench, np.array([7, 9]), top=1, also=also)
+    found = checks.match_embeddings(train, bench, np.array([7, 9]), also=also)
     assert found["label"].tolist() == [0, 2, 1] and found["rank"].tolist() == [1, 1, 0]
     np.testing.assert_allclose(found["similarity"], [1, 0.8, 0.6], rtol=1e-6)
 

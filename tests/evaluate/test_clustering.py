@@ -163,10 +163,13 @@ def test_all_methods_are_reported_under_the_keys_of_the_command_line():
     # Catches: labels that steer DBSCAN, lengths of embeddings that matter.
     emb, labels = made_faces(10, 9)
     scaled = emb * np.linspace(1, 9, len(emb))[:, None]
-    report, found = cl.cluster_all(scaled, labels)
+    report = cl.cluster_all(scaled, labels)
     keys = {"bcubed_precision", "bcubed_recall", "bcubed_f", "nmi", "clusters", "seconds"}
     assert set(report) == {"kmeans", "dbscan"}
     assert keys <= set(report["kmeans"]) & set(report["dbscan"])
     assert report["kmeans"]["clusters"] == 10
-    np.testing.assert_array_equal(found["dbscan"], cl.cluster_all(emb, labels[::-1])[1]["dbscan"])
-    assert cl.cluster_all(emb, labels, eps=0.01)[0]["dbscan"]["clusters"] > 10
+    mixed = cl.cluster_all(emb, labels[::-1])["dbscan"]
+    for key in ("eps", "eps_rule", "clusters"):
+        assert report["dbscan"][key] == pytest.approx(mixed[key])
+    assert report["dbscan"]["bcubed_f"] > 0.9 > mixed["bcubed_f"]
+    assert cl.cluster_all(emb, labels, eps=0.01)["dbscan"]["clusters"] > 10

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facelib.__main__ import main
+from facelib.evaluate.clustering import choose_eps, label_free_eps, neighbour_graph
 from facelib.evaluate.labelled import load_labelled, run_items
 from tests.evaluate.test_clustering import made_faces
 from tests.test_centres import runs  # noqa: F401 - a fixture
@@ -79,11 +80,24 @@ def test_a_file_is_clustered_with_an_lgcn_that_another_file_trained(tmp_path, ca
         assert figures["seconds"] > 0
     assert report["kmeans"]["clusters"] == 6
     assert report["dbscan"]["bcubed_f"] == pytest.approx(1)
-    assert report["dbscan"]["eps_rule"] == "held-out identities"
     assert main(["cluster", test, "--eps", "0.25"]) == 0
     assert "given" in capsys.readouterr().out
-    assert main(["cluster", test, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["dbscan"]["eps_rule"] == "label-free"
+
+
+def test_eps_is_chosen_on_the_other_people_where_a_file_of_them_is_given(tmp_path, capsys):
+    # Catches: --tune without effect, or an eps tuned on the clustered file itself.
+    test, tune = str(tmp_path / "a.npz"), str(tmp_path / "b.npz")
+    (emb, label), (other, their) = made_faces(6, 8, spread=1.5, seed=2), made_faces(12, 8, seed=1)
+    np.savez(test, emb=2 * emb, label=label)
+    np.savez(tune, emb=3 * other, label=their)
+    graph = neighbour_graph(emb)
+    tuned, free = choose_eps(neighbour_graph(other), their), label_free_eps(graph)
+    assert np.diff(sorted([tuned, free, choose_eps(graph, label)])).min() > 0.01
+    wanted = {"held-out identities": tuned, "label-free": free}
+    for extra, (rule, eps) in zip((["--tune", tune], []), wanted.items()):
+        assert main(["cluster", test, "--json", *extra]) == 0
+        report = json.loads(capsys.readouterr().out)["dbscan"]
+        assert (report["eps_rule"], report["eps"]) == (rule, pytest.approx(eps, abs=1e-4))
 
 
 def test_a_run_is_exported_with_each_image_once(runs, tmp_path, capsys):  # noqa: F811

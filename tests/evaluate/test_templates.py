@@ -10,6 +10,7 @@ from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.data.decode import encode_jpeg
 from facelib.errors import BadData, UserError
+from facelib.evaluate import templates
 from facelib.evaluate.templates import (
     TemplateProtocol,
     embed_faces,
@@ -19,6 +20,7 @@ from facelib.evaluate.templates import (
     template_embeddings,
     verify_templates,
 )
+from facelib.runs import create_run
 from facelib.train import load_model
 from tests.losses.test_training import trained
 
@@ -70,15 +72,24 @@ def test_one_media_with_many_frames_weighs_as_much_as_one_picture():
     assert np.allclose(unit, [[0.5**0.5, 0.5**0.5]])
 
 
-def test_the_detector_score_weighs_images_inside_a_media(tmp_path):
-    # Catches: scores ignored, or applied to the template.
+def test_the_detector_score_weighs_images_inside_a_media(tmp_path, monkeypatch):
+    # Catches: scores ignored, applied to the template, of other images, or applied where refused.
     protocol = read_protocol(write_meta(tmp_path, IMAGES, PAIRS))
     emb = np.random.default_rng(1).normal(size=(7, 5)).astype(np.float32)
-    weighed = emb * (0.5 + np.arange(7) / 100)[:, None]
-    plain = TemplateProtocol(**{**vars(protocol), "detector": None})
-    assert verify_templates(protocol, emb)["auc"] == verify_templates(plain, weighed)["auc"]
+    score = 0.5 + np.arange(7) / 100
+    pooled = []
+
+    def kept(*given):
+        pooled.append(template_embeddings(*given))
+        return pooled[-1]
+
+    monkeypatch.setattr(templates, "template_embeddings", kept)
     assert verify_templates(protocol, emb)["detector_score"]
     assert not verify_templates(protocol, emb, detector_score=False)["detector_score"]
+    for found, rows in zip(pooled, (emb * score[:, None], emb), strict=True):
+        wanted = [naive_template(rows, IMAGES, t) for t in (3, 7, 9)]
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert np.abs(pooled[0] - pooled[1]).max() > 1e-3
 
 
 def test_tar_at_far_has_the_known_answer_on_made_scores():
@@ -128,6 +139,9 @@ def test_wrong_files_are_one_clear_error(tmp_path):
     write_meta(tmp_path, IMAGES, [(7, "x", 1)])
     with pytest.raises(BadData, match="wanted lines of template id, template id, label"):
         read_protocol(tmp_path)
+    write_meta(tmp_path, [(7, "1 5"), *IMAGES[1:]], PAIRS)
+    with pytest.raises(BadData, match="tid_mid.txt: .*wanted lines of"):
+        read_protocol(tmp_path)
     write_meta(tmp_path, IMAGES, PAIRS)
     write_meta(tmp_path, IMAGES, PAIRS, name="ijbb")
     with pytest.raises(UserError, match="add --name ijbb or --name ijbc"):
@@ -155,6 +169,29 @@ def test_images_are_aligned_by_the_list_s_landmarks(tmp_path):
         embed_faces(protocol, tmp_path, lambda x: x[:, 52, 38], 112)
 
 
+def test_pixels_outside_a_picture_are_filled_as_the_run_asks(tmp_path, monkeypatch, capsys):
+    # Catches: a border that does not get from the run to the command and to the alignment.
+    write_meta(tmp_path, IMAGES, PAIRS)
+    for i in range(7):  # grey, and half as wide as the template: its right half lies outside
+        picture = np.full((112, 56, 3), 100 + i, np.uint8)
+        (tmp_path / f"{i + 1}.jpg").write_bytes(encode_jpeg(picture))
+    command = ["ijb", str(tmp_path), "--run", "any", "--images", str(tmp_path)]
+    for border, outside in (("black", [1] * 7), ("replicate", list(range(101, 108)))):
+        found = (lambda x: x[:, 50, [10, 100], 0] + 1.0, 112, border)
+        monkeypatch.setattr(templates, "run_embedder", lambda _, found=found: found)
+        assert main([*command, "--save", str(tmp_path / "emb.npy")]) == 0
+        emb = np.load(tmp_path / "emb.npy")
+        np.testing.assert_allclose(emb.T, [range(101, 108), outside], atol=3)
+
+
+@pytest.mark.parametrize(("fill", "border"), [("none", "black"), ("replicate", "replicate")])
+def test_a_run_s_border_is_the_one_it_was_trained_with(runs_folder, monkeypatch, fill, border):
+    # Catches: a fixed border; black edges that a run trained with filled ones has never seen.
+    run = create_run(make_config(fill_border=fill))
+    monkeypatch.setattr("facelib.train.load_model", lambda _: (torch.nn.Identity(), ""))
+    assert run_embedder(run.path)[1:] == (32, border)
+
+
 def test_a_trained_run_embeds_the_sum_of_an_image_and_its_mirror(tiny_records, runs_folder):
     # Catches: the mirror left out, pixels that are not scaled to [-1, 1], dropout switched on.
     cfg = make_config(
@@ -162,7 +199,7 @@ def test_a_trained_run_embeds_the_sum_of_an_image_and_its_mirror(tiny_records, r
         global_batch=16, val_fraction=0.0, dropout=0.3, threads=1,
     )  # fmt: skip
     run = trained(cfg, 1).run
-    embed, size = run_embedder(run.path)
+    embed, size, _ = run_embedder(run.path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
     model, _ = load_model(run.path)
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -10,16 +10,15 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
+from facelib.losses import LOSSES, pairwise
 from facelib.losses.cluster import (
     ClusterGuided,
     sample_classes,
-    target_logit,
     temperatures_pcl,
     tightness_clipped,
     tightness_literal,
 )
-from facelib.losses.margin import ArcFace
+from facelib.losses.margin import ArcFace, cosine_of_sum
 from facelib.losses.memory import ClassRings, FeatureQueue
 
 N, D, S, M = 9, 5, 8.0, 0.5
@@ -103,7 +102,7 @@ def test_the_target_follows_arcface_through_its_hard_branch():
     # Catches: a margin tensor that takes the other branch at θ + m = π.
     cos = torch.linspace(-0.999, 0.999, 41, dtype=torch.float64)
     arcface = ArcFace(2, 2, m=0.4)
-    assert torch.allclose(target_logit(cos, torch.full_like(cos, 0.4)), arcface.margin(cos))
+    assert torch.allclose(cosine_of_sum(cos, torch.full_like(cos, 0.4)), arcface.margin(cos))
 
 
 def test_the_contrast_trains_the_embedding_and_the_alignment_the_classifier_alone():
@@ -188,18 +187,42 @@ def test_diagnostics_say_what_the_state_holds():
 
 def test_gradient_shares_are_measured_now_and_then():
     # Catches: shares of the unweighted terms, a measurement at each step, none at all.
-    loss, z = build(), example().requires_grad_()
+    loss, z = build(contrast_weight=2.0), example().requires_grad_()
     assert loss(z, LABELS)[1]["share_z_clucon"] == 0
     for _ in range(5):
         loss.remember(example(), LABELS)
     assert loss.memory.updates == 10
     _, logs = loss(z, LABELS)
-    norms = [
-        torch.autograd.grad(loss(z, LABELS)[1][name], z)[0].norm().item()
-        for name in ("cg_arcface", "contrast")
-    ]
-    assert logs["share_z_clucon"].item() == pytest.approx(norms[1] / sum(norms))
-    assert 0 < logs["share_w_cluali"].item() < 1
+
+    def norm(term, at):
+        return torch.autograd.grad(loss(z, LABELS)[1][term], at)[0].norm().item()
+
+    w = loss.arcface.weight
+    for share, others, own in (
+        ("share_z_clucon", norm("cg_arcface", z), 2 * norm("contrast", z)),
+        ("share_w_cluali", norm("cg_arcface", w), 0.5 * norm("align", w)),
+    ):
+        assert logs[share].item() == pytest.approx(own / (others + own))
+
+
+@pytest.mark.parametrize(
+    ("term", "own"), [("center", pairwise.CenterLoss(N, D)), ("triplet", pairwise.Triplet())]
+)
+def test_center_or_triplet_takes_clucon_s_place(term, own, monkeypatch):
+    # Catches: CluCon computed all the same, the other term without its weight or on unit features.
+    monkeypatch.setattr(ClusterGuided, "_contrast", lambda *_: 1 / 0)
+    cfg = make_config(
+        loss="cluster", cluster_term=term, cluster_contrast=2.0, cluster_align=0.0,
+        cluster_phi="tau0", images_per_identity=2, dim=D,
+    )  # fmt: skip
+    loss, own, labels = LOSSES["cluster"].build(cfg, N).double(), own.double(), LABELS.sort()[0]
+    for seed in (0, 1):  # the second time, centres have moved
+        z = example(seed)
+        wanted, arcface = own(z, labels)[0].item(), loss.arcface(z, labels)[0].item()
+        value, logs = loss(z, labels)
+        assert logs["contrast"].item() == pytest.approx(wanted) and wanted > 0.01
+        assert value.item() == pytest.approx(arcface + 2 * wanted)
+    assert not hasattr(loss, "log_tau0")
 
 
 def test_settings_reach_the_loss():
