@@ -3,9 +3,11 @@
     config      every setting in one flat Config; digest; limits: allowed values; presets
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
     models      IResNet (InsightFace's weights fit); CLIP, DINOv2, I-JEPA; LoRA adapters
-    losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each
+    losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each;
+                chunked: contrastive terms by blocks
     train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`);
-                learner: backbone and criterion as one module; schedule: length, rate, optimiser
+                learner: backbone and criterion as one module; schedule: length, rate, optimiser;
+                gradcache: a batch larger than memory, in chunks
     launch      the subprocess that trains: start, follow, stop
     runs        run folders: create, load, list, compare
     evaluate    embeddings, verification protocols, identity bootstrap, paired comparison, frozen

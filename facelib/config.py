@@ -87,9 +87,11 @@ class Config:
     center_weight: float = 1.0  # center: weight of the centre loss beside the softmax
     center_alpha: float = 0.5  # center: rate at which its centres move
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
+    loss_block: int = 0  # contrastive terms by blocks of N × N cosines; 0: the whole matrix
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
     accumulate: int = 1  # micro-batches a step; InfoNCE's negatives come from one micro-batch
+    chunk: int = 0  # images embedded at a time for one loss over all (GradCache); 0: all at once
     images_seen: int = 40_000  # length of the run, in images; 0: use epochs
     epochs: float = 0.0  # length of the run in passes over the data; 0: use images_seen
     optimizer: str = "sgd"  # momentum belongs to sgd
@@ -167,6 +169,8 @@ _JOINED = {
     "schedule": "cosine",
     "drops": "0.25,0.5,0.75",
     "images_per_identity": 0,
+    "loss_block": 0,
+    "chunk": 0,
 }
 
 # Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins

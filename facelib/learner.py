@@ -28,13 +28,35 @@ class Learner(nn.Module):
         same = getattr(criterion, "same_on_all_ranks", ())
         self._ddp_params_and_buffers_to_ignore = [f"criterion.{name}" for name in same]
 
-    def forward(self, images: torch.Tensor, labels: torch.Tensor):
-        z, labels = self.embed(images), labels.repeat(self.views)
-        features = self.encoder(images) if self.encoder and self.training else None
+    def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None, pull=None):
+        """(loss, logs); or, with `pull`, the scalar of a replay in facelib.gradcache.
+
+        Args:
+            images: (B, 3, S, S). labels: (B,).
+            pull: gradients of a loss at z (views·B, d) and, or None, at the criterion's weights:
+                the scalar is their inner product with both, so that its gradient is the loss's.
+        """
+        z = self.embed(images)
+        if pull is None:
+            return self.loss(z, labels, self.features(images))
+        at_z, at_weights = pull
         with torch.autocast(images.device.type, enabled=False):
+            total = (at_least_fp32(z) * at_z).sum()
+            for weight, gradient in zip(trained_weights(self.criterion), at_weights or []):
+                total = total + (0 if gradient is None else (weight * gradient).sum())
+        return total
+
+    def features(self, images: torch.Tensor) -> torch.Tensor | None:
+        """The momentum encoder's (B, d), in training, for a criterion that asks for them."""
+        return self.encoder(images) if self.encoder and self.training else None
+
+    def loss(self, z: torch.Tensor, labels: torch.Tensor, features: torch.Tensor | None = None):
+        """(loss, logs) of embeddings (views·B, d); labels (B,); features (B, d) to remember."""
+        labels = labels.repeat(self.views)
+        with torch.autocast(z.device.type, enabled=False):
             if features is not None:
-                self.criterion.remember(_at_least_fp32(features), labels)
-            return self.criterion(_at_least_fp32(z), labels)
+                self.criterion.remember(at_least_fp32(features), labels)
+            return self.criterion(at_least_fp32(z), labels)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (views·B, d)."""
@@ -57,7 +79,13 @@ class Learner(nn.Module):
         return found() if found else {}
 
 
-def _at_least_fp32(z: torch.Tensor) -> torch.Tensor:
+def trained_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that get a gradient, in order."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def at_least_fp32(z: torch.Tensor) -> torch.Tensor:
+    """The same numbers in fp32, or as they are in fp64."""
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 

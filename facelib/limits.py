@@ -40,6 +40,7 @@ CHOICES = {
 PAIR_LOSSES = ("infonce", "hybrid")
 TWO_VIEW_LOSSES = ("coreface",)
 GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
+BLOCK_LOSSES = ("infonce", "hybrid", "coreface", "supcon", "dcl")  # take loss_block
 
 _MINIMA = {
     "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
@@ -52,7 +53,7 @@ _MINIMA = {
     "magface_weight": 0, "adaface_h": 0, "elastic_sigma": 0,
     "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
     "cluster_classes": 2,
-    "test_identities": 20,
+    "test_identities": 20, "loss_block": 0, "chunk": 0,
 }  # fmt: skip
 
 _FRACTIONS = (
@@ -95,6 +96,7 @@ def check(cfg) -> None:
             "use dropout=0.4"
         )
     _check_batch(cfg)
+    _check_blocks(cfg)
     _check_adapters(cfg)
     if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
         raise UserError(f"select={cfg.select!r} needs val_fraction above 0, or use select=last")
@@ -193,4 +195,22 @@ def _check_batch(cfg) -> None:
         raise UserError(
             f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
             f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
+        )
+
+
+def _check_blocks(cfg) -> None:
+    """Blocks of a loss that has a matrix of cosines; equal chunks of two images or whole groups."""
+    if cfg.loss_block and cfg.loss not in BLOCK_LOSSES:
+        raise UserError(
+            f"loss_block={cfg.loss_block}: loss={cfg.loss!r} is not computed by blocks; use 0, or "
+            f"a loss of {', '.join(BLOCK_LOSSES)}"
+        )
+    own, group = cfg.global_batch // (cfg.processes * cfg.accumulate), group_size(cfg)
+    fits = [n for n in range(max(2, group), own + 1) if own % n == 0 and n % group == 0]
+    if cfg.chunk and cfg.chunk not in fits:
+        near = sorted(sorted(fits, key=lambda n: abs(n - cfg.chunk))[:3])
+        raise UserError(
+            f"chunk={cfg.chunk}: a process embeds {own} images of a micro-batch, in equal chunks "
+            f"of {'two or more' if group < 2 else f'whole groups of {group}'}: use "
+            f"{', '.join(map(str, near)) or 0}, or 0 for all at once"
         )

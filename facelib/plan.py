@@ -13,6 +13,7 @@ from facelib.data.datasets import FaceRecords
 from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
+from facelib.gradcache import embed_in_chunks
 from facelib.learner import build_learner
 from facelib.limits import negatives_per_anchor
 from facelib.losses import LOSSES
@@ -31,7 +32,7 @@ def plan(cfg: Config) -> dict:
     The rendered faces are made if they are not there yet (the counts come from the data).
 
     Returns:
-        JSON-able dict with images, identities, steps, negatives, parameters, images_per_s,
+        JSON-able dict with images, identities, steps, negatives, chunk, parameters, images_per_s,
         minutes, disk_mb, memory notes. `images_per_s` is of one process of this machine, times
         `processes`: on other hardware, run the plan there.
     """
@@ -57,6 +58,7 @@ def plan(cfg: Config) -> dict:
         "images_seen": steps * cfg.global_batch,
         "epochs": round(steps * cfg.global_batch / len(train), 2),
         "negatives_per_anchor": None if entry.layout == "plain" else negatives_per_anchor(cfg),
+        "chunk": cfg.chunk or None,
         "negative_centres": classes - 1 if entry.needs_head else None,
         "parameters": parameters,
         "trained_parameters": trained if cfg.lora_rank else None,
@@ -69,7 +71,10 @@ def plan(cfg: Config) -> dict:
 
 
 def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
-    """Images per second of forward + backward of one process, on random images."""
+    """Images per second of forward + backward of one process, on random images.
+
+    A batch in chunks is embedded twice (facelib.gradcache), and so is the probe.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = cfg.global_batch // (cfg.processes * cfg.accumulate)
     heavy = device.type == "cpu" and sum(p.numel() for p in learner.parameters()) > HEAVY
@@ -84,6 +89,8 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
         if step == 1:  # the first one warms up
             begin = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            if cfg.chunk:
+                embed_in_chunks(learner, images, cfg.chunk)
             loss, _ = learner(images, labels)
         loss.backward()
         if device.type == "cuda":

@@ -30,6 +30,7 @@ from facelib.checkpoint import (
 from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
+from facelib.gradcache import backward_in_chunks, tell_of_batch_statistics
 from facelib.learner import Learner, build_learner
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics import MetricsLog
@@ -108,9 +109,7 @@ class Trainer:
             own = slice(micro * len(images) // cfg.accumulate,
                         (micro + 1) * len(images) // cfg.accumulate)  # fmt: skip
             last = micro == cfg.accumulate - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.learner):
-                loss, logs = self.learner(images[own], labels[own])
-                accelerator.backward(loss / cfg.accumulate)
+            loss, logs = self._backward(images[own], labels[own], sync=last)
             for name, value in {"loss": loss, **logs}.items():
                 totals[name] = totals.get(name, 0) + value.detach() / cfg.accumulate
         limit = cfg.clip_norm or math.inf
@@ -121,6 +120,17 @@ class Trainer:
         self.plain_learner.after_step(self.step / self.steps)
         return totals
 
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, sync: bool):
+        """Add the gradient of one micro-batch; returns (loss, logs)."""
+        cfg, accelerator, learner = self.cfg, self.accelerator, self.learner
+        if cfg.chunk:
+            part = (images, labels, cfg.chunk, 1 / cfg.accumulate)
+            return backward_in_chunks(accelerator, learner, *part, sync=sync)
+        with contextlib.nullcontext() if sync else accelerator.no_sync(learner):
+            loss, logs = learner(images, labels)
+            accelerator.backward(loss / cfg.accumulate)
+        return loss, logs
+
     def fit(self) -> None:
         """Train to the end; raises Stop on a signal, UserError on a loss that is not finite."""
         cfg = self.cfg
@@ -129,6 +139,8 @@ class Trainer:
         # Looking at the loss waits for the GPU, so there it is looked at now and then.
         check_every = 1 if self.accelerator.device.type == "cpu" else math.gcd(cfg.log_every, 10)
         self._set_mode()
+        if cfg.chunk and self.accelerator.is_main_process:
+            tell_of_batch_statistics(self.plain_learner, cfg.chunk)
         self.metrics.start(self.step, self.steps, cfg.global_batch)
         for images, labels in self.feed.batches(self.step, self.steps):
             values = self.train_step(images, labels)

@@ -7,6 +7,7 @@ from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.sampler import build_sampler, local_slice
 from facelib.evaluate.verification import auc
+from facelib.gradcache import embed_in_chunks
 from facelib.limits import group_size
 from facelib.losses import LOSSES
 
@@ -93,5 +94,6 @@ def _loss(trainer) -> float:
         images = to_input(feed.images(feed.val[own]), trainer.accelerator.device)
         labels = torch.from_numpy(feed.val_labels[own]).to(images.device)
         with trainer.accelerator.autocast():
-            total += trainer.plain_learner(images, labels)[0]
+            z, _, _ = embed_in_chunks(trainer.plain_learner, images, cfg.chunk or len(images))
+        total += trainer.plain_learner.loss(z, labels)[0]
     return distributed.mean_over_ranks({"loss": total / steps})["loss"]

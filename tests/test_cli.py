@@ -98,10 +98,10 @@ def test_a_training_by_command_line_ends_with_its_figures(tiny_records, runs_fol
     listed = capsys.readouterr().out
     assert folders[0].name in listed
     assert "done" in listed
-    assert main([*line, "--dry-run", "--json"]) == 0
+    assert main([*line, "chunk=4", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["steps"] == 4
-    assert plan["negatives_per_anchor"] == 14
+    assert (plan["steps"], plan["chunk"]) == (4, 4)
+    assert plan["negatives_per_anchor"] == 14  # of the batch, not of a chunk
 
 
 def test_labels_with_gaps_stop_a_training_and_the_named_setting_mends_it(

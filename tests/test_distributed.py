@@ -31,6 +31,10 @@ SETTINGS = {
     "elasticface": {"elastic_sigma": 0.0},  # the draws of the margin differ between ranks
     **{name: {"images_per_identity": 2} for name in ("circle_pairs", "supcon", "dcl", "triplet")},
     "infonce-lora": {},
+    # By blocks; 5 divides neither the 6 rows of a rank nor the 12 columns.
+    **{f"{name}-blocks": {"loss_block": 5} for name in ("infonce", "hybrid")},
+    **{f"{name}-blocks": {"loss_block": 5, "images_per_identity": 2} for name in ("supcon", "dcl")},
+    "coreface-blocks": {"coreface_warmup": 0.0, "loss_block": 5},
 }
 # Losses with a memory: compared after some steps, with their state.
 CLUSTER = {

@@ -67,11 +67,16 @@ def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
     assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "coreface", "cluster"])
-def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(tiny_records, runs_folder, loss):
+@pytest.mark.parametrize(
+    ("loss", "chunk"),
+    [*((n, 0) for n in ("arcface", "infonce", "hybrid", "coreface", "cluster")), ("coreface", 8)],
+)
+def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(
+    tiny_records, runs_folder, loss, chunk
+):
     # Catches: RNG, momentum, sampler position, BatchNorm statistics or a loss's state not restored.
     slow = {"loss": loss, "global_batch": 24, "images_seen": 144, "save_every": 3, "dropout": 0.3,
-            "width": 16, "image_size": 48, "backbone": "iresnet18"}  # fmt: skip
+            "width": 16, "image_size": 48, "backbone": "iresnet18", "chunk": chunk}  # fmt: skip
     whole = launch(tiny(tiny_records, name="whole", **slow))
     run = create_run(tiny(tiny_records, name="killed", **slow))
     child = start(run)
@@ -153,6 +158,30 @@ def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss)
     assert two.status["facts"]["images"] == one.status["facts"]["images"]
     assert largest_difference(weights(one), weights(two)) < 1e-6
     a, b = (r.metrics()["loss"].dropna().to_numpy() for r in (one, two))
+    assert np.abs(a - b).max() < 1e-5
+
+
+@pytest.mark.parametrize(("loss", "accumulate"), [("hybrid", 1), ("cluster", 2)])
+def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
+    tiny_records, runs_folder, loss, accumulate
+):
+    # Catches: gradients reduced in every replay or in none, the criterion's own weights left out of
+    # the reduction, negatives of a chunk or a rank, a memory that is filled chunk by chunk.
+    same = {"loss": loss, "images_seen": 64, "freeze_batchnorm": True, "lr": 0.02,
+            "accumulate": accumulate}  # fmt: skip
+    one = launch(tiny(tiny_records, processes=1, **same))
+    blocks = {"loss_block": 3} if loss == "hybrid" else {}
+    two = launch(tiny(tiny_records, processes=2, chunk=2, select="val_auc", **blocks, **same))
+    assert two.status["facts"]["chunk"] == 2
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+
+
+def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
+    # Catches: a validation that embeds the whole batch at once, or only its first chunk.
+    same = {"loss": "infonce", "select": "val_loss", "split": "within",
+            "val_fraction": 0.5, "freeze_batchnorm": True, "lr": 0.02}  # fmt: skip
+    whole, parts = (launch(tiny(tiny_records, chunk=n, **same)) for n in (0, 4))
+    a, b = (run.metrics()["val_loss"].dropna().to_numpy() for run in (whole, parts))
     assert np.abs(a - b).max() < 1e-5
 
 

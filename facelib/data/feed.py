@@ -90,6 +90,8 @@ class Feed:
         }
         if layout != "plain":
             facts["negatives_per_anchor"] = negatives_per_anchor(cfg)
+        if cfg.chunk:
+            facts["chunk"] = cfg.chunk
         if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)

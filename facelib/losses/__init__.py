@@ -42,8 +42,12 @@ def _arcface(cfg: Config, classes: int) -> ArcFace:
     return ArcFace(classes, cfg.dim, s=cfg.s, m=cfg.m, gradient=cfg.gradient)
 
 
-def _infonce(cfg: Config, classes: int) -> InfoNCE:
-    return InfoNCE(cfg.tau, gather=cfg.gather)
+def _contrast(kind: type) -> Callable[[Config, int], nn.Module]:
+    """A contrastive loss with one temperature."""
+    return lambda cfg, _: kind(cfg.tau, gather=cfg.gather, block=cfg.loss_block)
+
+
+_infonce = _contrast(InfoNCE)
 
 
 def _hybrid(cfg: Config, classes: int) -> Hybrid:
@@ -57,6 +61,7 @@ def _coreface(cfg: Config, classes: int) -> CoReFace:
         mask=cfg.coreface_mask,
         warmup=cfg.coreface_warmup,
         gather=cfg.gather,
+        block=cfg.loss_block,
     )
 
 
@@ -120,8 +125,8 @@ _WITH_CENTRES = {
 }
 _WITH_GROUPS = {
     "circle_pairs": _pairs(pairwise.CirclePairs, "s", "m"),
-    "supcon": _pairs(pairwise.SupCon, "tau"),
-    "dcl": _pairs(pairwise.DCL, "tau"),
+    "supcon": _contrast(pairwise.SupCon),
+    "dcl": _contrast(pairwise.DCL),
     "triplet": _pairs(pairwise.Triplet, "m"),
 }
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather, gather_with_grad, rank
+from facelib.losses.chunked import log_sum_exp_of_others
 from facelib.losses.margin import ArcFace, LossOutput
 
 MASKS = {"zero": 0.0, "clean": -math.inf}  # cosine that a same-identity column is given
@@ -31,6 +32,7 @@ class CoReFace(nn.Module):
         arcface: the classifier. weight: of L_con. mask: "zero" or "clean".
         warmup: part of the run without L_con (published: 7 of 24 epochs). scale: s of L_con.
         gather: columns from all processes (with gradient). μ is the same on all of them anyway.
+        block: 0 computes all cosines at once; N computes the same by blocks of N × N.
 
     Shapes: z (2B, d) unnormalised, first views, then second; labels (2B,) -> scalar. Batch layout:
     plain, two views.
@@ -44,10 +46,11 @@ class CoReFace(nn.Module):
         warmup: float = 0.3,
         scale: float = 64.0,
         gather: bool = True,
+        block: int = 0,
     ):
         super().__init__()
         self.arcface, self.weight, self.masked = arcface, weight, MASKS[mask]
-        self.warmup, self.scale, self.gather = warmup, scale, gather
+        self.warmup, self.scale, self.gather, self.block = warmup, scale, gather, block
         self.register_buffer("margin", torch.zeros(()))
         self.register_buffer("progress", torch.zeros(()))
 
@@ -61,15 +64,8 @@ class CoReFace(nn.Module):
         y = labels[: len(x1)]
         own = torch.arange(len(x1), device=z.device) + (rank() * len(x1) if self.gather else 0)
         columns, classes = (gather_with_grad(x2), gather(y)) if self.gather else (x2, y)
-        cos = x1 @ columns.T  # (B, R·B)
-        positive = cos.gather(1, own[:, None])  # (B, 1)
-        negatives = cos.masked_fill(y[:, None] == classes, self.masked)  # the own column too
-        hardest = negatives.detach().amax(1, keepdim=True).clamp_min(-1)
-        if self.training:
-            gap = gather((positive.detach() - hardest).mean()[None]).mean()
-            self.margin.copy_(0.99 * gap + 0.01 * self.margin)
-        logits = self.scale * negatives.scatter(1, own[:, None], positive - self.margin)
-        contrastive = F.cross_entropy(logits, own)
+        contrast = self._by_blocks if self.block else self._whole
+        contrastive, positive, hardest = contrast(x1, columns, own, y, classes)
         loss = arc + self.weight * (self.progress >= self.warmup) * contrastive
         return loss, {
             **logs,
@@ -79,3 +75,48 @@ class CoReFace(nn.Module):
             "view_cosine": positive.mean(),
             "hardest_negative_cosine": hardest.mean(),
         }
+
+    def _whole(
+        self,
+        x1: torch.Tensor,
+        columns: torch.Tensor,
+        own: torch.Tensor,
+        y: torch.Tensor,
+        classes: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """L_con, each row's positive and its hardest negative cosine, from the whole matrix.
+
+        Shapes: x1 (B, d), columns (R·B, d), own and y (B,), classes (R·B,).
+        """
+        cos = x1 @ columns.T  # (B, R·B)
+        positive = cos.gather(1, own[:, None])  # (B, 1)
+        negatives = cos.masked_fill(y[:, None] == classes, self.masked)  # the own column too
+        hardest = negatives.detach().amax(1, keepdim=True).clamp_min(-1)
+        self._follow(positive, hardest)
+        logits = self.scale * negatives.scatter(1, own[:, None], positive - self.margin)
+        return F.cross_entropy(logits, own), positive, hardest
+
+    def _by_blocks(
+        self,
+        x1: torch.Tensor,
+        columns: torch.Tensor,
+        own: torch.Tensor,
+        y: torch.Tensor,
+        classes: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `_whole`, without the matrix: masked columns are counted instead of summed."""
+        below, hardest = log_sum_exp_of_others(x1, columns, y, classes, self.scale, self.block)
+        positive = (x1 * columns[own]).sum(1)  # (B,)
+        hardest = hardest.clamp_min(max(self.masked, -1))
+        self._follow(positive, hardest)
+        place, counts = classes.unique(return_inverse=True, return_counts=True)[1:]
+        masked = (counts[place[own]] - 1).to(x1.dtype).log() + self.scale * self.masked
+        logit = self.scale * (positive - self.margin)
+        above = torch.logaddexp(torch.logaddexp(logit, below), masked)
+        return (above - logit).mean(), positive, hardest
+
+    def _follow(self, positive: torch.Tensor, hardest: torch.Tensor) -> None:
+        """μ of a training batch, from the rows of all processes."""
+        if self.training:
+            gap = gather((positive.detach() - hardest).mean()[None]).mean()
+            self.margin.copy_(0.99 * gap + 0.01 * self.margin)

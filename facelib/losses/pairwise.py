@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather, gather_with_grad, rank
+from facelib.losses.chunked import log_sum_exp_of_others, mean_cosines
 from facelib.losses.margin import ArcFace, LossOutput
 
 
@@ -21,11 +22,17 @@ def batch_cosines(
     Returns:
         (cos, positive, negative): (B, R·B) float, bool, bool; the own column is neither.
     """
-    f = F.normalize(z)  # (B, d)
-    columns, classes = (gather_with_grad(f), gather(labels)) if gathered else (f, labels)
-    own = torch.arange(len(f), device=f.device) + (rank() * len(f) if gathered else 0)
+    f, columns, own, classes = _rows_and_columns(z, labels, gathered)
     same = labels[:, None] == classes  # (B, R·B)
     return f @ columns.T, same.scatter(1, own[:, None], False), ~same
+
+
+def _rows_and_columns(z: torch.Tensor, labels: torch.Tensor, gathered: bool):
+    """Unit rows (B, d) and columns (R·B, d), each row's own column (B,), the columns' labels."""
+    f = F.normalize(z)
+    columns, classes = (gather_with_grad(f), gather(labels)) if gathered else (f, labels)
+    own = torch.arange(len(f), device=f.device) + (rank() * len(f) if gathered else 0)
+    return f, columns, own, classes
 
 
 class Triplet(nn.Module):
@@ -128,15 +135,18 @@ class SupCon(nn.Module):
 
     Args:
         tau: temperature, 0.07 in the authors' code. gather: columns from all processes.
+        block: 0 computes all cosines at once; N computes the same by blocks of N × N.
 
     Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: groups of K images.
     """
 
-    def __init__(self, tau: float = 0.07, gather: bool = True):
+    def __init__(self, tau: float = 0.07, gather: bool = True, block: int = 0):
         super().__init__()
-        self.tau, self.gather = tau, gather
+        self.tau, self.gather, self.block = tau, gather, block
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        if self.block:
+            return _by_blocks(self, z, labels, decoupled=False)
         cos, positive, negative = batch_cosines(z, labels, self.gather)
         logits = cos / self.tau
         columns = positive | negative  # all but the own one
@@ -157,16 +167,32 @@ class DCL(nn.Module):
     Args and shapes as in SupCon. Batch layout: groups of K images.
     """
 
-    def __init__(self, tau: float = 0.07, gather: bool = True):
+    def __init__(self, tau: float = 0.07, gather: bool = True, block: int = 0):
         super().__init__()
-        self.tau, self.gather = tau, gather
+        self.tau, self.gather, self.block = tau, gather, block
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        if self.block:
+            return _by_blocks(self, z, labels, decoupled=True)
         cos, positive, negative = batch_cosines(z, labels, self.gather)
         logits = cos / self.tau
         repulsion = logits.masked_fill(~negative, -math.inf).logsumexp(1)  # (B,)
         loss = (repulsion - mean_where(logits, positive)).mean()
         return loss, _cosine_means(cos, positive, negative)
+
+
+def _by_blocks(
+    loss: SupCon | DCL, z: torch.Tensor, labels: torch.Tensor, decoupled: bool
+) -> LossOutput:
+    """SupCon, or DCL, without the (B, R·B) matrix: the same value and figures."""
+    f, columns, own, classes = _rows_and_columns(z, labels, loss.gather)
+    ids = classes if decoupled else torch.arange(len(columns), device=z.device)
+    below, _ = log_sum_exp_of_others(f, columns, ids[own], ids, 1 / loss.tau, loss.block)
+    positive, negative = mean_cosines(f, columns, own, classes)
+    return (below - positive / loss.tau).mean(), {
+        "positive_cosine": positive.detach().mean(),
+        "negative_cosine": negative.mean(),
+    }
 
 
 def mean_where(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
