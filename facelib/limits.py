@@ -98,8 +98,8 @@ def check(cfg) -> None:
     _check_adapters(cfg)
     if cfg.decode_scale and cfg.fill_border != "none":
         raise UserError(
-            f"decode_scale=True with fill_border={cfg.fill_border!r}: borders are found in the full "
-            "picture; use decode_scale=false"
+            f"decode_scale=True with fill_border={cfg.fill_border!r}: borders are found in the "
+            "full picture; use decode_scale=false"
         )
     if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
         raise UserError(f"select={cfg.select!r} needs val_fraction above 0, or use select=last")

@@ -1,7 +1,7 @@
 """The parsed index of a large face set, kept in a file: the set opens in a second from then on.
 
-Parsing 5.8 million lines and reading the labels takes tens of seconds, and minutes where the `.rec`
-is on a cold disk. The result is one array of int64 in `train.index.npy`, beside the `.rec` or, where
+Parsing 5.8 million lines and reading the labels takes ten seconds, and minutes where the `.rec` is
+on a cold disk. The result is one array of int64 in `train.index.npy`, beside the `.rec` or, where
 that folder cannot be written, in `index/` of the data root:
 
     STAMP numbers   layout, size and mtime (ns) of .rec and .idx, records N, first image, images M

@@ -70,7 +70,9 @@ def load_batches(
         BadData: a record that is no image, without `skip_bad`.
     """
     # The batches under way, and the one that the caller holds.
-    slots = torch.empty((AHEAD * workers + 1, batch, records.size, records.size, 3), dtype=torch.uint8)
+    slots = torch.empty(
+        (AHEAD * workers + 1, batch, records.size, records.size, 3), dtype=torch.uint8
+    )
     under_way: deque[tuple[int, np.ndarray]] = deque()
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:

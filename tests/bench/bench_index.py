@@ -2,11 +2,11 @@
 
     python tests/bench/bench_index.py [--images 1000 10000 100000 1000000 5822653]
 
-Each time is [wall, CPU] seconds. `parse_s` is the first start: the text index, the labels, and for large sets the kept index that is
-written. `open_s` is every start after that, and `feed_s` the same with the split, the sampler and
-the first batch's indices of a run (`Feed` without decoding). The records hold no picture (32 bytes
-instead of 5,000), so that 5.8 million take 0.3 GB, which are deleted; labels come from the page
-cache here. Best of the repeats.
+Each time is [wall, CPU] seconds, best of the repeats. `parse_s` is the first start: the text index,
+the labels, and for large sets the kept index that is written. `open_s` is every start after that,
+`feed_s` the same with split, sampler and the first batch's indices of a run (`Feed` without
+decoding). The records hold no picture (32 bytes instead of 5,000), so that 5.8 million take 0.3 GB,
+which are deleted; labels come from the page cache here.
 """
 
 import argparse

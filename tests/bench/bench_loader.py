@@ -3,16 +3,19 @@
     python tests/bench/bench_loader.py [--rounds 5] [--batches 30]
 
 (a) `lmdb_style`: what source A's loader does: a key-value file, a pickled (JPEG, label) a record,
-Pillow, torchvision's flip, ToTensor and Normalize, default collation in a DataLoader. LMDB itself is
-no dependency: a memory-mapped file with a dictionary of places stands for it (it is faster).
+Pillow, torchvision's flip, ToTensor and Normalize, default collation in a DataLoader. LMDB itself
+is no dependency: a memory-mapped file with a dictionary of places stands for it.
 (b) `mxnet`: ImageRecordIter with mirroring and normalisation in its threads, on a copy of the set
-with image records only (it fails on a face set's record 0); left out where mxnet is missing.
+with image records only (it fails on a face set's record 0); left out where mxnet is missing. It
+takes `preprocess_threads`, but no more than half of the cores less one, so one thread on two cores.
 (c) `decode_only`: simplejpeg on JPEGs in memory, in as many processes.
 
 Ours is `facelib` (uint8 batches in the training process, which is what workers do) and
 `facelib_floats` (`Feed.batches`: mirrored and scaled there, on the CPU here). All take turns on the
-same rendered faces, 112 pixels, quality 95. Prints one JSON object: medians, and medians of the
-ratios inside a round. `decode_scale` is the pixel difference that shrinking in the decoder makes.
+same rendered faces, 112 pixels, quality 95. Prints one JSON object: medians of images/s and of
+images per CPU second of all processes and threads together (other programs on the machine change
+these less), with medians of the ratios inside a round. `decode_scale` is the pixel difference that
+shrinking in the decoder makes.
 """
 
 import argparse
@@ -172,8 +175,25 @@ def batches_of_decoder(jpegs: list[bytes], workers: int) -> Iterator:
         yield queue.get()
 
 
+def cpu_seconds() -> float:
+    """CPU seconds so far of this process and all that descend from it (Linux)."""
+    parent, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # the process has ended
+        pid = int(path.parent.name)
+        parent[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+
+    def is_ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parent and is_ours(parent[pid]))
+
+    return sum(ticks[pid] for pid in ticks if is_ours(pid)) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(folder: Path, jpegs: list[bytes], workers: int, rounds: int, batches: int) -> dict:
-    """Medians over the rounds of images/s and of the ratios, all methods in turn."""
+    """Medians over the rounds of the speeds and of their ratios, all methods in turn."""
     streams = {
         "facelib": batches_of_blocks(folder, workers),
         "facelib_floats": batches_of_feed(folder, workers),
@@ -185,15 +205,22 @@ def measure(folder: Path, jpegs: list[bytes], workers: int, rounds: int, batches
         streams["mxnet"] = batches_of_mxnet(folder, workers)
     except UserError:
         pass
-    rates: dict[str, list[float]] = {name: [] for name in streams}
+    wall: dict[str, list[float]] = {name: [] for name in streams}
+    cpu: dict[str, list[float]] = {name: [] for name in streams}
     for _ in range(rounds):
         for name, stream in streams.items():
             for _ in range(4 * workers + 4):  # what was prefetched while the others ran
                 next(stream)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), cpu_seconds()
             for _ in range(batches):
                 next(stream)
-            rates[name].append(batches * BATCH / (time.perf_counter() - start))
+            wall[name].append(batches * BATCH / (time.perf_counter() - start))
+            cpu[name].append(batches * BATCH / (cpu_seconds() - used))
+    return {"per_second": summarise(wall), "per_cpu_second": summarise(cpu)}
+
+
+def summarise(rates: dict[str, list[float]]) -> dict:
+    """Medians of the rates and of the ratios of ours to the peers'."""
     found = {name: round(statistics.median(values)) for name, values in rates.items()}
     for ours in ("facelib", "facelib_floats"):
         for peer in ("lmdb_style", "mxnet", "decode_only"):

@@ -6,10 +6,10 @@ IResNet-10, 16 channels, 48 pixels, ArcFace, batch 128, one thread. The two take
 so that a busy machine hurts both alike: after each step of `Trainer.fit` a bare learner of the same
 configuration makes one step on the batch that the loop has just used. The loop's time includes
 sampling, loading, mirroring, scaling, gradient clipping, the checks of the loss, metrics lines and
-the status file; not checkpoints and validation. `ratio` is bare seconds / loop seconds, the median
-over the repeats of the ratio of medians over the steps plus what ticks cost; `cpu_ratio` is the same
-of this process's CPU seconds. With --workers processes decode JPEGs beside the loop; else the images
-are decoded before it begins.
+the status file; not checkpoints and validation. `ratio` is bare seconds / loop seconds of a step
+(medians over the steps, ticks weighed in), median over the repeats; `cpu_ratio` is the same of this
+process's CPU seconds. With --workers processes decode JPEGs beside the loop; else the images are
+decoded before it begins.
 """
 
 import argparse
@@ -52,7 +52,11 @@ def now() -> np.ndarray:
 
 
 class Paired(Trainer):
-    """A trainer that makes a bare step after each of its own; `seconds` (steps, loop and bare, 2)."""
+    """A trainer that makes a bare step after each of its own.
+
+    Attributes:
+        seconds: (steps, 2, 2) of loop and bare, wall and CPU.
+    """
 
     def __init__(self, run: Run, feed: Feed, accelerator):
         super().__init__(run, feed, accelerator)

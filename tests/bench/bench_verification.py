@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_verification [--pairs 7000] [--repeats 5]
 
-`insightface_loop_s` is a restatement of `calculate_roc`: ten folds, 400 thresholds, accuracy on nine
-folds and TPR and FPR on the tenth. `all_figures_s` is everything of `verify_scores` (both protocols,
-10 folds, TAR at five FARs, AUC, EER) and the ROC; `best_threshold_s` is the part that gives the
-loop's accuracies. They take turns in this process on the same made-up scores. Prints one JSON
+`insightface_loop_s` is a restatement of `calculate_roc`: ten folds, 400 thresholds, accuracy on
+nine folds, TPR and FPR on the tenth. `all_figures_s` is everything of `verify_scores` (10 folds of
+both protocols, TAR at five FARs, AUC, EER) and the ROC; `best_threshold_s` is the part that gives
+the loop's accuracies. They take turns in this process on the same made-up scores. Prints one JSON
 object: medians of the seconds and of the ratios inside a repeat (targets: `ratio` 50 and more,
 `bootstrap_1000_s` under 5), and the largest difference of an accuracy (0: the same answer).
 """
