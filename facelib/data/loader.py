@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from facelib.data.datasets import FaceRecords
-from facelib.data.decode import decode
+from facelib.data.decode import decode_into
 from facelib.data.frames import read_record, unpack
 from facelib.errors import BadData
 
@@ -34,7 +34,7 @@ class RecordBlocks(Dataset):
     """
 
     def __init__(self, records: FaceRecords, slots: torch.Tensor):
-        self.rec_path, self.size, self.slots = records.reader.rec_path, records.size, slots
+        self.rec_path, self.slots = records.reader.rec_path, slots
         self.options = {"fill_border": records.fill_border, "scale": records.decode_scale}
         self._map: mmap.mmap | None = None
 
@@ -47,7 +47,7 @@ class RecordBlocks(Dataset):
         for place, offset in enumerate(offsets.tolist()):
             try:
                 payload = unpack(read_record(self._map, offset, "record")[0])[1]
-                images[place] = decode(payload, self.size, **self.options)
+                decode_into(images[place], payload, **self.options)
             except BadData:
                 bad.append(place)
         return bad
