@@ -26,7 +26,7 @@ from facelib.paths import atomic_file, data_root
 log = logging.getLogger(__name__)
 
 LAYOUT = 1  # raise it when what is kept changes
-KEPT_FROM = 100_000  # records: below, parsing takes about a quarter of a second
+KEPT_FROM = 100_000  # records: below, parsing takes less than half a second
 STAMP = 8
 
 

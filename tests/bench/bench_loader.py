@@ -209,6 +209,7 @@ def measure(folder: Path, jpegs: list[bytes], workers: int, rounds: int, batches
     cpu: dict[str, list[float]] = {name: [] for name in streams}
     for _ in range(rounds):
         for name, stream in streams.items():
+            time.sleep(1)  # the one before fills its queue and rests
             for _ in range(4 * workers + 4):  # what was prefetched while the others ran
                 next(stream)
             start, used = time.perf_counter(), cpu_seconds()
