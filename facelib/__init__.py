@@ -1,7 +1,7 @@
 """facelib: face verification by contrastive learning, ArcFace against InfoNCE.
 
     config      every setting in one flat Config; digest; limits: allowed values; presets
-    data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, feed
+    data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, loader, feed
     models      IResNet (InsightFace's weights fit); CLIP, DINOv2, I-JEPA; LoRA adapters
     losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each;
                 chunked: contrastive terms by blocks

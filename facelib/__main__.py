@@ -153,10 +153,14 @@ def _train(verbs) -> None:
 
 def _evaluate(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
               force: bool = False) -> None:  # fmt: skip
+    from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
     from facelib.evaluate.tables import figures_table
 
-    report = evaluate_run(run, benchmarks or None, force=force)
+    with launched_ranks():
+        report = evaluate_run(run, benchmarks or None, force=force)
+    if not report:
+        return  # another rank has the figures
     if as_json:
         print_json(report)
     else:

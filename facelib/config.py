@@ -37,6 +37,7 @@ class Config:
     exclude: str = ""  # file of identity names or labels left out of training
     skip_bad: bool = False  # count and skip records that do not decode, instead of stopping
     relabel: bool = False  # number labels with gaps anew, instead of stopping
+    decode_scale: bool = False  # shrink training JPEGs while decoding: faster, other pixels
     fill_border: str = "none"  # replicate: fill black alignment borders with the nearest pixels
     split: str = "identity"  # validation: whole identities, or images inside identities (source A)
     val_fraction: float = 0.04
@@ -160,6 +161,7 @@ _NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
 # Settings that joined the study after its first runs. They are in the digest only where they differ
 # from these values, which are what the earlier runs did.
 _JOINED = {
+    "decode_scale": False,
     "lora_rank": 0,
     "lora_alpha": 8.0,
     "lora_targets": "ffn",

@@ -1,5 +1,6 @@
 """The few collective operations that the losses and the loop need, on 1 or N processes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,21 @@ def world_size() -> int:
 def rank() -> int:
     """Index of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
+
+
+@contextmanager
+def launched_ranks() -> Iterator[None]:
+    """A process group for the block where torchrun or accelerate started several processes."""
+    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 class _GatherWithGrad(torch.autograd.Function):

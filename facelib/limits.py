@@ -98,6 +98,11 @@ def check(cfg) -> None:
     _check_batch(cfg)
     _check_blocks(cfg)
     _check_adapters(cfg)
+    if cfg.decode_scale and cfg.fill_border != "none":
+        raise UserError(
+            f"decode_scale=True with fill_border={cfg.fill_border!r}: borders are found in the "
+            "full picture; use decode_scale=false"
+        )
     if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
         raise UserError(f"select={cfg.select!r} needs val_fraction above 0, or use select=last")
     if "/" in cfg.name or not cfg.name.strip() or cfg.name.startswith("."):

@@ -38,6 +38,7 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"cluster_encoder": 1.0}, r"must be in \[0, 1\)"),
         ({"drops": "20,40"}, "drops='20,40': wanted parts of the run between 0 and 1"),
         ({"loss": "cluster", "cluster_term": "triplet"}, "use 2 or more, for example 4"),
+        ({"decode_scale": True, "fill_border": "replicate"}, "use decode_scale=false"),
         ({"name": "a/b"}, "a folder name without slashes"),
     ],
 )
@@ -123,6 +124,7 @@ def test_a_loss_starts_from_its_published_settings_unless_told_otherwise():
     assert make_config(loss="triplet").images_per_identity == 4
     assert make_config(m=0.3).m == 0.3
     assert make_config(images_per_identity=4).digest() != make_config().digest()
+    assert make_config(decode_scale=True).digest() != make_config().digest()
 
 
 def test_the_config_knows_the_layout_and_views_of_each_loss():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from facelib.config import make_config
-from facelib.distributed import gather, gather_with_grad, mean_over_ranks
+from facelib.distributed import gather, gather_with_grad, launched_ranks, mean_over_ranks
 from facelib.launch import free_port
 from facelib.learner import Learner
 from facelib.losses import LOSSES
@@ -215,3 +215,10 @@ def test_one_process_gathers_nothing():
     block = torch.ones(2, 3, requires_grad=True)
     assert gather_with_grad(block) is block
     assert mean_over_ranks({"a": F.mse_loss(block, block)}) == {"a": 0.0}
+
+
+def test_ranks_are_joined_only_where_a_launcher_started_them(monkeypatch):
+    # Mutation: believing WORLD_SIZE alone, which a cluster job may set for a notebook: it hangs.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with launched_ranks():
+        assert not dist.is_initialized()

@@ -15,10 +15,10 @@ from facelib.data.decode import FILL_BORDER, decode
 from facelib.data.face_index import (
     check_gap_free,
     excluded_labels,
-    read_face_index,
     read_names,
 )
-from facelib.data.recordio import RecordReader, unpack
+from facelib.data.kept_index import open_face_set
+from facelib.data.recordio import unpack
 from facelib.errors import BadData, UserError
 
 __all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
@@ -39,6 +39,7 @@ class FaceRecords(Dataset):
         fill_border: "none" or "replicate", see `facelib.data.decode`.
         exclude: identities to leave out: names and labels, or a text file with one a line.
         relabel: number labels with gaps anew instead of refusing them.
+        decode_scale: shrink while decoding, see `facelib.data.decode`.
 
     Attributes:
         labels: int64 (N,), gap-free 0 … C − 1.
@@ -57,14 +58,15 @@ class FaceRecords(Dataset):
         fill_border: str = "none",
         exclude: Iterable[str | int] | Path | str | None = None,
         relabel: bool = False,
+        decode_scale: bool = False,
     ):
         if size < 1:
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-        self.reader = RecordReader(folder)
+        self.reader, keys, labels = open_face_set(folder)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
-        keys, labels = read_face_index(self.reader)
+        self.decode_scale = decode_scale
         if not relabel:
             check_gap_free(labels, self.reader.rec_path)
         names = read_names(self.reader.rec_path.parent / "names.txt", labels)
@@ -99,6 +101,10 @@ class FaceRecords(Dataset):
         where = f"{self.reader.rec_path}: record {key}"
         return bytes(unpack(self.reader.read(key), where)[1])
 
+    def offsets(self, indices: np.ndarray) -> np.ndarray:
+        """Byte offsets int64 (B,) of images in the `.rec`."""
+        return self.reader.offsets[np.searchsorted(self.reader.keys, self.keys[indices])]
+
     def image(self, i: int) -> tuple[np.ndarray, int]:
         """Image `i` as uint8 (size, size, 3) RGB, and its label."""
         try:
@@ -119,7 +125,7 @@ class FaceRecords(Dataset):
     def _decode(self, i: int) -> np.ndarray:
         payload = self.jpeg(i)
         try:
-            return decode(payload, self.size, self.fill_border)
+            return decode(payload, self.size, self.fill_border, self.decode_scale)
         except BadData as error:
             raise BadData(
                 f"{self.reader.rec_path}: record {self.keys[i]}: {error};"
@@ -145,17 +151,21 @@ class FaceRecords(Dataset):
         part._take(self.keys[indices], self.labels[indices], self.names)
         return part
 
-    def load_all(self) -> np.ndarray:
-        """Decode everything once, in threads: uint8 (N, size, size, 3) RGB. For small sets."""
-        images = np.empty((len(self), self.size, self.size, 3), dtype=np.uint8)
+    def load(self, indices: np.ndarray) -> np.ndarray:
+        """Decode some images in threads: uint8 (B, size, size, 3) RGB."""
+        images = np.empty((len(indices), self.size, self.size, 3), dtype=np.uint8)
 
-        def fill(i: int) -> None:
-            images[i] = self.image(i)[0]
+        def fill(place: int) -> None:
+            images[place] = self.image(int(indices[place]))[0]
 
         with ThreadPoolExecutor(cpu_count()) as threads:
-            for _ in threads.map(fill, range(len(self))):
+            for _ in threads.map(fill, range(len(indices))):
                 pass
         return images
+
+    def load_all(self) -> np.ndarray:
+        """Decode everything once: uint8 (N, size, size, 3) RGB. For small sets."""
+        return self.load(np.arange(len(self)))
 
 
 class Jpegs(Sequence):

@@ -3,6 +3,7 @@
 Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone would give BGR.
 """
 
+import contextlib
 import io
 
 import cv2
@@ -20,7 +21,9 @@ BLACK = 8
 BLURRED_EDGE = 2
 
 
-def decode(jpeg: bytes, size: int | None = None, fill_border: str = "none") -> np.ndarray:
+def decode(
+    jpeg: bytes, size: int | None = None, fill_border: str = "none", scale: bool = False
+) -> np.ndarray:
     """Decode an image to uint8 (H, W, 3) RGB.
 
     Args:
@@ -28,23 +31,38 @@ def decode(jpeg: bytes, size: int | None = None, fill_border: str = "none") -> n
             three equal channels.
         size: side of the square result in pixels; area averaging where it shrinks, bilinear where
             it grows. None keeps the image as it is.
-        fill_border: "replicate" fills the black border of an alignment (`replicate_border`).
+        fill_border: "replicate" fills the black border of an alignment (`replicate_border`), in
+            the full picture.
+        scale: decode a JPEG at the smallest n/8 of its size that `size` fits in, then resize: from
+            112 to 48 pixels twice as fast, for pixels that differ by 1.2 grey levels on average (1
+            in 100 by 10 or more; tests/bench/bench_loader.py measures it).
 
     Raises:
         BadData: not an image, or a truncated one.
     """
     if fill_border not in FILL_BORDER:
         raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-    image = _decode_pixels(jpeg)
+    image = _decode_pixels(jpeg, size if scale and size and fill_border == "none" else 0)
     if fill_border == "replicate":
         image = replicate_border(image)
     return image if size is None else resize(image, size)
 
 
-def _decode_pixels(jpeg: bytes) -> np.ndarray:
+def decode_into(out: np.ndarray, jpeg: bytes, fill_border: str = "none", **options) -> None:
+    """Decode to the size of `out`, uint8 (S, S, 3): `decode`, without a copy where that fits."""
+    with contextlib.suppress(ValueError):  # what is wrong with it `decode` says
+        plain = fill_border == "none" and simplejpeg.is_jpeg(jpeg)
+        if plain and simplejpeg.decode_jpeg_header(jpeg)[:2] == out.shape[:2]:
+            simplejpeg.decode_jpeg(jpeg, "RGB", buffer=out)
+            return
+    out[...] = decode(jpeg, len(out), fill_border, **options)
+
+
+def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
+    """`least`: pixels a side that are enough; 0 keeps the size."""
     try:
         if simplejpeg.is_jpeg(jpeg):
-            return simplejpeg.decode_jpeg(jpeg, "RGB")
+            return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
         with Image.open(io.BytesIO(jpeg)) as picture:
             return np.array(picture.convert("RGB"))
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:

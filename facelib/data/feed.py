@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords, split_identities, split_within
+from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
@@ -60,6 +60,7 @@ class Feed:
             fill_border=cfg.fill_border,
             exclude=exclusion_file(cfg),
             relabel=cfg.relabel,
+            decode_scale=cfg.decode_scale,
         )
         self.train, self.val = split_records(cfg, self.records.labels)
         kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
@@ -118,12 +119,12 @@ class Feed:
         for step, images in zip(range(start, stop), self._images(start, stop)):
             own = self.own(step)
             labels = torch.from_numpy(self.labels[self.sampler.indices(step)[own]])
-            images = to_input(images, self.device)
-            if self.cfg.flip:
-                mirrored = torch.from_numpy(flips(self.cfg.global_batch, self.cfg.seed, step)[own])
-                mirrored = mirrored.to(self.device)[:, None, None, None]
-                images = torch.where(mirrored, images.flip(3), images)
-            yield images, labels.to(self.device, non_blocking=True)
+            images = images.to(self.device, non_blocking=True)
+            if self.cfg.flip:  # as bytes: a quarter of the floats' memory
+                mirrored = flips(self.cfg.global_batch, self.cfg.seed, step)[own]
+                rows = torch.from_numpy(np.flatnonzero(mirrored)).to(self.device)
+                images[rows] = images[rows].flip(3)
+            yield to_input(images, self.device), labels.to(self.device, non_blocking=True)
 
     def _images(self, start: int, stop: int) -> Iterator[torch.Tensor]:
         wanted = (self.train[self.sampler.indices(step)[self.own(step)]]
@@ -132,18 +133,12 @@ class Feed:
             for records in wanted:
                 yield torch.from_numpy(self.memory[records]).permute(0, 3, 1, 2)
             return
-        loader = DataLoader(
-            self.records,
-            batch_sampler=(records.tolist() for records in wanted),
-            num_workers=self.cfg.workers,
-            pin_memory=self.device.type == "cuda",
-            multiprocessing_context="forkserver" if self.cfg.workers else None,
-        )
-        for images, _ in loader:
-            yield images
+        share = self.cfg.global_batch // distributed.world_size()
+        for images in load_batches(self.records, wanted, share, self.cfg.workers):
+            # A copy to a GPU must not wait for the step before, nor read a slot that is refilled.
+            yield images.pin_memory() if self.device.type == "cuda" else images
 
     def images(self, records: np.ndarray) -> torch.Tensor:
         """uint8 (B, 3, S, S) of some record indices, without augmentation."""
-        if self.memory is not None:
-            return torch.from_numpy(self.memory[records]).permute(0, 3, 1, 2)
-        return torch.stack([self.records[i][0] for i in records])
+        pixels = self.records.load(records) if self.memory is None else self.memory[records]
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -74,6 +74,12 @@ def read_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
     return keys, offsets
 
 
+def _sorted_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    keys, offsets = read_index(idx_path)
+    order = np.argsort(keys, kind="stable")
+    return keys[order], offsets[order]
+
+
 def _first_bad_line(text: bytes) -> str:
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
@@ -96,6 +102,7 @@ class RecordReader:
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
         idx_path: the index, by default beside the records.
+        index: keys ascending and offsets, where they are known (`facelib.data.kept_index`).
 
     Attributes:
         keys: int64 (N,), ascending.
@@ -105,7 +112,12 @@ class RecordReader:
         BadData: a file is missing, empty, truncated or malformed, or the index points past the end.
     """
 
-    def __init__(self, rec_path: Path, idx_path: Path | None = None):
+    def __init__(
+        self,
+        rec_path: Path,
+        idx_path: Path | None = None,
+        index: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         self.rec_path = rec_file(rec_path)
         self.idx_path = Path(idx_path) if idx_path else self.rec_path.with_suffix(".idx")
         if not self.rec_path.is_file():
@@ -116,9 +128,7 @@ class RecordReader:
         if not self.idx_path.is_file():
             raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
         self.size = self.rec_path.stat().st_size
-        keys, offsets = read_index(self.idx_path)
-        order = np.argsort(keys, kind="stable")
-        self.keys, self.offsets = keys[order], offsets[order]
+        self.keys, self.offsets = index or _sorted_index(self.idx_path)
         beyond = np.flatnonzero(self.offsets + FRAME.size + HEADER.size > self.size)
         if len(beyond):
             key, offset = self.keys[beyond[0]], self.offsets[beyond[0]]

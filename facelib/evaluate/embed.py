@@ -5,7 +5,8 @@
     RUN/eval.json             {"checkpoint", "rendered", "benchmarks": {NAME: figures}}
 
 The key covers checkpoint, benchmark, input size and border filling, so that a changed one is
-embedded again and an unchanged one is not.
+embedded again and an unchanged one is not. Where torchrun starts several processes, each embeds its
+share of the images; the first writes the files and has the figures.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from facelib import distributed
 from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.decode import decode
 from facelib.data.feed import to_input
@@ -77,6 +79,23 @@ def embed_images(
     finally:
         model.train(was_training)
     return _joined(plain), _joined(mirrored) if flip else None
+
+
+def embed_shared(
+    model: nn.Module, images: Sequence[bytes], size: int, device: torch.device | str, **options
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`embed_images` with the work split over the ranks; every rank gets all rows."""
+    ranks, rank = distributed.world_size(), distributed.rank()
+    if ranks == 1 or not len(images):
+        return embed_images(model, images, size, device, **options)
+    share = -(-len(images) // ranks)  # equal, for the gather: the last rank begins anew
+    own = [images[i % len(images)] for i in range(rank * share, (rank + 1) * share)]
+    parts = embed_images(model, own, size, device, **options)
+    return tuple(
+        part if part is None
+        else distributed.gather(torch.from_numpy(part).to(device)).cpu().numpy()[: len(images)]
+        for part in parts
+    )  # fmt: skip
 
 
 def _batches(images, size: int, batch: int, fill_border: str) -> Iterator[np.ndarray]:
@@ -164,6 +183,8 @@ def cached_embeddings(
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             log.warning("%s: unreadable cache (%s), embedding again", path, error)
     emb, emb_flip = compute()
+    if distributed.rank():
+        return emb, emb_flip
     with atomic_file(path) as temporary, open(temporary, "wb") as out:
         np.savez(out, emb=emb, emb_flip=emb_flip, key=np.array(key))
     return emb, emb_flip
@@ -188,7 +209,7 @@ def embed_benchmark(
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         log.info("%s: embedding %d images", bench.name, len(bench.images))
-        return embed_images(
+        return embed_shared(
             model.to(device), bench.images, size, device, flip=True, fill_border=fill_border
         )
 
@@ -216,9 +237,12 @@ def evaluate_benchmark(
     bootstrap: int = 1000,
     force: bool = False,
 ) -> dict:
-    """Embed (or find the embeddings), save the scores, and return the figures of one benchmark."""
+    """Embed (or find the embeddings), save the scores, and return the figures of one benchmark.
+
+    On ranks after the first: {}.
+    """
     found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force)
-    return save_figures(run_dir, bench, *found, bootstrap)
+    return {} if distributed.rank() else save_figures(run_dir, bench, *found, bootstrap)
 
 
 def evaluate_run(
@@ -227,7 +251,7 @@ def evaluate_run(
     bootstrap: int = 1000,
     force: bool = False,
 ) -> dict:
-    """Evaluate a run's checkpoint and write RUN/eval.json.
+    """Evaluate a run's checkpoint and write RUN/eval.json. On ranks after the first: {}.
 
     Figures that eval.json already holds of other benchmarks stay, if they are of this checkpoint.
 
@@ -238,7 +262,7 @@ def evaluate_run(
         force: embed again even if the embeddings are there.
     """
     from facelib.data.locate import benchmark_paths
-    from facelib.runs import load_run, read_json, write_json
+    from facelib.runs import load_run
     from facelib.train import load_model
 
     run = load_run(run_dir)
@@ -256,6 +280,8 @@ def evaluate_run(
             run.path, bench, model, checkpoint,
             cfg.image_size, cfg.fill_border, bootstrap, force,
         )  # fmt: skip
+        if not figures:
+            continue
         # Rendered faces carry their specification beside them; every table must call them so.
         figures["rendered"] = is_rendered(path)
         reports[bench.name] = figures
@@ -263,7 +289,14 @@ def evaluate_run(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
             figures["strict"]["accuracy"], figures["best"]["accuracy"],
         )  # fmt: skip
-    kept = read_json(run.path / "eval.json", default={})
+    return _add_to_evaluation(run.path / "eval.json", checkpoint, reports) if reports else {}
+
+
+def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
+    """Write eval.json anew with further figures; those of another checkpoint go."""
+    from facelib.runs import read_json, write_json
+
+    kept = read_json(path, default={})
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports
     result = {
@@ -271,5 +304,5 @@ def evaluate_run(
         "rendered": any(r["rendered"] for r in reports.values()),
         "benchmarks": reports,
     }
-    write_json(run.path / "eval.json", result)
+    write_json(path, result)
     return result

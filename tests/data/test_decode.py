@@ -85,6 +85,20 @@ def test_shrinking_averages_areas_and_growing_interpolates():
     assert np.array_equal(resize(board, 8), board)
 
 
+def test_decoding_at_a_smaller_size_is_near_and_only_where_it_is_asked_for():
+    # Mutation: shrinking below what is wanted and growing again; shrinking by default, which moves
+    # the pixels of finished runs; shrinking before the border is found.
+    jpeg = encode_jpeg(picture(112, 112))
+    for size in (30, 48, 56):
+        full = decode(jpeg, size).astype(int)
+        gap = np.abs(decode(jpeg, size, scale=True) - full)
+        assert 0 < gap.mean() < 3 and np.array_equal(full, resize(decode(jpeg), size))
+    for size in (112, 150):
+        assert np.array_equal(decode(jpeg, size, scale=True), decode(jpeg, size))
+    filled = decode(jpeg, 48, fill_border="replicate")
+    assert np.array_equal(decode(jpeg, 48, fill_border="replicate", scale=True), filled)
+
+
 def rotated_in_black(angle: float, content: np.ndarray) -> np.ndarray:
     matrix = cv2.getRotationMatrix2D((30, 30), angle, 0.7)
     return cv2.warpAffine(content, matrix, (60, 60))

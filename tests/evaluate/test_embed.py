@@ -1,10 +1,14 @@
 """Embedding: each unique image once, the same numbers for any batch, caches that see changes."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 from torch import nn
 
@@ -19,6 +23,7 @@ from facelib.evaluate.embed import (
     unit_rows,
 )
 from facelib.evaluate.scores import load_scores
+from facelib.launch import free_port
 from facelib.runs import create_run
 
 
@@ -128,6 +133,35 @@ def test_each_unique_image_is_embedded_once_and_kept(bench, tmp_path):
     assert evaluate(checkpoint="b", fill_border="replicate")[1] == 40
     assert evaluate(checkpoint="b", fill_border="replicate", force=True)[1] == 40
     assert len(load_scores(tmp_path / "scores" / "toy.npz").score) == 40
+
+
+def evaluate_as_rank(rank: int, folder: Path, port: int) -> None:
+    store = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    model = CountingModel()
+    bench = load_benchmark(folder / "toy.bin")
+    figures = evaluate_benchmark(folder / "two", bench, model, "a", 16, bootstrap=0)
+    (folder / f"{rank}.json").write_text(json.dumps({"seen": model.seen, **figures}))
+    dist.destroy_process_group()
+
+
+def test_two_ranks_share_the_images_and_the_first_has_the_figures(bench, tmp_path):
+    # catches: every rank embedding everything, rows of the ranks in the wrong order, the row that
+    # evens the shares (21 images, 11 each) left among the rows
+    first, second = np.arange(21), np.roll(np.arange(21), 1)
+    images, same = [picture(i) for i in range(21)], np.arange(21) % 3 > 0
+    save_benchmark(tmp_path / "toy.bin", images, [images[j] for j in second], same, fold=first % 4)
+    alone = CountingModel()
+    single = evaluate_benchmark(
+        tmp_path / "one", load_benchmark(tmp_path / "toy.bin"), alone, "a", 16, bootstrap=0
+    )
+    mp.spawn(evaluate_as_rank, args=(tmp_path, free_port()), nprocs=2)
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert alone.seen == 42 and [part.pop("seen") for part in found] == [22, 22]
+    assert found[1] == {} and found[0]["best"]["accuracy"] == single["best"]["accuracy"]
+    one, two = (np.load(tmp_path / run / "embeddings" / "toy.npz") for run in ("one", "two"))
+    assert np.allclose(one["emb"], two["emb"], atol=1e-6)
+    assert np.allclose(one["emb_flip"], two["emb_flip"], atol=1e-6)
 
 
 def test_a_damaged_cache_is_made_again(bench, tmp_path):

@@ -1,0 +1,106 @@
+"""Seconds until a face set is open, by its number of records; prints JSON.
+
+    python tests/bench/bench_index.py [--images 1000 10000 100000 1000000 5822653]
+
+Each time is [wall, CPU] seconds, best of the repeats. `parse_s` is the first start: the text index,
+the labels, and for large sets the kept index that is written. `open_s` is every start after that,
+`feed_s` the same with split, sampler and the first batch's indices of a run (`Feed` without
+decoding). The records hold no picture (32 bytes instead of 5,000), so that 5.8 million take 0.3 GB,
+which are deleted; labels come from the page cache here.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facelib.config import make_config
+from facelib.data.datasets import FaceRecords
+from facelib.data.feed import Feed
+from facelib.data.frames import FRAME, HEADER, MAGIC
+from facelib.data.kept_index import index_places
+
+PER_IDENTITY = 68  # MS1M-ArcFace: 5,822,653 images of 85,742 people
+FIELDS = [("magic", "S4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2)]
+
+
+def write_empty_faces(folder: Path, images: int) -> None:
+    """A face set without pictures, as `write_face_records` would write it."""
+    people = max(2, images // PER_IDENTITY)
+    bounds = np.linspace(1, images + 1, people + 1).astype(int)
+    faces = np.zeros(images, FIELDS)
+    faces["label"] = np.repeat(np.arange(people), np.diff(bounds))
+    ranges = np.zeros(people + 1, [*FIELDS, ("labels", "<f4", 2)])
+    ranges["labels"][0] = images + 1, images + 1 + people
+    ranges["labels"][1:] = np.stack([bounds[:-1], bounds[1:]], 1)
+    ranges["flag"] = 2
+    with open(folder / "train.rec", "wb") as file:
+        for records in (faces, ranges):
+            records["magic"], records["length"] = MAGIC, records.itemsize - FRAME.size
+            records.tofile(file)
+    size = FRAME.size + HEADER.size
+    keys = np.r_[1 : images + 1, 0, images + 1 : images + 1 + people]
+    places = np.r_[np.arange(images) * size, images * size + np.arange(people + 1) * (size + 8)]
+    with open(folder / "train.idx", "w") as file:
+        file.writelines(f"{key}\t{at}\n" for key, at in zip(keys.tolist(), places.tolist()))
+
+
+def best_seconds(call: Callable[[], object], repeats: int) -> list[float]:
+    """Least wall and CPU seconds of a call."""
+    spent = []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        spent.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return np.round(np.min(spent, axis=0), 3).tolist()
+
+
+def measure(folder: Path, images: int, repeats: int) -> dict:
+    """Seconds of a first start, of the next ones, and of a run's whole feed."""
+    write_empty_faces(folder, images)
+    kept = index_places(folder / "train.rec")[0]
+    cfg = make_config(
+        data=str(folder), image_size=112, workers=1, val_fraction=0.2, split="within", width=4
+    )
+
+    def parse() -> None:
+        kept.unlink(missing_ok=True)
+        FaceRecords(folder, 112)
+
+    def feed() -> None:
+        Feed(cfg, torch.device("cpu")).sampler.indices(0)
+
+    found = {"parse_s": best_seconds(parse, min(repeats, 2)), "kept": kept.is_file()}
+    found["open_s"] = best_seconds(lambda: FaceRecords(folder, 112), repeats)
+    found["feed_s"] = best_seconds(feed, min(repeats, 2))
+    found["kept_mb"] = round(kept.stat().st_size / 1e6, 1) if found["kept"] else 0
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    sizes = [1000, 10_000, 100_000, 1_000_000, 5_822_653]
+    parser.add_argument("--images", type=int, nargs="+", default=sizes)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    result = {}
+    for images in options.images:
+        with tempfile.TemporaryDirectory() as made:
+            os.environ["FACELIB_DATA"] = made
+            result[images] = measure(Path(made), images, options.repeats)
+    json.dump(result, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
