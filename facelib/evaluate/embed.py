@@ -198,20 +198,29 @@ def embed_benchmark(
     size: int,
     fill_border: str = "none",
     force: bool = False,
+    known: dict[bytes, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(emb, emb_flip) of a benchmark's unique images, (U, d) each: found beside the run, or made.
 
     Args:
         model: used only if the embeddings are missing or of another checkpoint.
         checkpoint: digest of the model's weights.
+        known: rows by image of the same model and settings: the images of benchmarks overlap (the
+            frontal ones of CFP-FF are those of CFP-FP). Rows made here are added.
     """
+    known = {} if known is None else known
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        log.info("%s: embedding %d images", bench.name, len(bench.images))
-        return embed_shared(
-            model.to(device), bench.images, size, device, flip=True, fill_border=fill_border
-        )
+        new = [image for image in bench.images if image not in known]
+        log.info("%s: embedding %d of %d images", bench.name, len(new), len(bench.images))
+        if new:
+            made = embed_shared(
+                model.to(device), new, size, device, flip=True, fill_border=fill_border
+            )
+            known.update(zip(new, zip(*made)))
+        emb, emb_flip = zip(*(known[image] for image in bench.images))
+        return np.stack(emb), np.stack(emb_flip)
 
     key = cache_key(checkpoint, bench, size, fill_border)
     return cached_embeddings(run_dir / "embeddings" / f"{bench.name}.npz", key, compute, force)
@@ -236,12 +245,13 @@ def evaluate_benchmark(
     fill_border: str = "none",
     bootstrap: int = 1000,
     force: bool = False,
+    known: dict[bytes, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> dict:
     """Embed (or find the embeddings), save the scores, and return the figures of one benchmark.
 
-    On ranks after the first: {}.
+    On ranks after the first: {}. Arguments: see `embed_benchmark` and `evaluate_run`.
     """
-    found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force)
+    found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force, known)
     return {} if distributed.rank() else save_figures(run_dir, bench, *found, bootstrap)
 
 
@@ -271,14 +281,14 @@ def evaluate_run(
     if not paths:
         raise UserError(f"{run.name}: no benchmark to evaluate; set benchmarks=lfw,cfp_ff,cfp_fp")
     model, checkpoint = load_model(run.path)
-    reports = {}
+    reports, known = {}, {}
     for path in paths:
         bench = load_benchmark(path)
         if bench.name in reports:
             raise UserError(f"two benchmarks are called {bench.name!r}: rename one of the files")
         figures = evaluate_benchmark(
             run.path, bench, model, checkpoint,
-            cfg.image_size, cfg.fill_border, bootstrap, force,
+            cfg.image_size, cfg.fill_border, bootstrap, force, known,
         )  # fmt: skip
         if not figures:
             continue

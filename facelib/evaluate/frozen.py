@@ -80,8 +80,9 @@ def evaluate_frozen(
     folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"
     mean = _training_mean(folder, model, checkpoint, train, size) if train else None
     reports: dict[str, dict] = {variant: {} for variant in VARIANTS if variant == "plain" or train}
+    known: dict = {}
     for path, bench in zip(benchmarks, loaded):
-        found = embed_benchmark(folder, bench, model, checkpoint, size)
+        found = embed_benchmark(folder, bench, model, checkpoint, size, known=known)
         for variant, figures in reports.items():
             figures[bench.name] = _figures(folder, variant, bench, found, mean, bootstrap)
             figures[bench.name]["rendered"] = is_rendered(path)

@@ -1,5 +1,6 @@
 """Embedding: each unique image once, the same numbers for any batch, caches that see changes."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from facelib.config import make_config
 from facelib.data.benchmarks import load_benchmark, save_benchmark
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import (
+    embed_benchmark,
     embed_images,
     evaluate_benchmark,
     evaluate_run,
@@ -133,6 +135,24 @@ def test_each_unique_image_is_embedded_once_and_kept(bench, tmp_path):
     assert evaluate(checkpoint="b", fill_border="replicate")[1] == 40
     assert evaluate(checkpoint="b", fill_border="replicate", force=True)[1] == 40
     assert len(load_scores(tmp_path / "scores" / "toy.npz").score) == 40
+
+
+def test_an_image_of_two_benchmarks_is_embedded_once(bench, tmp_path):
+    # catches: CFP's frontal images embedded for FF and again for FP; rows of another image
+    model, known = CountingModel(), {}
+    fewer = dataclasses.replace(
+        bench,
+        name="fewer",
+        images=bench.images[5:],
+        index1=np.arange(10),
+        index2=np.arange(10)[::-1],
+    )
+    alone = embed_benchmark(tmp_path / "alone", fewer, model, "a", 16)
+    embed_benchmark(tmp_path, bench, model, "a", 16, known=known)
+    before = model.seen
+    shared = embed_benchmark(tmp_path, fewer, model, "a", 16, known=known)
+    assert model.seen == before
+    assert np.allclose(shared, alone, atol=1e-6)
 
 
 def evaluate_as_rank(rank: int, folder: Path, port: int) -> None:
