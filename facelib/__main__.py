@@ -127,7 +127,7 @@ def _train(verbs) -> None:
         if options.create:
             sys.stdout.write(f"{create_run(cfg).path}\n")
             return
-        trained = launch(cfg)
+        trained = launch(cfg, processes=options.processes)
         if not options.no_eval and cfg.benchmarks:
             _evaluate(trained.path, options.json)
         else:
@@ -147,6 +147,8 @@ def _train(verbs) -> None:
     verb.add_argument("--dry-run", action="store_true", help="estimate time, memory, disk; stop")
     verb.add_argument("--create", action="store_true",
                       help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
+    verb.add_argument("--processes", type=int, metavar="N",
+                      help="go on with an elastic run on N processes")  # fmt: skip
     verb.add_argument("--no-eval", action="store_true")
     verb.add_argument("--json", action="store_true")
 

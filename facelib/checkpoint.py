@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from facelib import distributed
+from facelib import distributed, shards
 from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
@@ -29,12 +29,14 @@ def save_checkpoint(trainer, name: str) -> None:
     if distributed.world_size() > 1:
         states = [None] * distributed.world_size()
         dist.all_gather_object(states, rng)
+    plain = trainer.plain_learner
+    learner = shards.whole_state(plain, trained_state(plain))
+    optimizer = shards.whole_optimizer(plain, trainer.optimizer.state_dict())
     if trainer.accelerator.is_main_process:
-        learner, base = trained_state(trainer.plain_learner), base_digest(trainer.plain_learner)
-        scaler = trainer.accelerator.scaler
+        base, scaler = base_digest(plain), trainer.accelerator.scaler
         content = {
             "learner": learner,
-            "optimizer": trainer.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "step": trainer.step,
             "best": trainer.best,
@@ -89,7 +91,7 @@ def load_trained_state(learner: nn.Module, state: dict, where: str) -> None:
     different = sorted(set(own) ^ set(state["learner"]))
     if different:
         raise BadData(f"{where} and this configuration differ in the tensor {different[0]!r}")
-    learner.load_state_dict(state["learner"], strict=not wanted)
+    learner.load_state_dict(shards.own_state(learner, state["learner"]), strict=not wanted)
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -108,7 +110,8 @@ def load_checkpoint(path: Path) -> dict:
 def restore(state: dict, trainer) -> tuple[int, float | None]:
     """Put a checkpoint's state into a trainer; returns (step, best score so far)."""
     load_trained_state(trainer.plain_learner, state, f"{trainer.run.name}: last.pt")
-    trainer.optimizer.load_state_dict(state["optimizer"])
+    optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
+    trainer.optimizer.load_state_dict(optimizer)
     if state["scaler"] is not None and trainer.accelerator.scaler is not None:
         trainer.accelerator.scaler.load_state_dict(state["scaler"])
     if distributed.rank() < len(state["rng"]):

@@ -89,6 +89,13 @@ class Config:
     center_alpha: float = 0.5  # center: rate at which its centres move
     gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
     loss_block: int = 0  # contrastive terms by blocks of N × N cosines; 0: the whole matrix
+    memory: str = "none"  # infonce, hybrid: more negatives from queue, cross_batch or identity
+    memory_slots: int = 1024  # queue, cross_batch: features kept
+    memory_encoder: float = 0.99  # queue: momentum of the encoder that fills it
+    memory_centre: float = 0.0  # identity: 0 keeps the last feature, 0.9 a running mean
+    sampled_centres: int = 0  # classifier: centres in a step, the batch's and random ones; 0: all
+    centre_block: int = 0  # classifier by blocks of N × N cosines; 0: the whole matrix
+    sharded: bool = False  # classifier: each process holds its share of the centres only
     # optimisation
     global_batch: int = 64  # images a step over all processes and accumulation steps
     accumulate: int = 1  # micro-batches a step; InfoNCE's negatives come from one micro-batch
@@ -105,6 +112,10 @@ class Config:
     clip_norm: float = 5.0  # gradient norm; 0 switches clipping off
     flip: bool = True  # random horizontal flips
     precision: str = "fp32"  # fp16 and bf16 on CUDA only
+    tf32: bool = True  # CUDA: fp32 products in TensorFloat-32; no effect on a CPU
+    channels_last: bool = True  # memory format of images and convolutions
+    fused: bool = True  # CUDA: the optimiser's fused kernels; no effect on a CPU
+    compile: str = "cuda"  # torch.compile of an IResNet: on CUDA only, always, or never
     seed: int = 0
     # bookkeeping
     select: str = "last"  # checkpoint that is evaluated: last, val_auc, val_loss, train_loss
@@ -113,6 +124,7 @@ class Config:
     log_every: int = 10
     workers: int = 0  # loader processes per rank; 0 with small data: decoded once into memory
     processes: int = 1
+    elastic: bool = False  # any number of processes may go on with it (torchrun --nnodes 1:4)
     threads: int = 0  # CPU threads a process; 0: cores divided by processes
 
     def __post_init__(self) -> None:
@@ -156,7 +168,7 @@ class Config:
 
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
-_NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads")
+_NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads", "elastic")
 
 # Settings that joined the study after its first runs. They are in the digest only where they differ
 # from these values, which are what the earlier runs did.
@@ -173,6 +185,17 @@ _JOINED = {
     "images_per_identity": 0,
     "loss_block": 0,
     "chunk": 0,
+    "memory": "none",
+    "memory_slots": 1024,
+    "memory_encoder": 0.99,
+    "memory_centre": 0.0,
+    "sampled_centres": 0,
+    "centre_block": 0,
+    "sharded": False,
+    "tf32": True,
+    "channels_last": True,
+    "fused": True,
+    "compile": "cuda",
 }
 
 # Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins

@@ -25,18 +25,24 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 
 
-def launch(cfg: Config, follow: bool = True) -> Run:
+def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
 
     Args:
         cfg: the configuration; the same one always means the same run folder.
         follow: show progress until the end. False: return as soon as the child is started (it
             still dies with this process).
+        processes: start an elastic run on that many instead of the configuration's.
 
     Raises:
         UserError: the training failed; the message has the last log lines and the next command.
         KeyboardInterrupt: after the child has saved its checkpoint.
     """
+    if processes and processes != cfg.processes and not cfg.elastic:
+        raise UserError(
+            f"processes={processes}: this run was made for processes={cfg.processes} (batch "
+            "statistics are those of a process); a run made with elastic=true takes any number"
+        )
     run = create_run(cfg)
     state = run.state
     if state == "done":
@@ -45,32 +51,36 @@ def launch(cfg: Config, follow: bool = True) -> Run:
     if state == "running":
         log.info("%s is already running: following it", run.name)
     else:
-        child = start(run)
+        child = start(run, processes)
     if follow:
         _follow(run, child)
     return load_run(run.path)
 
 
-def command(cfg: Config, folder: Path) -> tuple[list[str], dict[str, str]]:
+def command(
+    cfg: Config, folder: Path, processes: int | None = None
+) -> tuple[list[str], dict[str, str]]:
     """The command line and the extra environment of the training subprocess."""
-    if cfg.processes == 1:
+    processes = cfg.replace(processes=processes or cfg.processes).processes  # checks the batch
+    if processes == 1:
         return [sys.executable, "-m", "facelib.train", str(folder)], {}
     line = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    line += ["--num_processes", str(cfg.processes), "--num_machines", "1"]
+    line += ["--num_processes", str(processes), "--num_machines", "1"]
     line += ["--mixed_precision", {"fp32": "no"}.get(cfg.precision, cfg.precision)]
     line += ["--dynamo_backend", "no", "--main_process_port", str(free_port())]
     extra = {} if _cuda_devices() else {"ACCELERATE_USE_CPU": "1"}
     return [*line, "-m", "facelib.train", str(folder)], extra
 
 
-def start(run: Run) -> subprocess.Popen:
-    """Start the child with its output in train.log."""
-    line, extra = command(run.config, run.path)
+def start(run: Run, processes: int | None = None) -> subprocess.Popen:
+    """Start the child, on `processes` (None: the config's), with its output in train.log."""
+    line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
     )
-    run.set_status(state="starting", message="", pid=-1)
+    count = processes or run.config.processes
+    run.set_status(state="starting", message="", pid=-1, processes=count)
     with open(run.path / "train.log", "ab") as output:
         child = subprocess.Popen(
             line,
@@ -98,7 +108,8 @@ def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) 
     pid = child.pid if child else run.status.get("pid", -1)
     if run.state != "running" or pid <= 0:
         return
-    os.kill(pid, signal.SIGINT if run.config.processes == 1 else signal.SIGTERM)
+    count = run.status.get("processes", run.config.processes)
+    os.kill(pid, signal.SIGINT if count == 1 else signal.SIGTERM)
     end = time.monotonic() + patience
     while time.monotonic() < end and (child.poll() is None if child else run.state == "running"):
         time.sleep(0.1)

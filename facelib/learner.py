@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from facelib.config import Config
+from facelib.limits import FOUNDATION_MODELS
 from facelib.losses import LOSSES
 from facelib.losses.memory import MomentumEncoder
 from facelib.models import build_backbone
@@ -25,8 +26,11 @@ class Learner(nn.Module):
         momentum = getattr(criterion, "encoder_momentum", None)
         self.encoder = None if momentum is None else MomentumEncoder(backbone, momentum)
         # What DDP need not send from the first rank at each step (its own name for the list).
-        same = getattr(criterion, "same_on_all_ranks", ())
-        self._ddp_params_and_buffers_to_ignore = [f"criterion.{name}" for name in same]
+        self._ddp_params_and_buffers_to_ignore = [
+            ".".join(filter(None, ("criterion", path, name)))
+            for path, module in criterion.named_modules()
+            for name in getattr(module, "each_rank_keeps", ())
+        ]
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None, pull=None):
         """(loss, logs); or, with `pull`, the scalar of a replay in facelib.gradcache.
@@ -89,10 +93,27 @@ def at_least_fp32(z: torch.Tensor) -> torch.Tensor:
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
+def memory_format(cfg: Config) -> torch.memory_format:
+    """How images and convolutions of a config lie in memory."""
+    return torch.channels_last if cfg.channels_last else torch.contiguous_format
+
+
+def compile_backbone(cfg: Config, learner: Learner, device: torch.device) -> bool:
+    """torch.compile, in place, where the config asks for it; returns whether it did.
+
+    Compiled is the call of the backbone (not CoReFace's two halves); names of weights stay.
+    """
+    known = cfg.backbone not in FOUNDATION_MODELS
+    wanted = cfg.compile == "always" or (cfg.compile == "cuda" and device.type == "cuda" and known)
+    if wanted:
+        learner.backbone.compile()
+    return wanted
+
+
 def build_learner(cfg: Config, classes: int) -> Learner:
     """Seeded weights: the same on every rank and in every run with this seed."""
     torch.manual_seed(cfg.seed)
-    backbone = build_backbone(cfg).to(memory_format=torch.channels_last)
+    backbone = build_backbone(cfg).to(memory_format=memory_format(cfg))
     entry = LOSSES[cfg.loss]
     dim = getattr(backbone, "dim", cfg.dim)  # a foundation model brings its own
     return Learner(backbone, entry.build(cfg.replace(dim=dim), classes), entry.views)

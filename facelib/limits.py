@@ -28,11 +28,13 @@ CHOICES = {
     ),
     "gradient": ("exact", "straight_through"),
     "coreface_mask": ("zero", "clean"),
+    "memory": ("none", "queue", "identity", "cross_batch"),
     "cluster_term": ("clucon", "center", "triplet"),
     "cluster_phi": ("literal", "pcl", "tau0"),
     "cluster_lambda": ("literal", "clipped"),
     "schedule": ("cosine", "steps"),
     "precision": ("fp32", "fp16", "bf16"),
+    "compile": ("cuda", "always", "never"),
     "select": ("last", "val_auc", "val_loss", "train_loss"),
 }
 
@@ -41,6 +43,8 @@ PAIR_LOSSES = ("infonce", "hybrid")
 TWO_VIEW_LOSSES = ("coreface",)
 GROUP_LOSSES = ("circle_pairs", "supcon", "dcl", "triplet")
 BLOCK_LOSSES = ("infonce", "hybrid", "coreface", "supcon", "dcl")  # take loss_block
+# Take sampled_centres, centre_block, sharded.
+SPLIT_LOSSES = ("arcface", "cosface", "sphereface", "hybrid", "coreface", "center")
 
 _MINIMA = {
     "s": 1e-6, "m": 0, "contrastive_weight": 0, "coreface_weight": 0, "global_batch": 2,
@@ -54,11 +58,12 @@ _MINIMA = {
     "cluster_contrast": 0, "cluster_align": 0, "cluster_queue": 1, "cluster_ring": 0,
     "cluster_classes": 2,
     "test_identities": 20, "loss_block": 0, "chunk": 0,
+    "memory_slots": 1, "sampled_centres": 0, "centre_block": 0,
 }  # fmt: skip
 
 _FRACTIONS = (
     *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
-    "cluster_centre",
+    *("cluster_centre", "memory_encoder", "memory_centre"),
 )
 
 
@@ -97,6 +102,7 @@ def check(cfg) -> None:
         )
     _check_batch(cfg)
     _check_blocks(cfg)
+    _check_negatives(cfg)
     _check_adapters(cfg)
     if cfg.decode_scale and cfg.fill_border != "none":
         raise UserError(
@@ -171,6 +177,20 @@ def negatives_per_anchor(cfg) -> int:
     return cfg.global_batch // parts - group_size(cfg)
 
 
+def memory_negatives(cfg, classes: int) -> int:
+    """Stored features that an image meets at most, beside the batch."""
+    if cfg.memory == "none":
+        return 0
+    return classes - 1 if cfg.memory == "identity" else cfg.memory_slots
+
+
+def negative_centres(cfg, classes: int) -> int:
+    """Centres of other identities in a step's softmax: at least those of the batch."""
+    if not cfg.sampled_centres:
+        return classes - 1
+    return min(classes, max(cfg.sampled_centres, cfg.global_batch // cfg.accumulate)) - 1
+
+
 def _check_batch(cfg) -> None:
     """Equal shares for every process and micro-batch, and whole groups for losses on them."""
     group = group_size(cfg)
@@ -201,6 +221,21 @@ def _check_batch(cfg) -> None:
             f"global_batch={cfg.global_batch} does not divide into {cfg.processes} process(es) × "
             f"{cfg.accumulate} micro-batch(es){of}: use {lower} or {lower + unit}"
         )
+
+
+def _check_negatives(cfg) -> None:
+    """Memories belong to losses on pairs; parts of the centres to plain classifiers."""
+    if cfg.memory != "none" and cfg.loss not in PAIR_LOSSES:
+        raise UserError(
+            f"memory={cfg.memory!r}: loss={cfg.loss!r} takes no negatives from a memory; use "
+            f"memory=none, or a loss of {', '.join(PAIR_LOSSES)}"
+        )
+    for name in ("sampled_centres", "centre_block", "sharded"):
+        if getattr(cfg, name) and cfg.loss not in SPLIT_LOSSES:
+            raise UserError(
+                f"{name}={getattr(cfg, name)}: loss={cfg.loss!r} has no such classifier; use "
+                f"{name}={type(getattr(cfg, name))()}, or a loss of {', '.join(SPLIT_LOSSES)}"
+            )
 
 
 def _check_blocks(cfg) -> None:

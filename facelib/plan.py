@@ -15,7 +15,7 @@ from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.gradcache import embed_in_chunks
 from facelib.learner import build_learner
-from facelib.limits import negatives_per_anchor
+from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
 from facelib.losses import LOSSES
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
@@ -59,7 +59,8 @@ def plan(cfg: Config) -> dict:
         "epochs": round(steps * cfg.global_batch / len(train), 2),
         "negatives_per_anchor": None if entry.layout == "plain" else negatives_per_anchor(cfg),
         "chunk": cfg.chunk or None,
-        "negative_centres": classes - 1 if entry.needs_head else None,
+        "memory_negatives": memory_negatives(cfg, classes) or None,
+        "negative_centres": negative_centres(cfg, classes) if entry.needs_head else None,
         "parameters": parameters,
         "trained_parameters": trained if cfg.lora_rank else None,
         "images_per_s": round(speed, 1),

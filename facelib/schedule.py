@@ -9,8 +9,13 @@ from facelib.config import Config
 
 
 def build_optimizer(cfg: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam (decay in the gradient) or AdamW (decoupled decay)."""
+    """SGD with momentum, Adam (decay in the gradient) or AdamW (decoupled decay).
+
+    The parameters must be on their device: `fused` counts where all are on CUDA.
+    """
     shared = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
+    if cfg.fused and all(p.device.type == "cuda" for p in parameters):
+        shared["fused"] = True
     if cfg.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=cfg.momentum, **shared)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.optimizer](

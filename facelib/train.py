@@ -31,13 +31,14 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.gradcache import backward_in_chunks, tell_of_batch_statistics
-from facelib.learner import Learner, build_learner
+from facelib.learner import Learner, build_learner, compile_backbone
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics import MetricsLog
 from facelib.models import build_backbone
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs import AlreadyTraining, Run, environment, hold, load_run, write_json
 from facelib.schedule import build_optimizer, learning_rate, total_steps
+from facelib.shards import clip_gradients
 from facelib.validate import validation_figures
 
 log = logging.getLogger(__name__)
@@ -53,18 +54,22 @@ def make_accelerator(cfg: Config) -> Accelerator:
         raise UserError(
             f"precision={cfg.precision!r} needs CUDA; use precision=fp32 on this machine"
         )
-    if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(cfg.threads or max(1, (os.cpu_count() or 1) // cfg.processes))
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
-    if accelerator.num_processes != cfg.processes:
+    if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
+        share = (os.cpu_count() or 1) // accelerator.num_processes
+        torch.set_num_threads(cfg.threads or max(1, share))
+    if accelerator.num_processes != cfg.processes and not cfg.elastic:
         raise UserError(
             f"{accelerator.num_processes} process(es) run, the configuration says processes="
-            f"{cfg.processes}; start it with: python -m facelib train --run RUN"
+            f"{cfg.processes}; start it with: python -m facelib train --run RUN (or make the run "
+            "with elastic=true, for any number of processes)"
         )
     if cfg.sync_batchnorm and accelerator.device.type != "cuda":
         raise UserError("sync_batchnorm=True needs CUDA; use sync_batchnorm=false on this machine")
-    torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "highest")
+    tf32 = cfg.tf32 and torch.cuda.is_available()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     return accelerator
 
 
@@ -75,9 +80,10 @@ class Trainer:
         cfg = self.cfg = run.config
         self.run, self.feed, self.accelerator = run, feed, accelerator
         self.steps = total_steps(cfg, feed.sampler.steps_per_epoch)
-        learner = build_learner(cfg, feed.classes)
+        learner = build_learner(cfg, feed.classes).to(accelerator.device)
         if cfg.sync_batchnorm:
             learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        compile_backbone(cfg, learner, accelerator.device)
         trainable = [p for p in learner.parameters() if p.requires_grad]
         optimizer = build_optimizer(cfg, trainable)
         self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
@@ -113,7 +119,7 @@ class Trainer:
             for name, value in {"loss": loss, **logs}.items():
                 totals[name] = totals.get(name, 0) + value.detach() / cfg.accumulate
         limit = cfg.clip_norm or math.inf
-        totals["grad_norm"] = accelerator.clip_grad_norm_(self.learner.parameters(), limit)
+        totals["grad_norm"] = clip_gradients(accelerator, self.learner, limit)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -244,6 +250,8 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
     """Train a run to its end in this process (one of `cfg.processes`)."""
     accelerator = accelerator or make_accelerator(run.config)
     main = accelerator.is_main_process
+    # An elastic run may have started on another number: the batch must divide by today's.
+    run = Run(run.path, run.config.replace(processes=accelerator.num_processes))
     with hold(run.path) if main else contextlib.nullcontext():
         with distributed.main_first():  # the first makes the rendered faces, the others find them
             feed = Feed(run.config, accelerator.device)
@@ -253,6 +261,7 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
             write_json(run.path / "env.json", environment())
             trained, parameters = count_parameters(trainer.plain_learner)
             facts = {**feed.facts, "parameters": parameters, "trained_parameters": trained}
+            facts["processes"] = accelerator.num_processes
             run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts)
             log.info("%s: %d steps; %s", run.name, trainer.steps, facts)
         trainer.fit()

@@ -57,7 +57,14 @@ def test_a_batch_that_does_not_divide_names_two_that_do():
         make_config(images_per_identity=4, global_batch=66, processes=2)
 
 
-WATCHED = {"relabel", "log_every", "save_every", "workers", "threads"}  # they change no result
+WATCHED = {
+    "relabel",
+    "log_every",
+    "save_every",
+    "workers",
+    "threads",
+    "elastic",
+}  # they change no result
 OWNERS = {
     "coreface_": "coreface", "cluster_": "cluster", "center_": "center", "subcenters": "subcenter",
     "mv_": "mv_softmax", "magface_": "magface", "adaface_": "adaface", "elastic_": "elasticface",

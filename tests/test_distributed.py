@@ -35,9 +35,20 @@ SETTINGS = {
     **{f"{name}-blocks": {"loss_block": 5} for name in ("infonce", "hybrid")},
     **{f"{name}-blocks": {"loss_block": 5, "images_per_identity": 2} for name in ("supcon", "dcl")},
     "coreface-blocks": {"coreface_warmup": 0.0, "loss_block": 5},
-}
+    # Centres drawn, by blocks, or spread over the ranks: 4 on the first, 5 on the second.
+    "arcface-drawn": {"sampled_centres": 8},
+    "arcface-centre-blocks": {"centre_block": 4},
+    **{f"{name}-sharded": {"sharded": True, "coreface_warmup": 0.0}
+       for name in ("arcface", "cosface", "sphereface", "hybrid", "coreface", "center")},
+    "arcface-drawn-sharded": {"sampled_centres": 8, "sharded": True, "centre_block": 3},
+}  # fmt: skip
+CLASSES = 9
 # Losses with a memory: compared after some steps, with their state.
-CLUSTER = {
+MEMORIES = {
+    "infonce-queue": {"memory": "queue", "memory_slots": 20, "memory_encoder": 0.9},
+    "infonce-queue-blocks": {"memory": "queue", "memory_slots": 20, "loss_block": 5},
+    "infonce-identity": {"memory": "identity", "memory_centre": 0.5},
+    "hybrid-cross_batch": {"memory": "cross_batch", "memory_slots": 30},
     "cluster-queue": {"cluster_queue": 30, "cluster_classes": 15},
     "cluster-short-queue": {"cluster_queue": 5},
     "cluster-rings": {"cluster_ring": 2, "cluster_phi": "pcl", "cluster_lambda": "clipped"},
@@ -81,7 +92,7 @@ def learner(name: str) -> Learner:
     cfg = make_config(loss=name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
     entry = LOSSES[cfg.loss]
     backbone = Adapted() if name.endswith("-lora") else Backbone(5, 4)
-    return Learner(backbone, entry.build(cfg, 6), entry.views).double()
+    return Learner(backbone, entry.build(cfg, CLASSES), entry.views).double()
 
 
 def batch() -> torch.Tensor:
@@ -109,17 +120,21 @@ def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
     return gradients(wrapped)
 
 
-def train_cluster(name: str, own: slice, wrap=lambda module: module) -> dict:
+def train_memory(name: str, own: slice, wrap=lambda module: module) -> dict:
     """Ten steps on this rank's part of the batches: last figures and gradients, and all state."""
     torch.manual_seed(0)
-    cfg = make_config(loss="cluster", dim=4, s=8.0, cluster_encoder=0.9, **CLUSTER[name])
-    plain = Learner(Backbone(5, 4), LOSSES["cluster"].build(cfg, 20)).double()
+    loss = name.split("-")[0]
+    cfg = make_config(loss=loss, dim=4, s=8.0, cluster_encoder=0.9, **MEMORIES[name])
+    plain = Learner(Backbone(5, 4), LOSSES[loss].build(cfg, 20)).double()
     wrapped = wrap(plain)
     weights = [p for p in plain.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.1)
     for step in range(10):
         g = torch.Generator().manual_seed(step)
-        labels = torch.randint(0, 18, (12,), generator=g)[own]
+        labels = torch.randint(0, 18, (12,), generator=g)
+        if loss != "cluster":
+            labels = torch.randperm(18, generator=g)[:6].repeat_interleave(2)
+        labels = labels[own]
         images = torch.randn(12, 5, generator=g, dtype=torch.float64)[own]
         optimizer.zero_grad()
         loss, logs = wrapped(images, labels)
@@ -145,8 +160,8 @@ def worker(rank: int, port: int, folder: str) -> None:
         means = mean_over_ranks({"loss": loss, **logs})
         state = {k: v.clone() for k, v in wrapped.module.criterion.named_buffers()}
         found[name] = {"means": means, "gradients": gradients(wrapped), "state": state}
-    for name in CLUSTER:
-        found[name] = train_cluster(name, own, DistributedDataParallel)
+    for name in MEMORIES:
+        found[name] = train_memory(name, own, DistributedDataParallel)
     found["detached"] = detached_infonce_gradient(own)
     found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
     torch.save(found, f"{folder}/{rank}.pt")
@@ -174,25 +189,34 @@ def test_two_ranks_equal_one_process(two_ranks, name):
         for key, value in {"loss": loss, **logs}.items():
             assert found[name]["means"][key] == pytest.approx(value.item(), rel=1e-6, abs=1e-6), key
         for key, gradient in gradients(alone).items():
-            assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
+            theirs = found[name]["gradients"][key]
+            if len(theirs) < len(gradient):  # a shard
+                gradient = gradient[:4] if found is two_ranks[0] else gradient[4:]
+            assert torch.allclose(theirs, gradient, atol=1e-8), key
         for key, value in alone.criterion.named_buffers():
             assert torch.allclose(found[name]["state"][key], value, atol=1e-8), key
 
 
-@pytest.mark.parametrize("name", CLUSTER)
+@pytest.mark.parametrize("name", MEMORIES)
 def test_two_ranks_hold_the_memory_of_one_process(two_ranks, name):
     # Catches: features or classes of one rank only, another order of the queue, classes drawn apart
     # on the ranks, an encoder that follows before the step, state that a broadcast makes equal.
-    alone = train_cluster(name, slice(0, 12))
+    alone = train_memory(name, slice(0, 12))
     for found in two_ranks:
         for key, value in alone["means"].items():
-            assert found[name]["means"][key] == pytest.approx(value, abs=1e-6), key
+            assert found[name]["means"][key] == pytest.approx(value, rel=1e-6, abs=1e-6), key
         for key, gradient in alone["gradients"].items():
             assert torch.allclose(found[name]["gradients"][key], gradient, atol=1e-8), key
         for key, tensor in alone["state"].items():
             assert torch.allclose(found[name]["state"][key], tensor, atol=1e-8), key
     first, second = (found[name]["state"] for found in two_ranks)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_centres_are_spread_over_the_ranks(two_ranks):
+    # Catches: shards that are whole on each rank, so that the test above compares nothing.
+    name = "arcface-drawn-sharded"
+    assert [len(r[name]["gradients"]["criterion.weight"]) for r in two_ranks] == [4, 5]
 
 
 def test_a_gather_without_gradient_would_be_wrong(two_ranks):

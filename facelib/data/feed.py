@@ -13,17 +13,20 @@ from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
-from facelib.limits import negatives_per_anchor
+from facelib.learner import memory_format
+from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
 from facelib.losses import LOSSES
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
 
 
-def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_input(
+    images: torch.Tensor, device: torch.device, layout: torch.memory_format = torch.channels_last
+) -> torch.Tensor:
     """uint8 RGB (B, 3, S, S) -> float (B, 3, S, S) in [-1, 1] on the device, channels last."""
     images = images.to(device, non_blocking=True)
-    return images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+    return images.float().div_(127.5).sub_(1).contiguous(memory_format=layout)
 
 
 def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,13 +94,15 @@ class Feed:
         }
         if layout != "plain":
             facts["negatives_per_anchor"] = negatives_per_anchor(cfg)
+        if cfg.memory != "none":
+            facts["memory_negatives"] = memory_negatives(cfg, self.classes)
         if cfg.chunk:
             facts["chunk"] = cfg.chunk
         if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)
         if LOSSES[cfg.loss].needs_head:
-            facts["negative_centres"] = self.classes - 1
+            facts["negative_centres"] = negative_centres(cfg, self.classes)
         return facts
 
     def epoch(self, step: int) -> float:
@@ -124,7 +129,8 @@ class Feed:
                 mirrored = flips(self.cfg.global_batch, self.cfg.seed, step)[own]
                 rows = torch.from_numpy(np.flatnonzero(mirrored)).to(self.device)
                 images[rows] = images[rows].flip(3)
-            yield to_input(images, self.device), labels.to(self.device, non_blocking=True)
+            labels = labels.to(self.device, non_blocking=True)
+            yield to_input(images, self.device, memory_format(self.cfg)), labels
 
     def _images(self, start: int, stop: int) -> Iterator[torch.Tensor]:
         wanted = (self.train[self.sampler.indices(step)[self.own(step)]]

@@ -6,7 +6,8 @@ What else it may have, and the loop then uses:
     after_step(progress)          called after each step with the part of the run that is done
     encoder_momentum              a momentum encoder embeds each training batch as well, for
     remember(features, labels)    which gets those embeddings before the loss is computed
-    same_on_all_ranks             names of buffers that DDP need not send around
+    each_rank_keeps               names of tensors that DDP leaves alone: equal on all ranks
+                                  anyway, or another part on each (a submodule may have it too)
     diagnostics()                 {name: float} of its state, for each metrics line
 
 The table says which batch layout and how many views it needs and how it is built from a `Config`;
@@ -24,8 +25,9 @@ from facelib.losses.cluster import ClusterGuided
 from facelib.losses.contrastive import InfoNCE
 from facelib.losses.coreface import CoReFace
 from facelib.losses.hybrid import Hybrid
-from facelib.losses.margin import ArcFace, CosFace, SphereFace, SubCenterArcFace
+from facelib.losses.margin import ArcFace, CentreDraw, CosFace, SphereFace, SubCenterArcFace
 from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.losses.negatives import build_memory
 
 
 class LossEntry(NamedTuple):
@@ -38,8 +40,15 @@ class LossEntry(NamedTuple):
     views: int = 1  # dropout views of one trunk pass: z is (views·B, d), view after view
 
 
+def _split(cfg: Config, classes: int) -> dict:
+    """Which centres of a classifier take part, where they are, and how many at a time."""
+    draw = CentreDraw(classes, cfg.sampled_centres, cfg.seed) if cfg.sampled_centres else None
+    return {"draw": draw, "block": cfg.centre_block, "sharded": cfg.sharded}
+
+
 def _arcface(cfg: Config, classes: int) -> ArcFace:
-    return ArcFace(classes, cfg.dim, s=cfg.s, m=cfg.m, gradient=cfg.gradient)
+    split = _split(cfg, classes)
+    return ArcFace(classes, cfg.dim, s=cfg.s, m=cfg.m, gradient=cfg.gradient, **split)
 
 
 def _contrast(kind: type) -> Callable[[Config, int], nn.Module]:
@@ -47,7 +56,10 @@ def _contrast(kind: type) -> Callable[[Config, int], nn.Module]:
     return lambda cfg, _: kind(cfg.tau, gather=cfg.gather, block=cfg.loss_block)
 
 
-_infonce = _contrast(InfoNCE)
+def _infonce(cfg: Config, classes: int) -> InfoNCE:
+    memory = build_memory(cfg.memory, cfg.memory_slots, classes, cfg.dim, cfg.memory_centre)
+    encoder = cfg.memory_encoder if cfg.memory == "queue" else None
+    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, memory, encoder)
 
 
 def _hybrid(cfg: Config, classes: int) -> Hybrid:
@@ -99,6 +111,11 @@ def _centres(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
     return lambda cfg, n: kind(n, cfg.dim, cfg.s, *(getattr(cfg, name) for name in settings))
 
 
+def _split_centres(kind: type) -> Callable[[Config, int], nn.Module]:
+    """A classifier whose centres may be drawn, taken in blocks or sharded."""
+    return lambda cfg, n: kind(n, cfg.dim, cfg.s, cfg.m, **_split(cfg, n))
+
+
 def _pairs(kind: type, *settings: str) -> Callable[[Config, int], nn.Module]:
     """A loss without centres, built as kind(*settings of the config, gather=...)."""
     return lambda cfg, _: kind(*(getattr(cfg, name) for name in settings), gather=cfg.gather)
@@ -112,8 +129,8 @@ def _center(cfg: Config, classes: int) -> pairwise.CenterSoftmax:
 _MAGFACE = ("magface_low", "magface_high", "magface_weight")
 # Comparators of source B, named by the settings that they are built from.
 _WITH_CENTRES = {
-    "cosface": _centres(CosFace, "m"),
-    "sphereface": _centres(SphereFace, "m"),
+    "cosface": _split_centres(CosFace),
+    "sphereface": _split_centres(SphereFace),
     "subcenter": _centres(SubCenterArcFace, "m", "subcenters", "gradient"),
     "curricularface": _centres(adaptive.CurricularFace, "m"),
     "mv_softmax": _centres(adaptive.MVSoftmax, "m", "mv_t"),

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather
-from facelib.losses.margin import ArcFace, LossOutput, cosine_of_sum, margin_softmax
+from facelib.losses.margin import (
+    ArcFace,
+    LossOutput,
+    cosine_of_sum,
+    margin_softmax,
+    sample_classes,
+)
 from facelib.losses.memory import ClusterMemory
 
 SHARE_EVERY = 10  # training batches between two measurements of the gradient shares
@@ -33,19 +39,6 @@ def temperatures_pcl(phi: torch.Tensor, tau: float) -> torch.Tensor:
     """φ clipped to its 10th and 90th percentile, mean rescaled to τ (PCL, arXiv 2005.04966)."""
     clipped = phi.clamp(phi.quantile(0.1), phi.quantile(0.9))
     return clipped * (tau / clipped.mean())
-
-
-def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -> torch.Tensor:
-    """(M,) distinct classes: those of the joint batch, then random ones up to `wanted`.
-
-    A pure function of its arguments, so that all ranks draw the same classes. M is at least the
-    joint batch (its classes may all differ) and at most N.
-    """
-    if wanted >= classes:
-        return torch.arange(classes, device=labels.device)
-    draw = torch.rand(classes, generator=torch.Generator().manual_seed(seed)).to(labels.device)
-    draw[labels] = 2.0
-    return draw.topk(min(classes, max(wanted, len(labels)))).indices
 
 
 class ClusterGuided(nn.Module):
@@ -105,7 +98,7 @@ class ClusterGuided(nn.Module):
         self.register_buffer("shares", torch.zeros(2, 3))  # at z and W: of the terms, last measured
 
     @property
-    def same_on_all_ranks(self) -> list[str]:
+    def each_rank_keeps(self) -> list[str]:
         """Buffers that need no broadcast from the first rank."""
         return [f"memory.{name}" for name, _ in self.memory.named_buffers()]
 

@@ -16,6 +16,15 @@ class Hybrid(nn.Module):
     def __init__(self, arcface: ArcFace, infonce: InfoNCE, weight: float = 0.5):
         super().__init__()
         self.arcface, self.infonce, self.weight = arcface, infonce, weight
+        self.encoder_momentum = infonce.encoder_momentum
+
+    def remember(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Called by the trainer before a training batch, with the momentum encoder's (B, d)."""
+        self.infonce.remember(features, labels)
+
+    def after_step(self, progress: float) -> None:
+        """Called by the trainer after each step."""
+        self.infonce.after_step(progress)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         arc, arc_logs = self.arcface(z, labels)

@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facelib.distributed import gather
+from facelib.losses.negatives import ANCHORS, effective_number
+from facelib.losses.sharded import Shard, own_shard, split_softmax
+
 LossOutput = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
@@ -25,13 +29,62 @@ def margin_softmax(
 ) -> LossOutput:
     """−mean_i log softmax of s·cos (B, N) with the label's column replaced by target (B,).
 
-    `negatives` (B, N) take the place of the other cosines in the softmax; the logs are of cos.
+    `negatives` (B, N) take the place of the other cosines in the softmax; the logs are of cos, but
+    for the effective number of centres, which is of the softmax.
     """
     columns = cos if negatives is None else negatives
     loss = F.cross_entropy(columns.scatter(1, labels[:, None], target[:, None]) * s, labels)
     accuracy = (cos.argmax(1) == labels).float().mean()
     cos_y = cos.gather(1, labels[:, None])
-    return loss, {"target_cosine": cos_y.mean(), "train_accuracy": accuracy}
+    rows, own = columns.detach()[:ANCHORS], labels[:ANCHORS, None]
+    return loss, {
+        "target_cosine": cos_y.mean(),
+        "train_accuracy": accuracy,
+        "effective_centres": effective_number((rows * s).scatter(1, own, -math.inf)),
+    }
+
+
+def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -> torch.Tensor:
+    """(M,) distinct classes: those of the joint batch, then random ones up to `wanted`.
+
+    A pure function of its arguments, so that all ranks draw the same classes. M is at least the
+    joint batch (its classes may all differ) and at most N.
+    """
+    if wanted >= classes:
+        return torch.arange(classes, device=labels.device)
+    draw = torch.rand(classes, generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    draw[labels] = 2.0
+    return draw.topk(min(classes, max(wanted, len(labels)))).indices
+
+
+class CentreDraw(nn.Module):
+    """Centres of a step's softmax: all of the joint batch, and random others (Partial FC).
+
+    An et al., arXiv 2203.15565. The centres that are not drawn get no gradient in that step (but
+    momentum and weight decay go on). No parameters: the count of its draws, which is their seed, is
+    in the checkpoint.
+
+    Args:
+        classes: N. wanted: M, centres a step. seed: of the draws.
+    """
+
+    def __init__(self, classes: int, wanted: int, seed: int = 0):
+        super().__init__()
+        self.classes, self.wanted, self.seed, self.draws = classes, wanted, seed, 0
+
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        """(M,) ids of the classes of this step; labels (B,) of this rank."""
+        self.draws += 1
+        return sample_classes(
+            gather(labels), self.classes, self.wanted, (self.seed << 32) + self.draws
+        )
+
+    def get_extra_state(self) -> torch.Tensor:
+        """The counter, for checkpoints."""
+        return torch.tensor(self.draws)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        self.draws = int(state)
 
 
 class ArcFace(nn.Module):
@@ -49,17 +102,35 @@ class ArcFace(nn.Module):
         gradient: "exact" differentiates t. "straight_through" adds the margin without gradient, as
             InsightFace's PyTorch code does: same value, but ∂t/∂cos θ = 1 instead of
             sin(θ + m)/sin θ.
+        draw: the centres that take part in a training step; None: all N.
+        block: N computes the softmax by blocks of N × N cosines; 0: all at once, unless sharded.
+        sharded: `weight` holds this process's share of the centres only (`losses.sharded`).
 
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
     def __init__(
-        self, classes: int, dim: int, s: float = 64.0, m: float = 0.5, gradient: str = "exact"
+        self,
+        classes: int,
+        dim: int,
+        s: float = 64.0,
+        m: float = 0.5,
+        gradient: str = "exact",
+        draw: CentreDraw | None = None,
+        block: int = 0,
+        sharded: bool = False,
     ):
         super().__init__()
         self.s, self.m, self.gradient = s, m, gradient
-        self.weight = nn.Parameter(torch.empty(classes, dim))  # (N, d)
-        nn.init.normal_(self.weight, std=0.01)
+        self.draw, self.block = draw, block
+        self.shard: Shard | None = own_shard(classes) if sharded else None
+        rows = self.shard or Shard(0, classes, classes)
+        self.weight = nn.Parameter(rows.normal(dim, std=0.01))  # (N, d)
+
+    @property
+    def each_rank_keeps(self) -> list[str]:
+        """A shard is each rank's own: DDP neither sends it around nor reduces its gradient."""
+        return ["weight"] if self.shard else []
 
     def cosines(self, z: torch.Tensor) -> torch.Tensor:
         """cos θ between embeddings and centres, (B, N)."""
@@ -74,7 +145,18 @@ class ArcFace(nn.Module):
         return cos_y + (t - cos_y).detach() if self.gradient == "straight_through" else t
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        cos = self.cosines(z)  # (B, N)
+        chosen = self.draw(labels) if self.draw and self.training else None  # (M,)
+        if self.block or self.shard:
+            return split_softmax(self, z, labels, chosen)
+        if chosen is None:
+            cos = self.cosines(z)  # (B, N)
+        else:
+            place = labels.new_zeros(len(self.weight))
+            place[chosen] = torch.arange(len(chosen), device=labels.device)
+            labels = place[labels]
+            cos = (
+                F.normalize(z.to(self.weight.dtype)) @ F.normalize(self.weight[chosen]).T
+            )  # (B, M)
         cos_y = cos.gather(1, labels[:, None]).squeeze(1)  # (B,)
         return margin_softmax(cos, self.margin(cos_y), labels, self.s)
 
@@ -89,8 +171,8 @@ class CosFace(ArcFace):
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
-    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35):
-        super().__init__(classes, dim, s, m)
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35, **split):
+        super().__init__(classes, dim, s, m, **split)
 
     def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
         """t of the target class, (B,)."""
@@ -110,8 +192,8 @@ class SphereFace(ArcFace):
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
-    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 1.7):
-        super().__init__(classes, dim, s, m)
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 1.7, **split):
+        super().__init__(classes, dim, s, m, **split)
 
     def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
         """t of the target class, (B,)."""

@@ -11,6 +11,7 @@ from facelib.config import make_config
 from facelib.limits import BLOCK_LOSSES
 from facelib.losses import LOSSES
 from facelib.losses.chunked import log_sum_exp_of_others, mean_cosines
+from facelib.losses.negatives import ANCHORS
 
 BLOCKS = [1, 3, 7, 64]  # of 16 rows: single rows, a short last block twice, one block
 
@@ -170,4 +171,5 @@ def test_blocks_never_hold_the_matrix():
                                               if name == "infonce" else 2), 1)  # fmt: skip
         with Largest() as largest:
             value_and_gradient(loss, z, labels)
-        assert largest.seen <= max(256 * 8, 32 * 32)
+        counted = ANCHORS * 256 if name == "infonce" else 0  # the effective number, of a few rows
+        assert largest.seen <= max(256 * 8, 32 * 32, counted)
