@@ -11,7 +11,7 @@ from facelib import ablation
 from facelib.analysis import similarity_gap
 from facelib.config import Config
 from facelib.evaluate.tables import percent
-from facelib.launch import launch
+from facelib.launch import launch_all
 from facelib.losses.cluster import tightness_literal
 from facelib.losses.memory import ClassRings, FeatureQueue
 from facelib.publish import repeat_differences, repeat_intervals
@@ -46,12 +46,13 @@ DIAGNOSTICS = {
 
 
 def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
-    """Train rows of the ablation one after the other: label -> run.
+    """Train rows of the ablation: label -> run.
 
     A finished one returns at once. All rows are checked before the first is trained.
     """
     configs = [ablation.row_config(row, base) for row in rows]
-    return {LABELS[method_of(cfg.to_dict())]: launch(cfg) for cfg in configs}
+    labels = [LABELS[method_of(cfg.to_dict())] for cfg in configs]
+    return dict(zip(labels, launch_all(configs)))
 
 
 def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:

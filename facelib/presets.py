@@ -47,6 +47,11 @@ PRESETS: dict[str, dict] = {
     "smoke": {},
     "ms1m-arcface": {**_SOURCE_A, **_ARC},
     "ms1m-infonce": {**_SOURCE_A, **_NCE},
+    # Source A's open question. The rate follows the square root of the batch (11_batch_size).
+    "ms1m-infonce-32k": {
+        **_SOURCE_A, **_NCE, "global_batch": 32_768, "gather": True, "chunk": 512,
+        "loss_block": 2048, "lr": 0.34,
+    },
     "ms1m-hybrid": {**_SOURCE_A, **_ARC, "loss": "hybrid"},
     "ms1m-arcface-standard": {
         **_SOURCE_A, **_ARC, "s": 64.0, "m": 0.5, "select": "last", "split": "identity",

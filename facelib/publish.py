@@ -97,6 +97,16 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
     return pd.read_csv(folder / "results.csv"), record
 
 
+def load_bench(name: str) -> dict:
+    """A published benchmark: figures, seconds, machine, cores, date, commit."""
+    path = published_root() / "bench" / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(p.stem for p in path.parent.glob("*.json")) or "none"
+        raise UserError(f"no published benchmark {name!r}: there are {known}; make it: "
+                        f"python tests/bench/run_all.py {name} --publish")  # fmt: skip
+    return json.loads(path.read_text())
+
+
 def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Mean over repeats with its 95 % t interval, for each loss and benchmark.
 

@@ -12,6 +12,8 @@ import math
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -246,6 +248,17 @@ def _on_signal(number: int, frame: object) -> None:
         signal.alarm(30)
 
 
+def _watch_parent(patience: float = 40) -> None:
+    """End a process whose parent died and that no signal reaches (it hangs inside a collective).
+
+    `patience` in seconds is longer than what `_on_signal` allows.
+    """
+    while os.getppid() == _PARENT:
+        time.sleep(2)
+    time.sleep(patience)
+    os._exit(1)
+
+
 def train(run: Run, accelerator: Accelerator | None = None) -> None:
     """Train a run to its end in this process (one of `cfg.processes`)."""
     accelerator = accelerator or make_accelerator(run.config)
@@ -305,6 +318,7 @@ def main(arguments: list[str]) -> int:
     from facelib.launch import die_with_parent
 
     die_with_parent()
+    threading.Thread(target=_watch_parent, daemon=True).start()
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

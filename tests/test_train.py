@@ -16,7 +16,7 @@ import torch
 
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.launch import launch, start, stop
+from facelib.launch import launch, launch_all, start, stop
 from facelib.learner import build_learner
 from facelib.runs import create_run, load_run, read_lines
 from facelib.schedule import learning_rate
@@ -55,6 +55,33 @@ def test_a_run_learns_and_leaves_its_files(tiny_records, runs_folder):
     model, digest = load_model(run.path)
     assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
     assert len(digest) == 16
+
+
+def test_two_runs_train_side_by_side(tiny_records, runs_folder, monkeypatch):
+    # Catches: one after the other, more threads than cores, one config trained twice at once.
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    configs = [tiny(tiny_records, seed=seed, images_seen=1600, threads=0) for seed in (0, 1, 0, 2)]
+    runs = launch_all(configs)
+    assert [run.config for run in runs] == configs
+    assert all(run.state == "done" for run in runs)
+    starts = [(run.path / "env.json").stat().st_mtime for run in runs[:2]]
+    ends = [run.status["updated"] for run in runs[:2]]
+    assert max(starts) < min(ends)
+    assert all(a.path == b.path for a, b in zip(runs, launch_all(configs)))
+
+
+def test_a_failed_run_stops_the_one_beside_it_with_a_checkpoint(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: an orphan that trains on, or one that loses its steps.
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    bad = tiny(tiny_records, lr=1e30, clip_norm=0.0, warmup=0.0, images_seen=1600)
+    good = tiny(tiny_records, images_seen=1_600_000, save_every=1_000_000)
+    with pytest.raises(UserError, match="is not finite"):
+        launch_all([bad, good])
+    run = create_run(good)
+    assert run.state == "stopped"
+    assert (run.path / "checkpoints" / "last.pt").is_file()
 
 
 def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
@@ -229,6 +256,28 @@ def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, nu
     finally:
         parent.kill()
     assert run.state in ("stopped", "died")
+
+
+def test_a_process_that_no_signal_reaches_dies_after_its_parent(tmp_path):
+    # Catches: a rank that hangs in a collective for ever, once its launcher is gone.
+    code = (
+        "import os, signal, threading, time; import facelib.train as t;"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+        "threading.Thread(target=t._watch_parent, args=(0.5,), daemon=True).start();"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", "import subprocess, sys;"
+                               f"subprocess.run([sys.executable, '-c', {code!r}])"])  # fmt: skip
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    child = psutil.Process(int((tmp_path / "pid").read_text()))
+    time.sleep(2.5)
+    assert child.is_running()  # the parent lives
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs([child], timeout=10)
+    assert not alive
 
 
 def test_a_second_trainer_of_the_same_run_is_refused(tiny_records, runs_folder):

@@ -2,11 +2,13 @@
 
     make bench                                   all
     python tests/bench/run_all.py verification   those named
+    python tests/bench/run_all.py --publish      and each into runs/published/bench/NAME.json
 
 A benchmark is a file `bench_NAME.py` that prints one JSON object to its standard output.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -15,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from facelib.paths import REPO, runs_root
-from facelib.runs import write_json
+from facelib.paths import REPO, published_root, runs_root
+from facelib.runs import environment, write_json
 
 FOLDER = Path(__file__).parent
 TIMEOUT = 1800  # seconds
@@ -46,11 +48,40 @@ def run_benchmark(path: Path) -> dict:
     return result
 
 
+def publish(name: str, result: dict) -> None:
+    """Write a benchmark's committed record: figures and where they are from."""
+    facts = environment()
+    record = {
+        "name": name,
+        "command": f"python tests/bench/bench_{name}.py",
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {processor()}",
+        "cores": os.cpu_count(),
+        "gpus": facts["gpus"],
+        "python": facts["python"],
+        "packages": facts["packages"],
+        "commit": facts["commit"],
+        **result,
+    }
+    write_json(published_root() / "bench" / f"{name}.json", record)
+
+
+def processor() -> str:
+    """Model name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"
+
+
 def main() -> int:
     """Run, print, write; exit code 1 if a benchmark failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="benchmarks without bench_ and .py; default: all")
     parser.add_argument("--out", type=Path, default=runs_root() / "bench.json")
+    parser.add_argument("--publish", action="store_true", help="write committed records too")
     options = parser.parse_args()
     found = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
     unknown = set(options.names) - set(found)
@@ -61,6 +92,8 @@ def main() -> int:
         sys.stderr.write(f"{name} ...\n")
         results[name] = run_benchmark(found[name])
         sys.stdout.write(json.dumps({name: results[name]}, indent=1) + "\n")
+        if options.publish and "error" not in results[name]:
+            publish(name, results[name])
     machine = {"machine": platform.platform(), "cores": os.cpu_count(), "results": results}
     write_json(options.out, machine)
     sys.stderr.write(f"written to {options.out}\n")

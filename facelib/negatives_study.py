@@ -1,0 +1,239 @@
+"""The number of negatives as a question: rows `FAMILY-N`, what they cost, and their tables.
+
+N counts the columns of an anchor's softmax: itself, its partner and N − 2 negatives. All rows share
+network, data, seeds and the number of images; rows of one N differ in where the negatives are from.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from facelib.config import Config
+from facelib.errors import UserError
+from facelib.launch import launch_all
+from facelib.publish import load_record, repeat_intervals
+from facelib.published import BENCHMARKS
+from facelib.results import Result, evaluate
+from facelib.runs import Run
+
+# Key of a family -> label. N is left out where it is the number of identities.
+FAMILIES = {
+    "batch": "InfoNCE, larger batch",
+    "chunks": "InfoNCE, larger batch in chunks",
+    "queue": "InfoNCE, queue of a momentum encoder",
+    "cross_batch": "InfoNCE, cross-batch memory",
+    "identity": "InfoNCE, last feature of each identity",
+    "mean": "InfoNCE, running mean of each identity",
+    "centres": "ArcFace, sampled centres",
+    "softmax": "learned centres, no margin, InfoNCE's scale",
+    "scaled": "learned centres, no margin, ArcFace's scale",
+}
+WITHOUT_N = ("identity", "mean", "softmax", "scaled")
+# From InfoNCE to ArcFace, one change a step; the last row is ArcFace.
+LADDER = ("batch-64", "identity", "mean", "softmax", "scaled", "centres-all")
+LAST = 10  # log ticks over which a run's figures are averaged
+
+
+def parse_row(row: str) -> tuple[str, int]:
+    """`"queue-1024"` to ("queue", 1024); N is 0 for all identities (`centres-all`, `identity`).
+
+    Raises:
+        UserError: no such family, or no number where one is wanted.
+    """
+    family, _, text = row.partition("-")
+    wanted = "batch-256, queue-1024, cross_batch-1024, centres-256, centres-all"
+    if family not in FAMILIES:
+        raise UserError(f"row {row!r}: allowed are {wanted}, {', '.join(WITHOUT_N)}")
+    if (family in WITHOUT_N and not text) or (family == "centres" and text == "all"):
+        return family, 0
+    if family in WITHOUT_N or not text.isdigit() or int(text) < 4:
+        raise UserError(f"row {row!r}: wanted a family and a number from 4 on, as {wanted}")
+    return family, int(text)
+
+
+def row_config(row: str, base: Config) -> Config:
+    """The configuration of a row, from one of InfoNCE whose batch is the smallest.
+
+    A larger batch takes fewer steps of the same images; its rate is raised with the square root of
+    the batch, the rule that a search over rates agreed with (see 11_batch_size).
+    """
+    family, n = parse_row(row)
+    preset = base.name.partition("-")[0]
+    nce, arc = {"loss": "infonce", "name": f"{preset}-infonce"}, {
+        "loss": "arcface", "name": f"{preset}-arcface"}  # fmt: skip
+    larger = {**nce, "global_batch": n, "lr": base.lr * (n / base.global_batch) ** 0.5}
+    spare = n - base.global_batch
+    if family in ("queue", "cross_batch") and spare < 1:
+        raise UserError(f"row {row!r}: a batch of {base.global_batch} has {n} columns or more; "
+                        f"use {family}-{2 * base.global_batch}, or a smaller global_batch")  # fmt: skip
+    changes = {
+        "batch": larger,
+        "chunks": {**larger, "chunk": base.global_batch},
+        "queue": {**nce, "memory": "queue", "memory_slots": max(spare, 1)},
+        "cross_batch": {**nce, "memory": "cross_batch", "memory_slots": max(spare, 1)},
+        "identity": {**nce, "memory": "identity"},
+        "mean": {**nce, "memory": "identity", "memory_centre": 0.9},
+        "centres": {**arc, "sampled_centres": max(n - 1, 0)},
+        "softmax": {**arc, "m": 0.0, "s": round(1 / base.tau, 6)},
+        "scaled": {**arc, "m": 0.0},
+    }[family]
+    return base.replace(**changes)
+
+
+def label_of(row: str) -> str:
+    """A row as tables show it."""
+    family, n = parse_row(row)
+    if family in WITHOUT_N:
+        return FAMILIES[family]
+    return f"{FAMILIES[family]}, N = {n:,}" if n else f"{FAMILIES[family]}: all"
+
+
+def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
+    """Train rows (or find them trained): row -> run."""
+    return dict(zip(rows, launch_all([row_config(row, base) for row in rows])))
+
+
+def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
+    """Evaluate trained rows: label -> result."""
+    from dataclasses import replace
+
+    return {row: replace(evaluate(run), label=label_of(row)) for row, run in runs.items()}
+
+
+def measured(run: Run) -> dict[str, float]:
+    """What a run's metrics say of its negatives and cost: means of the last ticks, medians.
+
+    negatives, effective_negatives: of an anchor (centres for ArcFace); images_per_s; memory_mb.
+    """
+    metrics = run.metrics().dropna(subset=["loss"])
+    last = metrics.tail(LAST)
+    centres = "negatives" not in metrics
+    return {
+        "negatives": run.status["facts"]["negative_centres"] if centres
+        else last["negatives"].mean(),
+        "effective_negatives": last["effective_centres" if centres else "effective_negatives"]
+        .mean(),
+        "images_per_s": metrics["images_per_s"].median(),
+        "memory_mb": metrics["peak_memory_mb"].max(),
+    }  # fmt: skip
+
+
+def compute(settings: pd.Series | dict) -> float:
+    """Cost of a run in images that pass forward and backward once.
+
+    A forward pass is a third of that: a momentum encoder and chunks add one for each image.
+    """
+    extra = (settings["memory"] == "queue") + (settings["chunk"] > 0)
+    return float(settings["images_seen"]) * (1 + extra / 3)
+
+
+def row_facts(row: str, result: Result) -> dict:
+    """The row of a sweep: settings, figures, and what the metrics say."""
+    from facelib.runs import load_run
+
+    settings = result.config.to_dict()
+    return {
+        "run": result.folder.name,
+        **settings,
+        "row": row,
+        "compute": compute(settings),
+        **measured(load_run(result.folder)),
+        "report": result.report,
+    }
+
+
+def table_of(results: dict[str, Result], runs: dict[str, Run]) -> pd.DataFrame:
+    """Negatives, effective negatives, speed and memory of trained rows."""
+    rows = {label_of(row): measured(runs[row]) for row in results}
+    frame = pd.DataFrame(rows).T.rename(columns=lambda name: name.replace("_", " "))
+    return frame.round({"negatives": 0, "effective negatives": 1, "images per s": 0,
+                        "memory mb": 0})  # fmt: skip
+
+
+def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
+    """A published record with columns family, N and `loss` = the row, for `repeat_*`."""
+    frame, record = load_record(name)
+    parsed = [parse_row(row) for row in frame["row"]]
+    return frame.assign(
+        family=[family for family, _ in parsed], n=[n for _, n in parsed], loss=frame["row"]
+    ), record
+
+
+def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Means over repeats with 95 % t intervals, beside the numbers of negatives.
+
+    Returns:
+        label (benchmark), group (row), value, lo, hi, family, negatives, effective_negatives,
+        images_seen; one row a row of the study, benchmark and length.
+    """
+    parts = []
+    for images, part in frame.groupby("images_seen"):
+        found = repeat_intervals(part, figure)
+        by_row = part.groupby("row")
+        for column in ("negatives", "effective_negatives", "compute"):
+            found[column] = found["group"].map(by_row[column].mean())
+        found["family"] = found["group"].map(by_row["family"].first())
+        parts.append(found.assign(images_seen=images))
+    return pd.concat(parts, ignore_index=True)
+
+
+def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = None,
+        figure: str = "best.accuracy") -> pd.DataFrame:  # fmt: skip
+    """Paired differences of rows a − b over repeats, in points; `images`: lengths of a and b."""
+    from facelib.publish import repeat_differences
+
+    lengths = images or (frame["images_seen"].min(),) * 2
+    sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
+             for row, length, side in zip((a, b), lengths, ("a", "b"))]  # fmt: skip
+    found = repeat_differences(pd.concat(sides), "a", "b", figure)
+    return found.assign(comparison=f"{label_of(a)} − {label_of(b)}")
+
+
+def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """One line a row and length: accuracies [95 % t interval] by benchmark, negatives, compute."""
+    found = against_negatives(frame, figure)
+    found["text"] = [f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]"
+                     for r in found.itertuples()]  # fmt: skip
+    keys = ["group", "images_seen"]
+    table = found.pivot(index=keys, columns="label", values="text")
+    table = table[[name for name in BENCHMARKS.values() if name in table]]
+    first = found.drop_duplicates(keys).set_index(keys)
+    table.insert(0, "negatives", first["negatives"].round().astype(int))
+    table.insert(1, "effective", first["effective_negatives"].round(1))
+    table["compute"] = (first["compute"] / 1000).round().astype(int).astype(str) + "k"
+    table["repeats"] = first["repeats"]
+    order = {row: i for i, row in enumerate(frame["row"].unique())}
+    table = table.sort_index(key=lambda level: level.map(lambda v: order.get(v, v)))
+    return table.rename(index=label_of, level=0).rename_axis(["row", "images"])
+
+
+def sentences(frame: pd.DataFrame, short: int, long: int) -> list[str]:
+    """The answer in numbers: what more negatives change, at equal images and at equal steps."""
+    few, many = "batch-64", "batch-4096"
+    found = against_negatives(frame).drop_duplicates(["group", "images_seen"])
+    found = found[found["images_seen"] == short].set_index("group")
+    number, effective = found["negatives"], found["effective_negatives"]
+    lines = [
+        f"{number[many]:,.0f} negatives by a larger batch instead of {number[few]:.0f}, at equal "
+        f"images ({short:,}): {_points(gap(frame, many, few))}",
+        f"the same batch with as many steps as one of 1,024 had ({long:,} images): "
+        f"{_points(gap(frame, many, 'batch-1024', (long, short)))}",
+        f"the same number from a queue, the batch still 64: "
+        f"{_points(gap(frame, 'queue-4096', few))}",
+        f"all {number['centres-all']:,.0f} centres instead of {number['centres-64']:.0f} for "
+        f"ArcFace: {_points(gap(frame, 'centres-all', 'centres-64'))}",
+        f"ArcFace with all centres less InfoNCE in batches of 64: "
+        f"{_points(gap(frame, 'centres-all', few))}",
+        f"effective negatives: {effective[few]:.1f} of {number[few]:.0f} in a batch of 64, "
+        f"{effective[many]:.1f} of {number[many]:,.0f} in one of 4,096",
+    ]
+    return lines
+
+
+def _points(gaps: pd.DataFrame) -> str:
+    """Differences by benchmark: points [95 % interval], and whether they are carried."""
+    return "; ".join(
+        f"{row['benchmark']} {row['difference']:+.1f} [{row['lo']:+.1f}, {row['hi']:+.1f}]"
+        + ("" if row["carried"] else " (not carried)")
+        for row in gaps.to_dict("records")
+    )

@@ -1,0 +1,137 @@
+"""Rows of the batch-size question: matched numbers, costs, tables and pictures of a record."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facelib import negatives_study as study
+from facelib import plots_negatives
+from facelib.config import make_config
+from facelib.errors import UserError
+from facelib.launch import launch
+from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
+from facelib.publish import load_bench
+from tests.test_train import tiny
+
+
+@pytest.mark.parametrize("row", ["batch-256", "queue-256", "cross_batch-256", "centres-256"])
+def test_rows_of_one_n_have_as_many_negatives(row):
+    # Catches: the batch's own columns counted twice, a queue that leaves out the batch.
+    cfg = study.row_config(row, make_config(loss="infonce"))
+    if row.startswith("centres"):
+        assert negative_centres(cfg, 2000) == 254
+    else:
+        assert negatives_per_anchor(cfg) + memory_negatives(cfg, 2000) == 254
+
+
+def test_the_ladder_changes_one_thing_a_step():
+    # Catches: a row that differs in more than its step says, so that the step explains nothing.
+    base = make_config(loss="infonce")
+    configs = [study.row_config(row, base) for row in study.LADDER]
+    steps = [set(b.changes_from(a)) - {"name"} for a, b in zip(configs, configs[1:])]
+    assert steps == [{"memory"}, {"memory_centre"}, {"loss", "memory", "memory_centre", "m", "s"},
+                     {"s"}, {"m"}]  # fmt: skip
+    assert configs[3].s == pytest.approx(1 / base.tau, rel=1e-4)
+    assert configs[-1] == make_config(loss="arcface")
+
+
+def test_the_smallest_batch_is_the_run_of_notebook_03():
+    # Catches: a run that is trained again under another name.
+    base = make_config(loss="infonce")
+    assert study.row_config("batch-64", base).run_name == base.run_name
+    assert study.row_config("batch-256", base).lr == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ("bath-64", "row 'bath-64': allowed are batch-256"),
+    ("batch", "wanted a family and a number"),
+    ("identity-5", "wanted a family and a number"),
+    ("queue-64", "a batch of 64 has 64 columns or more; use queue-128"),
+])  # fmt: skip
+def test_a_wrong_row_is_one_clear_error(row, message):
+    # Catches: a traceback, or a queue of no slots.
+    with pytest.raises(UserError, match=message):
+        study.row_config(row, make_config(loss="infonce"))
+
+
+def test_a_momentum_encoder_and_chunks_cost_a_third_each():
+    # Catches: rows called equal in compute that are not.
+    settings = {"memory": "queue", "chunk": 0, "images_seen": 90_000}
+    assert study.compute(settings) == pytest.approx(120_000)
+    assert study.compute({**settings, "memory": "none", "chunk": 8}) == pytest.approx(120_000)
+
+
+def test_figures_of_a_run_come_from_its_metrics(tiny_records, runs_folder):
+    # Catches: the count of a batch for a row with a memory, the first ticks instead of the last.
+    run = launch(tiny(tiny_records, loss="infonce", memory="cross_batch", memory_slots=40,
+                      images_seen=160))  # fmt: skip
+    found = study.measured(run)
+    assert 14 + 30 < found["negatives"] <= 54  # 40 stored, fewer of other identities
+    assert 1 < found["effective_negatives"] < found["negatives"]
+    arc = study.measured(launch(tiny(tiny_records, sampled_centres=17)))
+    assert arc["negatives"] == 16
+
+
+def record():
+    """Three repeats of all rows at two lengths; accuracies grow by a point a row."""
+    rows = ["batch-64", "batch-1024", "batch-4096", "queue-4096", "centres-64", "centres-all"]
+    lines = []
+    for images in (1000, 4000):
+        for row in rows:
+            for repeat in range(3):
+                for benchmark in ("cfp_ff", "cfp_fp"):
+                    value = 0.8 + 0.01 * rows.index(row) + 0.1 * repeat + (images > 1000) / 20
+                    lines.append({"run": row, "row": row, "seed": repeat, "data_seed": repeat,
+                                  "benchmark": benchmark, "best.accuracy": value,
+                                  "images_seen": images, "negatives": 62, "compute": images,
+                                  "effective_negatives": 5.0 + rows.index(row)})  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    monkeypatch.setattr("facelib.publish.published_root", lambda: tmp_path)
+    folder = tmp_path / "made"
+    folder.mkdir()
+    record().to_csv(folder / "results.csv", index=False)
+    (folder / "record.json").write_text(json.dumps({"name": "made", "runs": 36}))
+    return study.record_frame("made")[0]
+
+
+def test_differences_are_paired_by_repeat_and_length(published):
+    # Catches: means of unpaired repeats (their spread is ten points), lengths mixed.
+    gaps = study.gap(published, "batch-4096", "batch-64")
+    assert np.allclose(gaps["difference"], 2) and gaps["carried"].all()
+    longer = study.gap(published, "batch-4096", "batch-1024", (4000, 1000))
+    assert np.allclose(longer["difference"], 6)
+    lines = study.sentences(published, 1000, 4000)
+    assert "CFP-FP +2.0 [+2.0, +2.0]" in lines[0] and "+6.0" in lines[1]
+    assert lines[-1].startswith("effective negatives: 5.0 of 62 in a batch of 64, 7.0")
+
+
+def test_the_table_has_a_line_a_row_and_length(published):
+    # Catches: lengths averaged together, rows in alphabetical order.
+    table = study.text_table(published)
+    assert len(table) == 12
+    assert table.index[0] == ("InfoNCE, larger batch, N = 64", 1000)
+    assert table.index[2] == ("InfoNCE, larger batch, N = 1,024", 1000)
+    assert (table["repeats"] == 3).all()
+
+
+def test_the_picture_shows_each_family_once(published, themed):
+    # Catches: benchmarks or lengths joined into one line.
+    found = study.against_negatives(published)
+    part = found[(found["label"] == "CFP-FP") & (found["images_seen"] == 1000)]
+    ax = plots_negatives.against(part, x="effective_negatives", title="t", note="n")
+    labels = ax.get_legend_handles_labels()[1]
+    assert labels == [study.FAMILIES[f] for f in ("batch", "queue", "centres")]
+    assert ax.get_xscale() == "log"
+
+
+def test_an_unknown_benchmark_names_the_command(tmp_path, monkeypatch):
+    # Catches: a traceback in the notebook on a clone without records.
+    monkeypatch.setattr("facelib.publish.published_root", lambda: tmp_path)
+    with pytest.raises(UserError, match="run_all.py cost --publish"):
+        load_bench("cost")
