@@ -62,8 +62,8 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
 def launch_all(configs: Sequence[Config]) -> list[Run]:
     """`launch` several configs; on a CPU two at a time, each on half of the cores.
 
-    Small networks gain little from a second thread: two runs side by side take about two thirds of
-    the time of one after the other. On CUDA, and for runs of several processes, one after the other.
+    Small networks gain little from a second thread: two runs side by side take less time than one
+    after the other. On CUDA, and for runs of several processes, one after the other.
 
     Raises:
         UserError, KeyboardInterrupt: as `launch`; the other runs have stopped with a checkpoint.

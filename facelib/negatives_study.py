@@ -54,18 +54,21 @@ def parse_row(row: str) -> tuple[str, int]:
 def row_config(row: str, base: Config) -> Config:
     """The configuration of a row, from one of InfoNCE whose batch is the smallest.
 
-    A larger batch takes fewer steps of the same images; its rate is raised with the square root of
-    the batch, the rule that a search over rates agreed with (see 11_batch_size).
+    A larger batch takes fewer steps of the same images; its rate grows with the square root of the
+    batch, up to four times, which a search over rates agreed with (see 11_batch_size).
     """
     family, n = parse_row(row)
     preset = base.name.partition("-")[0]
     nce, arc = {"loss": "infonce", "name": f"{preset}-infonce"}, {
         "loss": "arcface", "name": f"{preset}-arcface"}  # fmt: skip
-    larger = {**nce, "global_batch": n, "lr": base.lr * (n / base.global_batch) ** 0.5}
+    rate = base.lr * min((n / base.global_batch) ** 0.5, 4.0)
+    larger = {**nce, "global_batch": n, "lr": rate}
     spare = n - base.global_batch
     if family in ("queue", "cross_batch") and spare < 1:
-        raise UserError(f"row {row!r}: a batch of {base.global_batch} has {n} columns or more; "
-                        f"use {family}-{2 * base.global_batch}, or a smaller global_batch")  # fmt: skip
+        raise UserError(
+            f"row {row!r}: a batch of {base.global_batch} has {n} columns or more; use "
+            f"{family}-{2 * base.global_batch}, or a smaller global_batch"
+        )
     changes = {
         "batch": larger,
         "chunks": {**larger, "chunk": base.global_batch},

@@ -1,4 +1,4 @@
-"""What a training run will do, before it starts: steps, negatives, parameters, time, memory, disk."""
+"""What a training run will do, before it starts: steps, negatives, time, memory, disk."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Pictures of accuracy and cost against the number of negatives: a frame and an axes in, axes out."""
+"""Pictures of accuracy against the number of negatives: a frame and an axes in, axes out."""
 
 import pandas as pd
 import seaborn as sns

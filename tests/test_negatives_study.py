@@ -1,6 +1,7 @@
 """Rows of the batch-size question: matched numbers, costs, tables and pictures of a record."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def test_the_ladder_changes_one_thing_a_step():
     # Catches: a row that differs in more than its step says, so that the step explains nothing.
     base = make_config(loss="infonce")
     configs = [study.row_config(row, base) for row in study.LADDER]
-    steps = [set(b.changes_from(a)) - {"name"} for a, b in zip(configs, configs[1:])]
+    steps = [set(b.changes_from(a)) - {"name"} for a, b in pairwise(configs)]
     assert steps == [{"memory"}, {"memory_centre"}, {"loss", "memory", "memory_centre", "m", "s"},
                      {"s"}, {"m"}]  # fmt: skip
     assert configs[3].s == pytest.approx(1 / base.tau, rel=1e-4)
@@ -41,7 +42,8 @@ def test_the_smallest_batch_is_the_run_of_notebook_03():
     # Catches: a run that is trained again under another name.
     base = make_config(loss="infonce")
     assert study.row_config("batch-64", base).run_name == base.run_name
-    assert study.row_config("batch-256", base).lr == pytest.approx(0.2)
+    rates = [study.row_config(f"batch-{n}", base).lr for n in (64, 256, 1024, 4096)]
+    assert rates == pytest.approx([0.1, 0.2, 0.4, 0.4])
 
 
 @pytest.mark.parametrize(("row", "message"), [
