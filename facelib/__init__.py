@@ -4,7 +4,8 @@
     data        RecordIO, .bin, LFW and CFP, alignment, rendered faces, samplers, loader, feed
     models      IResNet (InsightFace's weights fit); CLIP, DINOv2, I-JEPA; LoRA adapters
     losses      ArcFace, InfoNCE, hybrid, CoReFace, cluster-guided, comparators: a small class each;
-                chunked: contrastive terms by blocks
+                chunked: contrastive terms by blocks; negatives: memories of earlier batches;
+                sharded: a classifier by blocks and over the processes (shards: in the loop)
     train       the loop, on 1 process, N processes, N nodes (`python -m facelib.train RUN`);
                 learner: backbone and criterion as one module; schedule: length, rate, optimiser;
                 gradcache: a batch larger than memory, in chunks
@@ -19,6 +20,7 @@
     adaptation  LoRA runs as frames; ablation, diagnostics: of cluster-guided training
     overlap     audit of a training set against benchmarks: names, image hashes, embeddings
     clusters    face clustering of runs, as frames
+    negatives_study  the number of negatives: rows, costs, tables
     plots       pictures: frame + ax -> ax
     sweep       a grid of parameters over a notebook
     study       the numbered notebooks in order; report builds the HTML site

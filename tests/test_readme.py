@@ -33,6 +33,11 @@ def test_every_command_in_a_code_block_exists(line, capsys):
             for name, values in split_assignments(options.grid).items():
                 for single in name.split("+"):
                     assert all(check_values(notebook, {single: value}) for value in values)
+    elif words[0] == "sbatch":
+        nodes = int(words[1].removeprefix("--nodes=")) if words[1].startswith("--") else 2
+        script, preset, *settings = words[1 + words[1].startswith("--") :]
+        assert (REPO / script).is_file()
+        make_config(preset, elastic=True, processes=8 * nodes, **parse_settings(settings))
     else:
         assert words[0] in ("conda", "export"), line
 

@@ -2,7 +2,7 @@
 # Train one run on several nodes, and go on after a node dies or the time is up.
 #
 #   sbatch notebooks/cluster/slurm.sh ms1m-infonce global_batch=32768 gather=true chunk=512
-#   sbatch --nodes=4 notebooks/cluster/slurm.sh ms1m-arcface sharded=true
+#   sbatch --nodes=4 notebooks/cluster/slurm.sh ms1m-arcface sharded=true global_batch=2816
 #
 # Arguments: a preset, then settings as in `python -m facelib train --set`. The repository, its
 # environment, FACELIB_DATA and FACELIB_RUNS must be on a disk that all nodes share. Edit the lines

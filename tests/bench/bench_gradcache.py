@@ -1,13 +1,14 @@
 """A batch in chunks (facelib.gradcache) against the same batch at once; prints JSON.
 
-    python tests/bench/bench_gradcache.py [--batch 2048] [--chunk 128] [--rounds 5]
+    python tests/bench/bench_gradcache.py [--batch 2048] [--chunk 128] [--rounds 5] [--large 32768]
 
 Forward and backward of InfoNCE on IResNet-10, width 16, 48 pixels, BatchNorm frozen, fp32, one
 thread. Each way runs in a process of its own. `extra_mb` is the peak of resident memory (VmHWM)
 during the first call, less what was resident before it (network, images, gradients); `peak_mb` is
 the peak of the whole process. Times are medians of `rounds`, in CPU seconds of one thread.
 `gradient_difference` is the norm of the difference of all gradients over the norm of the whole
-batch's; `largest_difference` the same for the weight where it is largest.
+batch's; `largest_difference` the same for the weight where it is largest. `large` is one step of
+32,768 images in chunks with the loss by blocks, and its peak.
 """
 
 import argparse
@@ -31,7 +32,9 @@ from facelib.learner import build_learner
 
 def build(batch: int) -> nn.Module:
     """The learner, BatchNorm in eval mode, gradients allocated."""
-    learner = build_learner(make_config(loss="infonce", image_size=48, global_batch=batch), 1)
+    block = 1024 if batch > 2048 else 0
+    cfg = make_config(loss="infonce", image_size=48, global_batch=batch, loss_block=block)
+    learner = build_learner(cfg, 1)
     for module in learner.train().modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -93,6 +96,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--chunk", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--large", type=int, default=32_768)
     parser.add_argument("--child", nargs=4, metavar="SETTING", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -104,6 +108,7 @@ def main() -> None:
         chunks = child(options.batch, options.chunk, options.rounds, files[0])
         whole = child(options.batch, 0, options.rounds, files[1])
         a, b = (torch.load(file) for file in files)
+        large = child(options.large, options.chunk, 1, files[0])
     apart = {k: (a[k] - b[k]).norm() for k in b}
     total = torch.stack([g.norm() for g in b.values()]).norm()
     result = {
@@ -116,6 +121,7 @@ def main() -> None:
         "time_ratio": round(chunks["seconds"] / whole["seconds"], 3),
         "gradient_difference": float(f"{torch.stack([*apart.values()]).norm() / total:.2g}"),
         "largest_difference": float(f"{max(apart[k] / b[k].norm() for k in b):.2g}"),
+        "large": {"batch": options.large, **large},
     }
     json.dump(result, sys.stdout, indent=1)
     sys.stdout.write("\n")
