@@ -10,10 +10,7 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 import torch
@@ -33,6 +30,7 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.gradcache import backward_in_chunks, tell_of_batch_statistics
+from facelib.interrupts import Stop, listen, signalled
 from facelib.learner import Learner, build_learner, compile_backbone
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics import MetricsLog
@@ -44,10 +42,6 @@ from facelib.shards import clip_gradients
 from facelib.validate import validation_figures
 
 log = logging.getLogger(__name__)
-
-
-class Stop(Exception):
-    """Ctrl-C or SIGTERM: leave with a checkpoint."""
 
 
 def make_accelerator(cfg: Config) -> Accelerator:
@@ -189,7 +183,7 @@ class Trainer:
             raise Stop
 
     def _stop_wanted(self) -> bool:
-        wanted = torch.tensor(float(_SIGNALLED), device=self.accelerator.device)
+        wanted = torch.tensor(float(signalled()), device=self.accelerator.device)
         return distributed.mean_over_ranks({"stop": wanted})["stop"] > 0
 
     def _dump(self, step: int) -> None:
@@ -231,32 +225,6 @@ class Trainer:
     def save(self) -> None:
         """Write checkpoints/last.pt."""
         save_checkpoint(self, "last.pt")
-
-
-_SIGNALLED = False
-_PARENT = os.getppid()
-
-
-def _on_signal(number: int, frame: object) -> None:
-    """Stop with a checkpoint at the next step, however long the step is.
-
-    Where that can hang (a peer died) or nobody waits for it (the parent died), die after 30 s.
-    """
-    global _SIGNALLED
-    _SIGNALLED = True
-    if distributed.world_size() > 1 or os.getppid() != _PARENT:
-        signal.alarm(30)
-
-
-def _watch_parent(patience: float = 40) -> None:
-    """End a process whose parent died and that no signal reaches (it hangs inside a collective).
-
-    `patience` in seconds is longer than what `_on_signal` allows.
-    """
-    while os.getppid() == _PARENT:
-        time.sleep(2)
-    time.sleep(patience)
-    os._exit(1)
 
 
 def train(run: Run, accelerator: Accelerator | None = None) -> None:
@@ -318,9 +286,7 @@ def main(arguments: list[str]) -> int:
     from facelib.launch import die_with_parent
 
     die_with_parent()
-    threading.Thread(target=_watch_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, _on_signal)
-    signal.signal(signal.SIGTERM, _on_signal)
+    listen()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run = load_run(arguments[0])
     code, message = 0, ""

@@ -1,0 +1,49 @@
+"""How a training process stops: on a signal, with a checkpoint; or when nobody is left to wait."""
+
+import os
+import signal
+import threading
+import time
+
+from facelib import distributed
+
+_PARENT = os.getppid()
+_signalled = False
+
+
+class Stop(Exception):
+    """Ctrl-C or SIGTERM: leave with a checkpoint."""
+
+
+def signalled() -> bool:
+    """Has this process been asked to stop?"""
+    return _signalled
+
+
+def listen() -> None:
+    """Take SIGINT and SIGTERM as requests, and die after the parent. For the main thread."""
+    threading.Thread(target=watch_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, _on_signal)
+    signal.signal(signal.SIGTERM, _on_signal)
+
+
+def _on_signal(number: int, frame: object) -> None:
+    """Stop with a checkpoint at the next step, however long the step is.
+
+    Where that can hang (a peer died) or nobody waits for it (the parent died), die after 30 s.
+    """
+    global _signalled
+    _signalled = True
+    if distributed.world_size() > 1 or os.getppid() != _PARENT:
+        signal.alarm(30)
+
+
+def watch_parent(patience: float = 40) -> None:
+    """End a process whose parent died and that no signal reaches (it hangs inside a collective).
+
+    `patience` in seconds is longer than what a signal allows.
+    """
+    while os.getppid() == _PARENT:
+        time.sleep(2)
+    time.sleep(patience)
+    os._exit(1)
