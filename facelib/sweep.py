@@ -125,7 +125,8 @@ def run_sweep(
         )
     if not isinstance(jobs, int) or jobs < 1:
         raise UserError(f"jobs={jobs!r}: wanted 1 or more")
-    out = Path(out) if out else runs_root() / "sweeps" / notebook.stem
+    # Absolute, as the kernels that write the rows run in the notebook's folder.
+    out = Path(out).resolve() if out else runs_root() / "sweeps" / notebook.stem
     cells = plan_cells(notebook, grid, out, dict(fixed or {}))
     waiting = [cell for cell in cells if not cell.is_done()]
     _announce(notebook, cells, waiting, jobs, out)

@@ -87,6 +87,16 @@ def test_finished_cells_are_skipped_and_failed_ones_do_not_stop_the_others(tmp_p
     assert json.loads((out / "results.jsonl").read_text()) == {"count": 3, "square": 9}
 
 
+def test_rows_are_found_whatever_folder_out_is_relative_to(tmp_path, monkeypatch):
+    # Catches: a row that the kernel, at work in the notebook's folder, writes somewhere else.
+    (tmp_path / "notebooks").mkdir()
+    notebook = write_small(tmp_path / "notebooks" / "n.ipynb", RECORD)
+    monkeypatch.chdir(tmp_path)
+    results = sweep.run_sweep(notebook, {"count": [3]}, out="sweeps/one")
+    assert pd.read_csv(results)["square"].to_list() == [9]
+    assert results.resolve().parent == tmp_path / "sweeps" / "one"
+
+
 def test_a_changed_notebook_makes_its_cells_run_again(tmp_path):
     # Catches: results of an older notebook under the name of the new one.
     notebook, out = write_small(tmp_path / "n.ipynb", RECORD), tmp_path / "out"
