@@ -63,7 +63,7 @@ _MINIMA = {
 
 _FRACTIONS = (
     *("val_fraction", "warmup", "dropout", "coreface_warmup", "cluster_encoder"),
-    *("cluster_centre", "memory_encoder", "memory_centre"),
+    *("cluster_centre", "memory_encoder", "memory_centre", "memory_warmup"),
 )
 
 

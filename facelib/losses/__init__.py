@@ -59,7 +59,7 @@ def _contrast(kind: type) -> Callable[[Config, int], nn.Module]:
 def _infonce(cfg: Config, classes: int) -> InfoNCE:
     memory = build_memory(cfg.memory, cfg.memory_slots, classes, cfg.dim, cfg.memory_centre)
     encoder = cfg.memory_encoder if cfg.memory == "queue" else None
-    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, memory, encoder)
+    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, memory, encoder, cfg.memory_warmup)
 
 
 def _hybrid(cfg: Config, classes: int) -> Hybrid:

@@ -29,6 +29,7 @@ class InfoNCE(nn.Module):
         memory: of `facelib.losses.negatives`, or None.
         encoder_momentum: the memory stores the features of a momentum encoder that follows the
             backbone at this rate; None: those of the backbone itself.
+        memory_warmup: part of the run in which the memory stays empty, while embeddings move fast.
 
     Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: pairs, images 2k and 2k+1
     belong to one identity and no identity occurs twice in a joint batch.
@@ -41,10 +42,11 @@ class InfoNCE(nn.Module):
         block: int = 0,
         memory: nn.Module | None = None,
         encoder_momentum: float | None = None,
+        memory_warmup: float = 0.0,
     ):
         super().__init__()
         self.tau, self.gather, self.block, self.memory = tau, gather, block, memory
-        self.encoder_momentum = encoder_momentum
+        self.encoder_momentum, self.memory_warmup = encoder_momentum, memory_warmup
         self.encoded: torch.Tensor | None = None  # the momentum encoder's features of this batch
         self.waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # to be stored after the step
 
@@ -59,8 +61,9 @@ class InfoNCE(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Called by the trainer: the memory takes in what the step has seen."""
-        for features, labels in self.waiting:
-            self.memory.add(features, labels)
+        if progress >= self.memory_warmup:
+            for features, labels in self.waiting:
+                self.memory.add(features, labels)
         self.waiting.clear()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:

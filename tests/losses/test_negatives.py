@@ -95,6 +95,15 @@ def test_a_queue_stores_what_the_momentum_encoder_gave():
     assert torch.allclose(loss.memory.stored()[0][8:], F.normalize(z))
 
 
+def test_the_memory_stays_empty_in_its_warm_up():
+    # Catches: negatives from the first steps, when embeddings move fast; a memory never filled.
+    loss = InfoNCE(TAU, memory=FeatureFifo(50, DIM), memory_warmup=0.5).double()
+    for progress, stored in ((0.25, 0), (0.49, 0), (0.5, 8), (0.75, 16)):
+        loss(*batch(0))
+        loss.after_step(progress)
+        assert len(loss.memory.stored()[0]) == stored
+
+
 @pytest.mark.parametrize("kind", ["queue", "identity", "cross_batch"])
 def test_memories_are_built_from_the_configuration(kind):
     # Catches: a setting that reaches nothing; a memory without the momentum encoder it needs.
