@@ -149,7 +149,7 @@ class Config:
         """
         others = {k for fields in _FIELDS_OF.values() for k in fields}
         others -= set(_FIELDS_OF.get(self.loss, ()))
-        left_out = {*_NOT_IN_DIGEST, *others}
+        left_out = {*NOT_IN_DIGEST, *others}
         kept = {
             k: v for k, v in self.to_dict().items()
             if k not in left_out and not (k in _JOINED and v == _JOINED[k])
@@ -169,7 +169,7 @@ class Config:
 
 
 # They decide how a run is watched or spread, or (relabel) whether it can start at all.
-_NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads", "elastic")
+NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads", "elastic")
 
 # Settings that joined the study after its first runs. They are in the digest only where they differ
 # from these values, which are what the earlier runs did.

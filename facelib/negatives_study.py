@@ -162,6 +162,12 @@ def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
     ), record
 
 
+def lengths(frame: pd.DataFrame) -> tuple[int, int]:
+    """The two lengths in images at which a record has its smallest batch."""
+    found = sorted(frame.loc[frame["row"] == LADDER[0], "images_seen"].unique())
+    return int(found[0]), int(found[-1])
+
+
 def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Means over repeats with 95 % t intervals, beside the numbers of negatives.
 
@@ -185,9 +191,9 @@ def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = No
     """Paired differences of rows a − b over repeats, in points; `images`: lengths of a and b."""
     from facelib.publish import repeat_differences
 
-    lengths = images or (frame["images_seen"].min(),) * 2
+    both = images or (lengths(frame)[0],) * 2
     sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
-             for row, length, side in zip((a, b), lengths, ("a", "b"))]  # fmt: skip
+             for row, length, side in zip((a, b), both, ("a", "b"))]  # fmt: skip
     found = repeat_differences(pd.concat(sides), "a", "b", figure)
     return found.assign(comparison=f"{label_of(a)} − {label_of(b)}")
 
@@ -210,8 +216,9 @@ def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFra
     return table.rename(index=label_of, level=0).rename_axis(["row", "images"])
 
 
-def sentences(frame: pd.DataFrame, short: int, long: int) -> list[str]:
+def sentences(frame: pd.DataFrame) -> list[str]:
     """The answer in numbers: what more negatives change, at equal images and at equal steps."""
+    short, long = lengths(frame)
     few, many = "batch-64", "batch-4096"
     found = against_negatives(frame).drop_duplicates(["group", "images_seen"])
     found = found[found["images_seen"] == short].set_index("group")

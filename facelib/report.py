@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import notebooks
+from facelib.config import NOT_IN_DIGEST, Config, make_config
 from facelib.errors import UserError
 from facelib.formulas import formula_html
 from facelib.paths import atomic_file, runs_root
+from facelib.presets import PRESETS
 from facelib.runs import list_runs, read_json
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def results_html() -> str:
     import pandas as pd
 
     from facelib.evaluate.tables import percent
+    from facelib.results import LABELS, method_of
 
     evaluated = [run for run in list_runs() if (run.path / "eval.json").is_file()]
     rows = []
@@ -86,19 +89,28 @@ def results_html() -> str:
         for name, figures in read_json(run.path / "eval.json")["benchmarks"].items():
             intervals = figures.get("intervals") or {}
             row = {
-                "loss": run.config.loss,
+                "loss": LABELS[method_of(run.config.to_dict())],
                 "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
             }
             for column, protocol in (("best threshold", "best"), ("strict", "strict")):
                 interval = intervals.get(f"{protocol}.accuracy")
                 row[column] = percent(figures[protocol]["accuracy"], interval)
-            rows.append(row | {"run": run.name})
+            rows.append(row | {"settings": changed_settings(run.config), "run": run.name})
     if not rows:
         return ""
     table = pd.DataFrame(rows).to_html(index=False, border=0, classes="results")
     left = len(evaluated) - MOST_RUNS
     more = f"<p>{left} more runs: <code>python -m facelib runs</code></p>" if left > 0 else ""
     return table + more
+
+
+def changed_settings(cfg: Config) -> str:
+    """Settings by which a run differs from its preset's run of that loss, as `--set` has them."""
+    fits = [name for name in PRESETS if cfg.name == name or cfg.name.startswith(f"{name}-")]
+    base = make_config(max(fits, key=len, default="smoke"), loss=cfg.loss)
+    changes = cfg.changes_from(base).items()
+    unseen = {"name", *NOT_IN_DIGEST}
+    return " ".join(f"{key}={value}" for key, (_, value) in changes if key not in unseen)
 
 
 def _make_page(path: Path, hrefs: dict[str, str], out: Path) -> Page:

@@ -108,7 +108,7 @@ def test_differences_are_paired_by_repeat_and_length(published):
     assert np.allclose(gaps["difference"], 2) and gaps["carried"].all()
     longer = study.gap(published, "batch-4096", "batch-1024", (4000, 1000))
     assert np.allclose(longer["difference"], 6)
-    lines = study.sentences(published, 1000, 4000)
+    lines = study.sentences(published)
     assert "CFP-FP +2.0 [+2.0, +2.0]" in lines[0] and "+6.0" in lines[1]
     assert lines[-1].startswith("effective negatives: 5.0 of 62 in a batch of 64, 7.0")
 

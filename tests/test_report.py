@@ -115,6 +115,16 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
         assert text in table
 
 
+def test_the_headline_table_tells_runs_of_one_loss_apart():
+    # Catches: five rows that all read "infonce"; settings of the preset listed as changes.
+    cfg = make_config(loss="infonce")
+    assert report.changed_settings(cfg) == ""
+    other = cfg.replace(memory="queue", memory_slots=192, log_every=5)
+    assert report.changed_settings(other) == "memory=queue memory_slots=192"
+    large = make_config("ms1m-arcface", data="/data/faces", s=64.0)
+    assert report.changed_settings(large) == "data=/data/faces s=64.0"
+
+
 def test_pages_of_notebooks_that_are_gone_are_removed(site, tmp_path):
     # Catches: an old page that stays in the site for ever; a foreign file that is removed.
     (tmp_path / "nb" / "00_one.ipynb").unlink()
