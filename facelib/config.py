@@ -91,7 +91,7 @@ class Config:
     loss_block: int = 0  # contrastive terms by blocks of N × N cosines; 0: the whole matrix
     memory: str = "none"  # infonce, hybrid: more negatives from queue, cross_batch or identity
     memory_slots: int = 1024  # queue, cross_batch: features kept
-    memory_encoder: float = 0.99  # queue: momentum of the encoder that fills it
+    memory_encoder: float = 0.999  # queue: momentum of the encoder that fills it
     memory_centre: float = 0.0  # identity: 0 keeps the last feature, 0.9 a running mean
     memory_warmup: float = 0.0  # memory: part of the run in which it stays empty
     sampled_centres: int = 0  # classifier: centres in a step, the batch's and random ones; 0: all
@@ -188,7 +188,7 @@ _JOINED = {
     "chunk": 0,
     "memory": "none",
     "memory_slots": 1024,
-    "memory_encoder": 0.99,
+    "memory_encoder": 0.999,
     "memory_centre": 0.0,
     "memory_warmup": 0.0,
     "sampled_centres": 0,

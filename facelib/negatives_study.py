@@ -106,7 +106,8 @@ def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
 def measured(run: Run) -> dict[str, float]:
     """What a run's metrics say of its negatives and cost: means of the last ticks, medians.
 
-    negatives, effective_negatives: of an anchor (centres for ArcFace); images_per_s; memory_mb.
+    negatives, effective_negatives: of an anchor (centres for ArcFace); stranger_cosine: mean cosine
+    of images of two people in a batch (InfoNCE); images_per_s; memory_mb.
     """
     metrics = run.metrics().dropna(subset=["loss"])
     last = metrics.tail(LAST)
@@ -116,6 +117,7 @@ def measured(run: Run) -> dict[str, float]:
         else last["negatives"].mean(),
         "effective_negatives": last["effective_centres" if centres else "effective_negatives"]
         .mean(),
+        "stranger_cosine": None if centres else last["negative_cosine"].mean(),
         "images_per_s": metrics["images_per_s"].median(),
         "memory_mb": metrics["peak_memory_mb"].max(),
     }  # fmt: skip
@@ -149,8 +151,8 @@ def table_of(results: dict[str, Result], runs: dict[str, Run]) -> pd.DataFrame:
     """Negatives, effective negatives, speed and memory of trained rows."""
     rows = {label_of(row): measured(runs[row]) for row in results}
     frame = pd.DataFrame(rows).T.rename(columns=lambda name: name.replace("_", " "))
-    return frame.round({"negatives": 0, "effective negatives": 1, "images per s": 0,
-                        "memory mb": 0})  # fmt: skip
+    places = {"negatives": 0, "effective negatives": 1, "stranger cosine": 3}
+    return frame.astype(float).round(places | {"images per s": 0, "memory mb": 0})
 
 
 def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
@@ -209,6 +211,8 @@ def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFra
     first = found.drop_duplicates(keys).set_index(keys)
     table.insert(0, "negatives", first["negatives"].round().astype(int))
     table.insert(1, "effective", first["effective_negatives"].round(1))
+    strangers = frame.groupby(["row", "images_seen"])["stranger_cosine"].mean().round(2)
+    table.insert(2, "stranger cosine", strangers.rename_axis(keys))
     table["compute"] = (first["compute"] / 1000).round().astype(int).astype(str) + "k"
     table["repeats"] = first["repeats"]
     order = {row: i for i, row in enumerate(frame["row"].unique())}

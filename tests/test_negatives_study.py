@@ -88,6 +88,7 @@ def record():
                     lines.append({"run": row, "row": row, "seed": repeat, "data_seed": repeat,
                                   "benchmark": benchmark, "best.accuracy": value,
                                   "images_seen": images, "negatives": 62, "compute": images,
+                                  "stranger_cosine": 0.1,
                                   "effective_negatives": 5.0 + rows.index(row)})  # fmt: skip
     return pd.DataFrame(lines)
 
