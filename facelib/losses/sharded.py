@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from facelib.distributed import gather, gather_with_grad, rank, world_size
+from facelib.errors import UserError
 from facelib.losses.chunked import log_sum_exp_of_others
 from facelib.losses.negatives import ANCHORS, effective_number
 
@@ -45,8 +46,16 @@ class Shard(NamedTuple):
 
 
 def own_shard(total: int) -> Shard:
-    """This process's rows."""
+    """This process's rows.
+
+    Raises:
+        UserError: fewer rows than processes.
+    """
     here, ranks = rank(), world_size()
+    if total < ranks:
+        raise UserError(
+            f"sharded=True: {total} identities do not fill {ranks} processes; use sharded=false"
+        )
     return Shard(total * here // ranks, total * (here + 1) // ranks, total)
 
 

@@ -5,10 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facelib.config import make_config
+from facelib.errors import UserError
 from facelib.limits import SPLIT_LOSSES
 from facelib.losses import LOSSES
 from facelib.losses.margin import ArcFace
-from facelib.losses.sharded import Shard
+from facelib.losses.sharded import Shard, own_shard
 
 CLASSES, DIM = 11, 6
 
@@ -99,3 +100,10 @@ def test_shards_together_are_the_draw_of_one_process(total, dim, ranks):
         parts.append(shard.normal(dim, 0.01))
         assert torch.rand(1).equal(after)
     assert torch.cat(parts).equal(expected)
+
+
+def test_fewer_identities_than_processes_are_refused(monkeypatch):
+    # Catches: an empty shard, which fails at its first image with an index error.
+    monkeypatch.setattr("facelib.losses.sharded.world_size", lambda: 4)
+    with pytest.raises(UserError, match="3 identities do not fill 4 processes"):
+        own_shard(3)
