@@ -188,9 +188,27 @@ def readme_section(name: str) -> str:
             for gap in gaps.itertuples()
         ]
         lines.append(f"- {gaps['comparison'][0]}, best threshold, points: {'; '.join(parts)}")
-    source = f"runs/published/{name}"
-    lines += ["", f"Record: [`{source}`]({source}), {record['runs']} runs, made by"]
-    return "\n".join([*lines, "", "```sh", record["command"], "```"])
+    lines += ["", *_source(name, record)]
+    return "\n".join([*lines, "", *_more_negatives()])
+
+
+def _source(name: str, record: dict) -> list[str]:
+    """Where figures are from: the record's folder and its command."""
+    path = f"runs/published/{name}"
+    made = f"Record: [`{path}`]({path}), {record['runs']} runs, made by"
+    return [made, "", "```sh", record["command"], "```"]
+
+
+def _more_negatives(name: str = "rendered-negatives") -> list[str]:
+    """The answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
+    from facelib.negatives_study import record_frame, sentences
+
+    if not (published_root() / name).is_dir():
+        return []
+    frame, record = record_frame(name)
+    answer = [f"- {line}" for line in sentences(frame)]
+    head = "**More negatives?** 2,208 rendered people, InfoNCE and ArcFace, points of accuracy:"
+    return [head, "", *answer, "", *_source(name, record)]
 
 
 def refresh_readme(path: Path, name: str) -> None:

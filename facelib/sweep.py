@@ -76,7 +76,7 @@ def plan_cells(
     for combination in itertools.product(*grid.values()):
         swept = {}
         for name, value in zip(grid, combination, strict=True):
-            swept |= _split(name, value)
+            swept |= split_values(name, value)
         values = notebooks.check_values(notebook, {**fixed, **swept})
         label = re.sub(r"[^\w.=-]+", "-", "_".join(f"{k}={values[k]}" for k in swept))[:60]
         folder = out / f"{label}-{notebooks.digest_of(values)[:8]}"
@@ -84,7 +84,7 @@ def plan_cells(
     return cells
 
 
-def _split(name: str, value: object) -> dict[str, object]:
+def split_values(name: str, value: object) -> dict[str, object]:
     """Values of the names that "+" joins: one for all of them, or one each between colons."""
     names = name.split("+")
     values = value.split(":") if isinstance(value, str) and len(names) > 1 else [value]

@@ -11,6 +11,7 @@ from facelib.config import make_config, parse_settings
 from facelib.notebooks import check_values, list_notebooks, split_assignments
 from facelib.paths import REPO, published_root
 from facelib.publish import RESULTS_BEGIN, RESULTS_END, readme_section
+from facelib.sweep import split_values
 
 TEXT = (REPO / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
@@ -31,8 +32,8 @@ def test_every_command_in_a_code_block_exists(line, capsys):
         if words[3] == "sweep":
             notebook = next(p for p in list_notebooks() if p.stem == options.notebook)
             for name, values in split_assignments(options.grid).items():
-                for single in name.split("+"):
-                    assert all(check_values(notebook, {single: value}) for value in values)
+                for value in values:
+                    assert check_values(notebook, split_values(name, value))
     elif words[0] == "sbatch":
         nodes = int(words[1].removeprefix("--nodes=")) if words[1].startswith("--") else 2
         script, preset, *settings = words[1 + words[1].startswith("--") :]
