@@ -126,7 +126,7 @@ class Config:
     workers: int = 0  # loader processes per rank; 0 with small data: decoded once into memory
     processes: int = 1
     elastic: bool = False  # any number of processes may go on with it (torchrun --nnodes 1:4)
-    threads: int = 0  # CPU threads a process; 0: cores divided by processes
+    threads: int = 0  # CPU threads a process; 0: cores of a node divided by its processes
 
     def __post_init__(self) -> None:
         check(self)
@@ -238,6 +238,16 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
         loss = settings.get("loss", Config.loss)
         settings["name"] = preset if loss in preset else f"{preset}-{loss}"
     return Config(**settings)
+
+
+def plain_config(cfg: Config) -> Config:
+    """The run of a configuration's preset and loss without other settings, by its name."""
+    fits = [name for name in PRESETS if cfg.name == name or cfg.name.startswith(f"{name}-")]
+    preset = max(fits, key=len, default="smoke")
+    try:
+        return make_config(preset, loss=cfg.loss)
+    except UserError:  # the preset's other settings do not fit this loss: CoReFace needs a dropout
+        return make_config(preset)
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:

@@ -7,6 +7,7 @@ import time
 
 from facelib import distributed
 
+PATIENCE = 30  # seconds between a signal and the agreement to stop, where that can hang
 _PARENT = os.getppid()
 _signalled = False
 
@@ -28,17 +29,23 @@ def listen() -> None:
 
 
 def _on_signal(number: int, frame: object) -> None:
-    """Stop with a checkpoint at the next step, however long the step is.
+    """Stop with a checkpoint as soon as all processes have seen it, at the end of a step.
 
-    Where that can hang (a peer died) or nobody waits for it (the parent died), die after 30 s.
+    Where that can hang (a peer died) or nobody waits for it (the parent died), die after `PATIENCE`
+    seconds, unless `take_time` says that the end is near.
     """
     global _signalled
     _signalled = True
     if distributed.world_size() > 1 or os.getppid() != _PARENT:
-        signal.alarm(30)
+        signal.alarm(PATIENCE)
 
 
-def watch_parent(patience: float = 40) -> None:
+def take_time() -> None:
+    """All processes have agreed to stop: writing the checkpoint may take as long as it takes."""
+    signal.alarm(0)
+
+
+def watch_parent(patience: float = PATIENCE + 10) -> None:
     """End a process whose parent died and that no signal reaches (it hangs inside a collective).
 
     `patience` in seconds is longer than what a signal allows.

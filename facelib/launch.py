@@ -43,7 +43,8 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
     if processes and processes != cfg.processes and not cfg.elastic:
         raise UserError(
             f"processes={processes}: this run was made for processes={cfg.processes} (batch "
-            "statistics are those of a process); a run made with elastic=true takes any number"
+            "statistics are those of a process); make one that takes any number with: python -m "
+            "facelib train --set elastic=true name=elastic ... --create"
         )
     run = create_run(cfg)
     state = run.state
@@ -110,12 +111,14 @@ def start(run: Run, processes: int | None = None, threads: int | None = None) ->
     """
     line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
+    count = processes or run.config.processes
+    if not threads and count > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // count)  # else accelerate says 1
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
     )
-    count = processes or run.config.processes
     run.set_status(state="starting", message="", pid=-1, processes=count)
     with open(run.path / "train.log", "ab") as output:
         child = subprocess.Popen(

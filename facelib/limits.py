@@ -185,10 +185,11 @@ def memory_negatives(cfg, classes: int) -> int:
 
 
 def negative_centres(cfg, classes: int) -> int:
-    """Centres of other identities in a step's softmax: at least those of the batch."""
+    """Centres of other identities in a step's softmax: at least one a row of the batch."""
     if not cfg.sampled_centres:
         return classes - 1
-    return min(classes, max(cfg.sampled_centres, cfg.global_batch // cfg.accumulate)) - 1
+    rows = cfg.global_batch // cfg.accumulate * (2 if cfg.loss == "coreface" else 1)  # two views
+    return min(classes, max(cfg.sampled_centres, rows)) - 1
 
 
 def _check_batch(cfg) -> None:
@@ -223,6 +224,15 @@ def _check_batch(cfg) -> None:
         )
 
 
+# Settings of a memory -> the kinds that use them.
+_MEMORY_FIELDS = {
+    "memory_slots": ("queue", "cross_batch"),
+    "memory_encoder": ("queue",),
+    "memory_centre": ("identity",),
+    "memory_warmup": ("queue", "cross_batch", "identity"),
+}
+
+
 def _check_negatives(cfg) -> None:
     """Memories belong to losses on pairs; parts of the centres to plain classifiers."""
     if cfg.memory != "none" and cfg.loss not in PAIR_LOSSES:
@@ -230,6 +240,13 @@ def _check_negatives(cfg) -> None:
             f"memory={cfg.memory!r}: loss={cfg.loss!r} takes no negatives from a memory; use "
             f"memory=none, or a loss of {', '.join(PAIR_LOSSES)}"
         )
+    for name, kinds in _MEMORY_FIELDS.items():
+        value, usual = getattr(cfg, name), getattr(type(cfg), name)
+        if value != usual and cfg.memory not in kinds:
+            raise UserError(
+                f"{name}={value}: memory={cfg.memory!r} does not use it; set "
+                f"memory={' or memory='.join(kinds)}, or leave {name}={usual}"
+            )
     for name in ("sampled_centres", "centre_block", "sharded"):
         if getattr(cfg, name) and cfg.loss not in SPLIT_LOSSES:
             raise UserError(

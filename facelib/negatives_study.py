@@ -4,7 +4,7 @@ N counts the columns of an anchor's softmax: itself, its partner and N − 2 neg
 network, data, seeds and the number of images; rows of one N differ in where the negatives are from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -59,8 +59,11 @@ def row_config(row: str, base: Config) -> Config:
     """
     family, n = parse_row(row)
     preset = base.name.partition("-")[0]
-    nce, arc = {"loss": "infonce", "name": f"{preset}-infonce"}, {
-        "loss": "arcface", "name": f"{preset}-arcface"}  # fmt: skip
+    batch = n if family in ("batch", "chunks") else base.global_batch
+    own, shares = batch // (base.processes * base.accumulate), base.processes * base.accumulate
+    fitting = {"gather": True, "chunk": base.chunk if own > base.chunk else 0}
+    nce = {**fitting, "loss": "infonce", "name": f"{preset}-infonce"}
+    arc = {**fitting, "loss": "arcface", "name": f"{preset}-arcface", "loss_block": 0}
     rate = base.lr * min((n / base.global_batch) ** 0.5, 4.0)
     larger = {**nce, "global_batch": n, "lr": rate}
     spare = n - base.global_batch
@@ -71,7 +74,7 @@ def row_config(row: str, base: Config) -> Config:
         )
     changes = {
         "batch": larger,
-        "chunks": {**larger, "chunk": base.global_batch},
+        "chunks": {**larger, "chunk": base.global_batch // shares},
         "queue": {**nce, "memory": "queue", "memory_slots": max(spare, 1)},
         "cross_batch": {**nce, "memory": "cross_batch", "memory_slots": max(spare, 1)},
         "identity": {**nce, "memory": "identity"},
@@ -123,8 +126,8 @@ def measured(run: Run) -> dict[str, float]:
     }  # fmt: skip
 
 
-def compute(settings: pd.Series | dict) -> float:
-    """Cost of a run in images that pass forward and backward once.
+def compute(settings: Mapping) -> float:
+    """Cost of a run in images that pass forward and backward once; `images_seen` is its length.
 
     A forward pass is a third of that: a momentum encoder and chunks add one for each image.
     """
@@ -136,13 +139,16 @@ def row_facts(row: str, result: Result) -> dict:
     """The row of a sweep: settings, figures, and what the metrics say."""
     from facelib.runs import load_run
 
-    settings = result.config.to_dict()
+    settings, run = result.config.to_dict(), load_run(result.folder)
+    if not settings["images_seen"]:
+        epoch = run.status["facts"]["images_per_epoch"]
+        settings["images_seen"] = round(settings["epochs"] * epoch)
     return {
         "run": result.folder.name,
         **settings,
         "row": row,
         "compute": compute(settings),
-        **measured(load_run(result.folder)),
+        **measured(run),
         "report": result.report,
     }
 

@@ -159,8 +159,10 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
             begin = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             if cfg.chunk:
-                embed_in_chunks(learner, images, cfg.chunk)
-            loss, _ = learner(images, labels)
+                _, features, _ = embed_in_chunks(learner, images, cfg.chunk)
+                loss, _ = learner.loss(learner.embed(images), labels, features)
+            else:
+                loss, _ = learner(images, labels)
         loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize()

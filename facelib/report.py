@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import notebooks
-from facelib.config import NOT_IN_DIGEST, Config, make_config
+from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.errors import UserError
 from facelib.formulas import formula_html
 from facelib.paths import atomic_file, runs_root
-from facelib.presets import PRESETS
 from facelib.runs import list_runs, read_json
 
 log = logging.getLogger(__name__)
@@ -106,10 +105,8 @@ def results_html() -> str:
 
 def changed_settings(cfg: Config) -> str:
     """Settings by which a run differs from its preset's run of that loss, as `--set` has them."""
-    fits = [name for name in PRESETS if cfg.name == name or cfg.name.startswith(f"{name}-")]
-    base = make_config(max(fits, key=len, default="smoke"), loss=cfg.loss)
-    changes = cfg.changes_from(base).items()
-    unseen = {"name", *NOT_IN_DIGEST}
+    changes = cfg.changes_from(plain_config(cfg)).items()
+    unseen = {"name", "loss", *NOT_IN_DIGEST}
     return " ".join(f"{key}={value}" for key, (_, value) in changes if key not in unseen)
 
 

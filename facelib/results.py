@@ -12,6 +12,7 @@ from facelib import ablation
 from facelib.config import Config
 from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.locate import benchmark_paths
+from facelib.errors import UserError
 from facelib.evaluate.compare import compare_scores
 from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
 from facelib.evaluate.scores import Scores, load_scores
@@ -112,8 +113,23 @@ class Result:
         return load_scores(self.folder / "scores" / f"{name}.npz")
 
     def benchmark(self, name: str) -> Benchmark:
-        """Images and pairs of a benchmark."""
-        return load_benchmark(next(p for p in benchmark_paths(self.config) if p.stem == name))
+        """Images and pairs of a benchmark, from the file that it was evaluated on.
+
+        Raises:
+            UserError: no such benchmark among the figures, or its file is gone.
+        """
+        if name not in self.report["benchmarks"]:
+            raise UserError(f"benchmark {name!r}: {self.label} has {', '.join(self.benchmarks)}")
+        kept = self.report["benchmarks"][name].get("file")
+        if kept and Path(kept).is_file():
+            return load_benchmark(kept)
+        path = next((p for p in benchmark_paths(self.config) if p.stem == name), None)
+        if path is None:
+            raise UserError(
+                f"benchmark {name!r} of {self.label}: its file {kept or ''} is gone; evaluate it "
+                f"again: python -m facelib eval {self.folder.name} --benchmarks {name}.bin"
+            )
+        return load_benchmark(path)
 
     def thresholds(self, name: str) -> dict[str, float]:
         """Mean cosine thresholds of both protocols, for a plot of the unflipped scores."""

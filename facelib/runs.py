@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelib.config import Config
+from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file, runs_root
 
@@ -114,10 +114,18 @@ def create_run(cfg: Config, root: Path | None = None) -> Run:
 
 
 def load_run(name: str | Path) -> Run:
-    """A run by folder, by name under the runs root, or by a unique beginning of its name."""
+    """A run by folder, by name under the runs root, or by a beginning of its name.
+
+    Of several that begin so, the one of that name (`smoke-arcface`, then a digest) counts, or of
+    several such the one without other settings.
+    """
     path = Path(name)
     if not (path / "config.json").is_file():
         matches = sorted(p for p in runs_root().glob(f"{name}*") if (p / "config.json").is_file())
+        if len(matches) > 1:
+            called = [p for p in matches if p.name.rpartition("-")[0] == str(name)]
+            plain = [p for p in called if _is_plain(p)] if len(called) > 1 else called
+            matches = plain or matches
         if len(matches) != 1:
             what = ", ".join(p.name for p in matches) or "none"
             raise UserError(
@@ -131,6 +139,15 @@ def load_run(name: str | Path) -> Run:
         raise BadData(
             f"{path / 'config.json'}: not a configuration of this version: {error}"
         ) from error
+
+
+def _is_plain(folder: Path) -> bool:
+    """Is this the run of its preset and loss without other settings?"""
+    try:
+        cfg = load_run(folder).config
+    except BadData:
+        return False
+    return plain_config(cfg).run_name == folder.name
 
 
 def list_runs(root: Path | None = None) -> list[Run]:

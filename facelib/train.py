@@ -30,7 +30,7 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.gradcache import backward_in_chunks, tell_of_batch_statistics
-from facelib.interrupts import Stop, listen, signalled
+from facelib.interrupts import Stop, listen, signalled, take_time
 from facelib.learner import Learner, build_learner, compile_backbone
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics import MetricsLog
@@ -53,7 +53,8 @@ def make_accelerator(cfg: Config) -> Accelerator:
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
     if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
-        share = (os.cpu_count() or 1) // accelerator.num_processes
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))  # on this node
+        share = (os.cpu_count() or 1) // here
         torch.set_num_threads(cfg.threads or max(1, share))
     if accelerator.num_processes != cfg.processes and not cfg.elastic:
         raise UserError(
@@ -139,7 +140,7 @@ class Trainer:
         eval_every = cfg.eval_every or math.ceil(self.steps / 4)
         save_every = cfg.save_every or math.ceil(self.steps / 10)
         # Looking at the loss waits for the GPU, so there it is looked at now and then.
-        check_every = 1 if self.accelerator.device.type == "cpu" else math.gcd(cfg.log_every, 10)
+        check_every = 1 if self._slow_steps else math.gcd(cfg.log_every, 10)
         self._set_mode()
         if cfg.chunk and self.accelerator.is_main_process:
             tell_of_batch_statistics(self.plain_learner, cfg.chunk)
@@ -176,11 +177,18 @@ class Trainer:
             self.metrics.write(self.step, {**means, "lr": lr, "epoch": self.feed.epoch(self.step)})
             if self.accelerator.is_main_process:
                 self.run.set_status(step=self.step)
-        # Several ranks must agree to stop at one step; asking at each would cost a reduction.
-        asked = distributed.world_size() == 1 or self.step % math.gcd(self.cfg.log_every, 10) == 0
-        if asked and self._stop_wanted():
+        # Several ranks must agree to stop at one step; asking costs a reduction.
+        often = distributed.world_size() == 1 or self._slow_steps
+        if (often or self.step % math.gcd(self.cfg.log_every, 10) == 0) and self._stop_wanted():
+            take_time()
             self.save()
             raise Stop
+
+    @property
+    def _slow_steps(self) -> bool:
+        """Is a look at the device after every step cheap beside the step? The same on all ranks."""
+        cfg = self.cfg
+        return self.accelerator.device.type == "cpu" or cfg.chunk > 0 or cfg.accumulate > 1
 
     def _stop_wanted(self) -> bool:
         wanted = torch.tensor(float(signalled()), device=self.accelerator.device)

@@ -1,10 +1,12 @@
 """Settings that exclude each other, where ranks and micro-batches come in."""
 
 import pytest
+import torch
 
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.limits import negatives_per_anchor
+from facelib.limits import negative_centres, negatives_per_anchor
+from facelib.losses.margin import CentreDraw
 
 
 def test_two_identities_must_meet_where_the_loss_sees_them():
@@ -36,3 +38,24 @@ def test_a_foundation_model_refuses_dropout_views_before_it_asks_for_dropout():
 def test_negatives_are_those_that_one_image_meets(changes, negatives):
     # Catches: micro-batches or ranks that are counted though they never meet.
     assert negatives_per_anchor(make_config(global_batch=64, **changes)) == negatives
+
+
+@pytest.mark.parametrize("changes, used", [
+    ({"memory_slots": 4096}, "memory=queue or memory=cross_batch"),
+    ({"memory": "identity", "memory_slots": 4096}, "memory=queue or memory=cross_batch"),
+    ({"memory": "cross_batch", "memory_encoder": 0.9}, "memory=queue, or leave"),
+    ({"memory": "queue", "memory_centre": 0.9}, "memory=identity, or leave"),
+    ({"memory_warmup": 0.5}, "memory=queue or memory=cross_batch or memory=identity"),
+])  # fmt: skip
+def test_a_setting_of_a_memory_that_is_not_there_is_refused(changes, used):
+    # Catches: a forgotten memory=queue, which trains plain InfoNCE under a folder of its own.
+    with pytest.raises(UserError, match=used):
+        make_config(loss="infonce", **changes)
+
+
+def test_centres_are_counted_for_every_view():
+    # Catches: 99 stated where two views of 64 images bring in the centres of 128 rows.
+    cfg = make_config(loss="coreface", dropout=0.4, sampled_centres=100)
+    assert negative_centres(cfg, 240) == 127
+    drawn = CentreDraw(240, cfg.sampled_centres)(torch.arange(64).repeat(2))
+    assert len(drawn) == 128

@@ -97,7 +97,7 @@ def wait_until_dead(run):
 
 def test_only_an_elastic_run_takes_another_number_of_processes(tiny_records, runs_folder):
     # Catches: batch statistics of other shares without a word; a batch that does not divide.
-    with pytest.raises(UserError, match="elastic=true takes any number"):
+    with pytest.raises(UserError, match="any number with: .* --set elastic=true"):
         launch(tiny(tiny_records), processes=2)
     with pytest.raises(UserError, match="global_batch=16 does not divide into 3 process"):
         launch(tiny(tiny_records, elastic=True), processes=3)

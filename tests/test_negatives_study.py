@@ -138,3 +138,18 @@ def test_an_unknown_benchmark_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("facelib.publish.published_root", lambda: tmp_path)
     with pytest.raises(UserError, match="run_all.py cost --publish"):
         load_bench("cost")
+
+
+def test_rows_of_large_presets_can_be_made():
+    # Catches: settings of InfoNCE that an ArcFace row refuses, chunks as large as the share of a
+    # process, columns of one process called those of the joint batch.
+    base = make_config("ms1m-infonce", loss="infonce")
+    assert not base.gather and base.processes == 2
+    larger = study.row_config("chunks-5800", base)
+    assert (larger.chunk, larger.gather, larger.global_batch) == (1450, True, 5800)
+    assert negatives_per_anchor(study.row_config("batch-5800", base)) == 5798
+    huge = make_config("ms1m-infonce-32k", loss="infonce")
+    assert study.row_config("batch-32768", huge).chunk == huge.chunk == 512
+    assert study.row_config("batch-1024", huge).chunk == 0
+    for row in ("softmax", "scaled", "centres-65536", "centres-all"):
+        assert study.row_config(row, huge).loss_block == 0

@@ -100,3 +100,18 @@ def test_a_full_disk_is_one_clear_error(runs_folder, monkeypatch):
     with pytest.raises(UserError, match="No space left on device"):
         create_run(make_config())
     assert not list(runs_folder.glob("*/config.json"))
+
+
+def test_the_plain_run_counts_among_several_of_a_name(runs_folder):
+    # Catches: README's `smoke-arcface` refused since another chapter trained one with other
+    # settings, or since a preset's name begins another's.
+    plain = create_run(make_config(loss="arcface"))
+    create_run(make_config(loss="arcface", seed=7))
+    assert load_run("smoke-arcface").name == plain.name
+    standard = create_run(make_config("ms1m-arcface-standard"))
+    create_run(make_config("ms1m-arcface", seed=3))
+    assert load_run("ms1m-arcface").name.startswith("ms1m-arcface-")
+    assert load_run("ms1m-arcface").name != standard.name
+    create_run(make_config("ms1m-arcface", seed=4))
+    with pytest.raises(UserError, match="matching runs: ms1m-arcface"):
+        load_run("ms1m-arcface")  # three with other settings: none is plain

@@ -98,6 +98,19 @@ def embed_shared(
     )  # fmt: skip
 
 
+def check_images(images: Sequence[bytes], size: int, fill_border: str, name: str) -> None:
+    """Name the first image of a benchmark that does not decode, by its place in the file.
+
+    Raises:
+        BadData: there is one.
+    """
+    for i, image in enumerate(images):
+        try:
+            decode(image, size, fill_border)
+        except BadData as error:
+            raise BadData(f"{name}: image {i} of {len(images)}: {error}") from error
+
+
 def _batches(images, size: int, batch: int, fill_border: str) -> Iterator[np.ndarray]:
     def decode_one(i: int) -> np.ndarray:
         try:
@@ -215,9 +228,13 @@ def embed_benchmark(
         new = [image for image in bench.images if image not in known]
         log.info("%s: embedding %d of %d images", bench.name, len(new), len(bench.images))
         if new:
-            made = embed_shared(
-                model.to(device), new, size, device, flip=True, fill_border=fill_border
-            )
+            try:
+                made = embed_shared(
+                    model.to(device), new, size, device, flip=True, fill_border=fill_border
+                )
+            except BadData:
+                check_images(bench.images, size, fill_border, bench.name)
+                raise
             known.update(zip(new, zip(*made)))
         emb, emb_flip = zip(*(known[image] for image in bench.images))
         return np.stack(emb), np.stack(emb_flip)
@@ -293,7 +310,7 @@ def evaluate_run(
         if not figures:
             continue
         # Rendered faces carry their specification beside them; every table must call them so.
-        figures["rendered"] = is_rendered(path)
+        figures["rendered"], figures["file"] = is_rendered(path), str(path.resolve())
         reports[bench.name] = figures
         log.info(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,

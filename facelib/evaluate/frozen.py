@@ -74,7 +74,11 @@ def evaluate_frozen(
         names = ", ".join(str(path) for path in benchmarks) or "none"
         raise UserError(f"benchmarks: {names}; wanted one or more .bin files of different names")
     name, checkpoint = getattr(model, "name", type(model).__name__.lower()), weights_digest(model)
-    side = decode(loaded[0].images[0]).shape[0]
+    sides = {bench.name: decode(bench.images[0]).shape[0] for bench in loaded}
+    side = min(sides.values())
+    if not size and side < max(sides.values()):
+        found = ", ".join(f"{name} {pixels} px" for name, pixels in sides.items())
+        raise UserError(f"benchmarks of several sizes ({found}): evaluate each size in a call")
     size = size or min(side, getattr(model, "input_size", side))
     data = _digest([*(bench.digest for bench in loaded), str(train), size])
     folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"

@@ -100,7 +100,8 @@ def run_items(result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list
     if unknown := set(names) - set(result.benchmarks):
         allowed = ", ".join([*result.benchmarks, TRAIN])
         raise UserError(f"benchmark {', '.join(unknown)!r}: the run has {allowed}")
-    if len(names) > 1 and not result.rendered:
+    rendered = all(result.report["benchmarks"][name]["rendered"] for name in names)
+    if len(names) > 1 and not rendered:
         raise UserError(
             f"identities of {', '.join(names)} are numbered apart: choose one with --benchmark"
         )

@@ -72,6 +72,8 @@ class InfoNCE(nn.Module):
         mine = torch.arange(len(f), device=f.device)
         own = mine + (rank() * len(f) if self.gather else 0)  # column of each row's own image
         stored = self.memory.stored() if self.memory and self.training else None
+        if stored and not len(stored[0]):
+            stored = None  # an empty block has a NaN gradient where the batch has no negative
         contrast = self._by_blocks if self.block else self._whole
         loss, logs = contrast(f, labels, columns, own, stored)
         if self.memory and self.training:

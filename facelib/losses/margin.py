@@ -48,7 +48,7 @@ def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -
     """(M,) distinct classes: those of the joint batch, then random ones up to `wanted`.
 
     A pure function of its arguments, so that all ranks draw the same classes. M is at least the
-    joint batch (its classes may all differ) and at most N.
+    number of labels, those of every view (they may all differ), and at most N.
     """
     if wanted >= classes:
         return torch.arange(classes, device=labels.device)
@@ -103,7 +103,7 @@ class ArcFace(nn.Module):
             InsightFace's PyTorch code does: same value, but ∂t/∂cos θ = 1 instead of
             sin(θ + m)/sin θ.
         draw: the centres that take part in a training step; None: all N.
-        block: N computes the softmax by blocks of N × N cosines; 0: all at once, unless sharded.
+        block: N computes the softmax by blocks of N × N cosines; 0: all at once.
         sharded: `weight` holds this process's share of the centres only (`losses.sharded`).
 
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.

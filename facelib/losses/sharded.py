@@ -2,10 +2,11 @@ r"""The classifier's softmax without all of its logits: by blocks, and over shar
 
     ℓ_i = log Σ_{j≠y_i} e^{s·cos θ_ij},  L = mean_i log(e^{ℓ_i} + e^{s·t_i}) − s·t_i
 
-ℓ is computed by blocks (`losses.chunked`), so that no (B, N) matrix is held even once. With shards
-each of R processes holds N/R centres, sees the embeddings of the whole joint batch, and sums over
-its own centres; what the processes exchange is one maximum, one sum and one cosine an image. The
-loss is the same number on all of them.
+ℓ is computed by blocks (`losses.chunked`): with `centre_block` no (B, N) matrix is held even once,
+without it each process holds the part of its own centres. With shards each of R processes holds N/R
+centres, sees the embeddings of the whole joint batch, and sums over its own centres; what the
+processes exchange is one maximum, one sum and one cosine an image. The loss is the same number on
+all of them.
 
 Gradients: a shard's is exact and is not reduced. DDP takes the mean over processes of the
 backbone's, so that the embeddings' is multiplied by R: then R processes equal one.

@@ -207,6 +207,15 @@ def test_broken_images_and_networks_are_one_clear_error():
         embed_images(model, [], 16)
 
 
+def test_a_broken_image_of_a_benchmark_has_its_number_in_the_file(bench, tmp_path):
+    # Catches: a number among the images that no earlier benchmark had.
+    broken = dataclasses.replace(bench, images=[*bench.images[:-1], b"no image"])
+    known = {image: (np.ones(8), np.ones(8)) for image in bench.images[:-2]}
+    number = len(bench.images) - 1
+    with pytest.raises(BadData, match=f"toy: image {number} of {number + 1}"):
+        embed_benchmark(tmp_path, broken, CountingModel(), "a", 16, known=known)
+
+
 def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
     bench, tmp_path, monkeypatch
 ):

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from facelib.__main__ import main
+from facelib.data.benchmarks import load_benchmark, save_benchmark
+from facelib.data.decode import decode, encode_jpeg
 from facelib.errors import UserError
 from facelib.evaluate.frozen import evaluate_frozen, frozen_reports
 from facelib.models.foundation import load_foundation
@@ -118,3 +120,13 @@ def test_random_weights_are_called_so(bench, runs_folder):
     assert result.label == "stand-in ViT, random weights"
     assert frozen_reports([bench]) == {}  # not a row of the published table
     assert np.isfinite(result.scores("lfw").score).all()
+
+
+def test_benchmarks_of_two_sizes_are_refused(bench, runs_folder, tmp_path):
+    # Catches: loose crops of 224 pixels shrunk to the tight ones' 112 before the model sees them.
+    small, other = load_benchmark(bench), tmp_path / "large.bin"
+    sides = [[small.images[i] for i in index] for index in (small.index1, small.index2)]
+    larger = [[encode_jpeg(decode(image, 48)) for image in side] for side in sides]
+    save_benchmark(other, *larger, small.same, fold=small.fold)
+    with pytest.raises(UserError, match=r"several sizes \(lfw 32 px, large 48 px\)"):
+        evaluate_frozen(Offset(), [bench, other], bootstrap=0)

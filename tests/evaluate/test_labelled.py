@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facelib.__main__ import main
+from facelib.data.benchmarks import save_benchmark
 from facelib.evaluate.clustering import choose_eps, label_free_eps, neighbour_graph
 from facelib.evaluate.labelled import load_labelled, run_items
 from tests.evaluate.test_clustering import made_faces
@@ -119,3 +120,22 @@ def test_a_run_is_exported_with_each_image_once(runs, tmp_path, capsys):  # noqa
     np.testing.assert_allclose(emb, runs[0].train[0])
     assert main([*command[:-1], "lfw"]) == 2
     assert "the run has toy, train" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_was_evaluated_later_is_exported(runs, tmp_path, capsys):  # noqa: F811
+    # Catches: a file that the run's settings do not name, found by eval and lost by cluster.
+    run, other = runs[0].result, tmp_path / "other.bin"
+    bench = run.benchmark("toy")
+    sides = [[bench.images[i] for i in index] for index in (bench.index1, bench.index2)]
+    save_benchmark(other, *sides, bench.same, fold=bench.fold)
+    kept = (run.folder / "eval.json").read_bytes()
+    try:
+        assert main(["eval", run.folder.name, "--benchmarks", str(other)]) == 0
+        command = ["cluster", str(tmp_path / "o.npz"), "--export", run.folder.name]
+        assert main([*command, "--benchmark", "other"]) == 0
+        other.unlink()
+        capsys.readouterr()
+        assert main([*command, "--benchmark", "other"]) == 2
+        assert "evaluate it again: python -m facelib eval" in capsys.readouterr().err
+    finally:
+        (run.folder / "eval.json").write_bytes(kept)

@@ -104,11 +104,17 @@ def test_the_memory_stays_empty_in_its_warm_up():
         assert len(loss.memory.stored()[0]) == stored
 
 
+OWN_SETTINGS = {
+    "queue": {"memory_slots": 7, "memory_encoder": 0.95},
+    "identity": {"memory_centre": 0.5},
+    "cross_batch": {"memory_slots": 7},
+}
+
+
 @pytest.mark.parametrize("kind", ["queue", "identity", "cross_batch"])
 def test_memories_are_built_from_the_configuration(kind):
     # Catches: a setting that reaches nothing; a memory without the momentum encoder it needs.
-    cfg = make_config(loss="hybrid", dim=DIM, memory=kind, memory_slots=7, memory_centre=0.5,
-                      memory_encoder=0.95)  # fmt: skip
+    cfg = make_config(loss="hybrid", dim=DIM, memory=kind, **OWN_SETTINGS[kind])
     loss = LOSSES["hybrid"].build(cfg, 9)
     memory = loss.infonce.memory
     assert loss.encoder_momentum == (0.95 if kind == "queue" else None)
@@ -132,7 +138,7 @@ def test_eval_mode_takes_no_negatives_from_the_memory_and_leaves_it(kind):
 @pytest.mark.parametrize("kind", ["cross_batch", "identity"])
 def test_a_checkpoint_holds_the_memory(kind):
     # Catches: the position of the queue lost, so that a resumed run overwrites other slots.
-    cfg = make_config(loss="infonce", dim=DIM, memory=kind, memory_slots=10, memory_centre=0.3)
+    cfg = make_config(loss="infonce", dim=DIM, memory=kind, **OWN_SETTINGS[kind])
     first = LOSSES["infonce"].build(cfg, 9).double()
     for number in range(3):
         step(first, *batch(number))
@@ -226,3 +232,15 @@ def test_all_centres_drawn_is_plain_arcface():
     drawn.weight.data = plain.weight.data
     assert drawn(z, labels)[0].item() == pytest.approx(plain(z, labels)[0].item(), rel=1e-12)
     assert drawn.eval()(z, labels)[0].item() == pytest.approx(plain(z, labels)[0].item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("block", [0, 4])
+def test_a_pair_alone_with_an_empty_memory_has_no_gradient(block):
+    # Catches: log(e^-inf + e^-inf), whose gradient is not a number.
+    loss = InfoNCE(TAU, block=block, memory=FeatureFifo(8, DIM)).double()
+    z, labels = batch(0, pairs=1)
+    z.requires_grad_()
+    value, _ = loss(z, labels)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(z.grad, 0, atol=1e-12)
