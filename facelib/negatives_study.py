@@ -5,6 +5,7 @@ network, data, seeds and the number of images; rows of one N differ in where the
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -226,18 +227,44 @@ def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFra
     return table.rename(index=label_of, level=0).rename_axis(["row", "images"])
 
 
+def verdict(frame: pd.DataFrame, few: str = "batch-64") -> str:
+    """One sentence: does any row of InfoNCE with more negatives gain on profile faces?
+
+    A gain is claimed where the 95 % interval of the paired difference to `few`, at equal images,
+    lies above 0.
+    """
+    short, _ = lengths(frame)
+    part = frame[(frame["images_seen"] == short) & (frame["row"] != few)]
+    infonce = ("batch", "chunks", "queue", "cross_batch", "identity", "mean")
+    rows = part.loc[part["family"].isin(infonce), "row"].unique()
+    gaps = {row: gap(frame, row, few).set_index("benchmark").loc["CFP-FP"] for row in rows}
+    carried = [row for row in gaps if gaps[row]["lo"] > 0]
+    lost = sum(found["hi"] < 0 for found in gaps.values())
+    best = max(carried or gaps, key=lambda row: gaps[row]["difference"])
+    points = "{difference:+.1f} [{lo:+.1f}, {hi:+.1f}]".format(**gaps[best])
+    if carried:
+        return (
+            f"more negatives help InfoNCE on profile faces here: {len(carried)} of {len(gaps)} "
+            f"rows gain on CFP-FP, {label_of(best)} most ({points} points), {lost} lose"
+        )
+    return (f"more negatives than a batch of 64 holds do not help InfoNCE on profile faces here: "
+            f"of {len(gaps)} rows with more, none gains on CFP-FP and {lost} lose (the best, "
+            f"{label_of(best)}: {points} points, not carried)")  # fmt: skip
+
+
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """The answer in numbers: what more negatives change, at equal images and at equal steps."""
+    """The answer, then in numbers: what more negatives change, at equal images and equal steps."""
     short, long = lengths(frame)
     few, many = "batch-64", "batch-4096"
     found = against_negatives(frame).drop_duplicates(["group", "images_seen"])
     found = found[found["images_seen"] == short].set_index("group")
     number, effective = found["negatives"], found["effective_negatives"]
     lines = [
+        verdict(frame),
         f"{number[many]:,.0f} negatives by a larger batch instead of {number[few]:.0f}, at equal "
         f"images ({short:,}): {_points(gap(frame, many, few))}",
-        f"the same batch with as many steps as one of 1,024 had ({long:,} images): "
-        f"{_points(gap(frame, many, 'batch-1024', (long, short)))}",
+        f"a batch of 4,096 less one of 1,024, both with as many steps ({long:,} and {short:,} "
+        f"images): {_points(gap(frame, many, 'batch-1024', (long, short)))}",
         f"the same number from a queue, the batch still 64: "
         f"{_points(gap(frame, 'queue-4096', few))}",
         f"all {number['centres-all']:,.0f} centres instead of {number['centres-64']:.0f} for "
@@ -248,6 +275,16 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         f"{effective[many]:.1f} of {number[many]:,.0f} in one of 4,096",
     ]
     return lines
+
+
+def ladder_line(frame: pd.DataFrame) -> str:
+    """What each step from InfoNCE to ArcFace changes on profile faces."""
+    parts = []
+    for before, after in pairwise(LADDER):
+        found = gap(frame, after, before)
+        change = _points(found[found["benchmark"] == "CFP-FP"]).removeprefix("CFP-FP ")
+        parts.append(f"{label_of(after)} {change}")
+    return f"from InfoNCE to ArcFace on CFP-FP, one change a step: {'; '.join(parts)}"
 
 
 def _points(gaps: pd.DataFrame) -> str:

@@ -76,9 +76,11 @@ def test_figures_of_a_run_come_from_its_metrics(tiny_records, runs_folder):
     assert arc["negatives"] == 16
 
 
-def record():
+def record(extra=()):
     """Three repeats of all rows at two lengths; accuracies grow by a point a row."""
     rows = ["batch-64", "batch-1024", "batch-4096", "queue-4096", "centres-64", "centres-all"]
+    assert set(extra).isdisjoint(rows)
+    rows += extra
     lines = []
     for images in (1000, 4000):
         for row in rows:
@@ -110,7 +112,34 @@ def test_differences_are_paired_by_repeat_and_length(published):
     longer = study.gap(published, "batch-4096", "batch-1024", (4000, 1000))
     assert np.allclose(longer["difference"], 6)
     lines = study.sentences(published)
-    assert "CFP-FP +2.0 [+2.0, +2.0]" in lines[0] and "+6.0" in lines[1]
+    assert lines[0].startswith("more negatives help InfoNCE") and "N = 4,096 most (+3.0" in lines[0]
+    assert "CFP-FP +2.0 [+2.0, +2.0]" in lines[1] and "+6.0" in lines[2]
+
+
+def test_the_verdict_follows_the_intervals(published):
+    # Catches: a gain claimed from means alone, a loss that is not counted.
+    worse = published.copy()
+    worse.loc[worse["row"] != "batch-64", "best.accuracy"] -= 0.1
+    line = study.verdict(worse)
+    assert "do not help" in line and "none gains on CFP-FP" in line
+    gaps = worse[(worse["images_seen"] == 1000) & worse["family"].isin(["batch", "queue"])]
+    assert f"and {gaps['row'].nunique() - 1} lose" in line
+
+
+def test_the_ladder_is_told_step_by_step():
+    # Catches: steps in another order, a difference with its sign turned.
+    frame = record(extra=["identity", "mean", "softmax", "scaled"])
+    line = study.ladder_line(frame)
+    assert "last feature of each identity +6.0" in line
+    assert line.endswith("ArcFace, sampled centres: all -4.0 [-4.0, -4.0]")
+    assert (
+        line.index("running mean") < line.index("InfoNCE's scale") < line.index("ArcFace's scale")
+    )
+
+
+def test_what_is_left_of_the_answer(published):
+    # Catches: the effective number of another row.
+    lines = study.sentences(published)
     assert lines[-1].startswith("effective negatives: 5.0 of 62 in a batch of 64, 7.0")
 
 
