@@ -66,10 +66,13 @@ def fold_mean(values: np.ndarray) -> float:
 
 def strict_threshold(impostors: np.ndarray, far: float = STRICT_FAR) -> float:
     """k-th largest of the impostor scores (n,), k = floor(far * n); the largest + 1e-6 if k = 0."""
-    k = int(np.floor(far * len(impostors)))
-    if k == 0:
-        return float(impostors.max() + EPSILON)
-    return float(np.partition(impostors, len(impostors) - k)[len(impostors) - k])
+    return _kth_largest(np.sort(impostors)[::-1], far)
+
+
+def _kth_largest(falling: np.ndarray, far: float) -> float:
+    """`strict_threshold` of impostor scores (n,) that fall already."""
+    k = int(np.floor(far * len(falling)))
+    return float(falling[k - 1] if k else falling[0] + EPSILON)
 
 
 def strict_protocol(score: np.ndarray, same: np.ndarray, fold: np.ndarray) -> StrictResult:
@@ -84,7 +87,10 @@ def strict_protocol(score: np.ndarray, same: np.ndarray, fold: np.ndarray) -> St
     Ties with the threshold count as accepted, so the training FAR may exceed 1e-3.
     """
     folds = int(fold.max()) + 1
-    threshold = np.array([strict_threshold(score[~same & (fold != f)]) for f in range(folds)])
+    impostors, owner = score[~same], fold[~same]
+    order = np.argsort(impostors)[::-1]  # once, for all folds
+    falling, owner = impostors[order], owner[order]
+    threshold = np.array([_kth_largest(falling[owner != f], STRICT_FAR) for f in range(folds)])
     predicted = score >= threshold[fold]
     tar, far = _rates_per_fold(predicted, same, fold, folds)
     accuracy = _count(predicted == same, fold, folds) / np.bincount(fold, minlength=folds)
@@ -146,7 +152,7 @@ def tar_at_far(score: np.ndarray, same: np.ndarray, fars=FARS) -> dict[float, fl
 def auc(score: np.ndarray, same: np.ndarray) -> float:
     """Probability that a genuine pair scores above an impostor pair, ties counted half."""
     impostors = np.sort(score[~same])
-    genuine = score[same]
+    genuine = np.sort(score[same])  # searches of neighbours are fast
     below = np.searchsorted(impostors, genuine, side="left").sum(dtype=np.int64)
     not_above = np.searchsorted(impostors, genuine, side="right").sum(dtype=np.int64)
     return float((below + not_above) / (2 * len(impostors) * len(genuine)))
@@ -157,13 +163,12 @@ def roc(score: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
     A threshold accepts cos >= threshold; thresholds fall, from infinity.
     """
-    threshold = np.unique(score)[::-1]
-    rates = []
-    for kind in (~same, same):
-        total = int(kind.sum())
-        accepted = total - np.searchsorted(np.sort(score[kind]), threshold)
-        rates.append(np.r_[0.0, accepted / total])
-    return rates[0], rates[1], np.r_[np.inf, threshold]
+    order = np.argsort(score)[::-1]
+    falling, genuine = score[order], np.cumsum(same[order])
+    last = np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])  # of each distinct score
+    accepted = genuine[last]
+    far = (last + 1 - accepted) / (len(score) - genuine[-1])
+    return np.r_[0.0, far], np.r_[0.0, accepted / genuine[-1]], np.r_[np.inf, falling[last]]
 
 
 def eer(score: np.ndarray, same: np.ndarray) -> float:

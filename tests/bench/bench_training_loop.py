@@ -1,6 +1,6 @@
 """The training loop against a bare forward, backward and step on the same tensors; prints JSON.
 
-    python tests/bench/bench_training_loop.py [--steps 60] [--repeats 3] [--workers 0]
+    python tests/bench/bench_training_loop.py [--steps 60] [--repeats 5] [--workers 0]
 
 IResNet-10, 16 channels, 48 pixels, ArcFace, batch 128, one thread. The two take turns step by step,
 so that a busy machine hurts both alike: after each step of `Trainer.fit` a bare learner of the same
@@ -97,7 +97,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
