@@ -204,7 +204,7 @@ def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = No
     sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
              for row, length, side in zip((a, b), both, ("a", "b"))]  # fmt: skip
     found = repeat_differences(pd.concat(sides), "a", "b", figure)
-    return found.assign(comparison=f"{label_of(a)} − {label_of(b)}")
+    return found.assign(comparison=f"{label_of(a)} − {label_of(b)}", rows=f"{a} − {b}")
 
 
 def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:

@@ -45,7 +45,7 @@ def against(
         )
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
     if legend:
         ax.legend(fontsize=8)
     return _label(ax, title, note, TITLES[x], "accuracy, best threshold")
