@@ -6,7 +6,6 @@ runs share, command, machine, versions, commit, date). Intervals here are over i
 """
 
 import datetime
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from facelib.errors import UserError
 from facelib.paths import atomic_file, published_root
 from facelib.published import BENCHMARKS
 from facelib.results import LABELS, method_of
-from facelib.runs import environment, read_lines, write_json
+from facelib.runs import environment, read_json, read_lines, write_json
 
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
@@ -93,8 +92,7 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")
-    record = json.loads((folder / "record.json").read_text())
-    return pd.read_csv(folder / "results.csv"), record
+    return pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
 
 
 def load_bench(name: str) -> dict:
@@ -104,7 +102,7 @@ def load_bench(name: str) -> dict:
         known = ", ".join(p.stem for p in path.parent.glob("*.json")) or "none"
         raise UserError(f"no published benchmark {name!r}: there are {known}; make it: "
                         f"python tests/bench/run_all.py {name} --publish")  # fmt: skip
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
@@ -207,8 +205,9 @@ def _more_negatives(name: str = "rendered-negatives") -> list[str]:
         return []
     frame, record = record_frame(name)
     answer = [f"- {line}" for line in sentences(frame)]
-    head = "**More negatives?** 2,208 rendered people, InfoNCE and ArcFace, points of accuracy:"
-    return [head, "", *answer, "", *_source(name, record)]
+    people = frame.loc[frame["row"] == "centres-all", "negatives"].iloc[0] + 1
+    who = f"{people:,.0f} rendered people, InfoNCE and ArcFace, points of accuracy:"
+    return [f"**More negatives?** {who}", "", *answer, "", *_source(name, record)]
 
 
 def refresh_readme(path: Path, name: str) -> None:

@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
+from facelib import interrupts
+from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.launch import launch, launch_all, start, stop
 from facelib.runs import create_run
+from facelib.train import Trainer
 from tests.test_train import tiny
 
 
@@ -145,3 +149,34 @@ def test_the_wrong_number_of_processes_is_refused(tiny_records, runs_folder):
     )
     assert done.returncode == 2
     assert "1 process(es) run, the configuration says processes=2" in done.stderr
+
+
+def test_a_checkpoint_may_take_longer_than_the_agreement_to_stop():
+    # Catches: an alarm that ends the process while it writes its last checkpoint.
+    signal.alarm(1000)
+    interrupts.take_time()
+    assert signal.alarm(0) == 0
+
+
+@pytest.mark.parametrize(("device", "changes", "slow"), [
+    ("cpu", {}, True),
+    ("cuda", {}, False),
+    ("cuda", {"chunk": 8}, True),
+    ("cuda", {"accumulate": 2}, True),
+])  # fmt: skip
+def test_where_steps_are_slow_each_is_a_place_to_stop(device, changes, slow):
+    # Catches: ten steps of chunks, minutes, before a process sees that it was asked to stop.
+    asked = SimpleNamespace(cfg=make_config(loss="infonce", **changes),
+                            accelerator=SimpleNamespace(device=torch.device(device)))  # fmt: skip
+    assert Trainer._slow_steps.fget(asked) is slow
+
+
+def test_processes_of_a_run_share_the_cores(tiny_records, runs_folder, monkeypatch):
+    # Catches: accelerate's one thread a process, whatever the machine has.
+    seen = {}
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(subprocess, "Popen", lambda line, **options: seen.update(options["env"])
+                        or SimpleNamespace(pid=os.getpid()))  # fmt: skip
+    start(create_run(tiny(tiny_records, processes=2)))
+    assert seen["OMP_NUM_THREADS"] == "4"

@@ -164,7 +164,14 @@ def test_the_slurm_script_trains_a_run_and_asks_to_come_again_when_stopped(
         job.kill()
     assert job.returncode == 0
     assert run.state == "stopped"
-    assert f"requeue {os.getpid()}" in (tmp_path / "asked").read_text()
+    asked = (tmp_path / "asked").read_text()
+    assert asked.count(f"requeue {os.getpid()}") == 1
+    # A turn that dies before it trains finds the status of this one: it must not come again.
+    (tools / "srun").write_text("#!/bin/sh\nexit 3\n")
+    again = subprocess.run(["bash", str(CLUSTER / "slurm.sh"), str(run.path)], cwd=REPO,
+                           env=environment, timeout=60)  # fmt: skip
+    assert again.returncode == 3
+    assert (tmp_path / "asked").read_text().count("requeue") == 1
 
 
 def test_the_accelerate_file_is_one_that_accelerate_reads():

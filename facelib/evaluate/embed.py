@@ -48,6 +48,7 @@ def embed_images(
     flip: bool = False,
     fill_border: str = "none",
     half: bool = False,
+    where: Callable[[int], str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Embed encoded images in eval mode; the model's own mode is restored.
 
@@ -56,6 +57,7 @@ def embed_images(
         images: U encoded images.
         flip: embed the mirror images too.
         half: fp16 autocast, on CUDA only.
+        where: what an error calls the image of a row: these may be a part of a file's.
 
     Returns:
         emb (U, d) float32, not normalised, and the same of the mirror images or None.
@@ -66,19 +68,21 @@ def embed_images(
     """
     if not len(images):
         raise UserError("no images to embed")
+    where = where or (lambda i: f"image {i} of {len(images)}")
     was_training = model.training
     model.eval()
     plain, mirrored = [], []
+    decoded = _batches(images, size, batch, fill_border, where)
     try:
         with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=half):
-            for pixels in _log_progress(_batches(images, size, batch, fill_border), len(images)):
+            for pixels in _log_progress(decoded, len(images)):
                 x = to_input(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.device(device))
                 plain.append(model(x).float().cpu().numpy())
                 if flip:
                     mirrored.append(model(x.flip(3)).float().cpu().numpy())
     finally:
         model.train(was_training)
-    return _joined(plain), _joined(mirrored) if flip else None
+    return _joined(plain, where), _joined(mirrored, where) if flip else None
 
 
 def embed_shared(
@@ -89,8 +93,10 @@ def embed_shared(
     if ranks == 1 or not len(images):
         return embed_images(model, images, size, device, **options)
     share = -(-len(images) // ranks)  # equal, for the gather: the last rank begins anew
-    own = [images[i % len(images)] for i in range(rank * share, (rank + 1) * share)]
-    parts = embed_images(model, own, size, device, **options)
+    rows = [i % len(images) for i in range(rank * share, (rank + 1) * share)]
+    if where := options.pop("where", None):
+        options["where"] = lambda i: where(rows[i])
+    parts = embed_images(model, [images[i] for i in rows], size, device, **options)
     return tuple(
         part if part is None
         else distributed.gather(torch.from_numpy(part).to(device)).cpu().numpy()[: len(images)]
@@ -98,25 +104,12 @@ def embed_shared(
     )  # fmt: skip
 
 
-def check_images(images: Sequence[bytes], size: int, fill_border: str, name: str) -> None:
-    """Name the first image of a benchmark that does not decode, by its place in the file.
-
-    Raises:
-        BadData: there is one.
-    """
-    for i, image in enumerate(images):
-        try:
-            decode(image, size, fill_border)
-        except BadData as error:
-            raise BadData(f"{name}: image {i} of {len(images)}: {error}") from error
-
-
-def _batches(images, size: int, batch: int, fill_border: str) -> Iterator[np.ndarray]:
+def _batches(images, size: int, batch: int, fill_border: str, where) -> Iterator[np.ndarray]:
     def decode_one(i: int) -> np.ndarray:
         try:
             return decode(images[i], size, fill_border)
         except BadData as error:
-            raise BadData(f"image {i} of {len(images)}: {error}") from error
+            raise BadData(f"{where(i)}: {error}") from error
 
     with ThreadPoolExecutor(DECODERS) as pool:
         for start in range(0, len(images), batch):
@@ -137,13 +130,14 @@ def _log_progress(batches: Iterator[np.ndarray], total: int) -> Iterator[np.ndar
             log.info("embedded %d of %d images, %.0f/s, %.0f s left", done, total, rate, left)
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def _joined(parts: list[np.ndarray], where: Callable[[int], str]) -> np.ndarray:
     emb = np.concatenate(parts)
     bad = np.flatnonzero(~np.isfinite(emb).all(axis=1) | ~emb.any(axis=1))
     if len(bad):
         raise UserError(
-            f"{len(bad)} of {len(emb)} embeddings are not finite or all zero (first: image "
-            f"{bad[0]}): the network is broken; evaluate an earlier checkpoint or train again"
+            f"{len(bad)} of {len(emb)} embeddings are not finite or all zero (first: "
+            f"{where(bad[0])}): the network is broken; evaluate an earlier checkpoint or train "
+            "again"
         )
     return emb
 
@@ -225,17 +219,15 @@ def embed_benchmark(
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        new = [image for image in bench.images if image not in known]
+        new = [i for i, image in enumerate(bench.images) if image not in known]
         log.info("%s: embedding %d of %d images", bench.name, len(new), len(bench.images))
         if new:
-            try:
-                made = embed_shared(
-                    model.to(device), new, size, device, flip=True, fill_border=fill_border
-                )
-            except BadData:
-                check_images(bench.images, size, fill_border, bench.name)
-                raise
-            known.update(zip(new, zip(*made)))
+            images = [bench.images[i] for i in new]
+            made = embed_shared(
+                model.to(device), images, size, device, flip=True, fill_border=fill_border,
+                where=lambda i: f"{bench.name}: image {new[i]} of {len(bench.images)}",
+            )  # fmt: skip
+            known.update(zip(images, zip(*made)))
         emb, emb_flip = zip(*(known[image] for image in bench.images))
         return np.stack(emb), np.stack(emb_flip)
 

@@ -213,7 +213,12 @@ def test_a_broken_image_of_a_benchmark_has_its_number_in_the_file(bench, tmp_pat
     known = {image: (np.ones(8), np.ones(8)) for image in bench.images[:-2]}
     number = len(bench.images) - 1
     with pytest.raises(BadData, match=f"toy: image {number} of {number + 1}"):
-        embed_benchmark(tmp_path, broken, CountingModel(), "a", 16, known=known)
+        embed_benchmark(tmp_path, broken, CountingModel(), "a", 16, known=dict(known))
+    model = CountingModel()
+    with torch.no_grad():
+        model.net[2].bias.fill_(float("nan"))
+    with pytest.raises(UserError, match=f"2 of 2 .*first: toy: image {number - 1} of {number + 1}"):
+        embed_benchmark(tmp_path, bench, model, "a", 16, known=known)
 
 
 def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
