@@ -40,7 +40,7 @@ bench: setup  ## every benchmark of tests/bench; figures into runs/bench.json
 	$(PYTHON) tests/bench/run_all.py
 
 outputs: setup  ## execute the notebooks with their defaults and write their outputs into them
-	$(PYTHON) -m facelib.notebooks $(ARGS)
+	$(PYTHON) -m facelib.runner.notebooks $(ARGS)
 
 clean:  ## remove executed notebooks, the site and caches; keep data, runs and .venv
 	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache

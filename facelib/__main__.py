@@ -5,13 +5,13 @@ import logging
 import sys
 from pathlib import Path
 
-from facelib.cli import add_verb, print_json, settings_of
-from facelib.cli_frozen import add_frozen
+from facelib.cli.cluster import add_cluster
+from facelib.cli.common import add_verb, print_json, settings_of
+from facelib.cli.frozen import add_frozen
+from facelib.cli.prepare import add_prepare
+from facelib.cli.protocols import add_ijb, add_megaface
 from facelib.config import Config, make_config
-from facelib.data.prepare import add_prepare
 from facelib.errors import UserError
-from facelib.evaluate.cluster_command import add_cluster
-from facelib.evaluate.protocols import add_ijb, add_megaface
 from facelib.presets import PRESETS
 
 EXAMPLES = """examples:
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _study(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.study import run_study
+        from facelib.runner.study import run_study
 
         index = run_study(only=options.only, force=options.force, further=options.all)
         sys.stdout.write(f"{index.as_uri()}\n")
@@ -88,10 +88,10 @@ def _doctor(verbs) -> None:
 
 def _inspect(verbs) -> None:
     def run(options: argparse.Namespace) -> int:
-        from facelib.data.inspection import inspect
+        from facelib.prepare.inspection import inspect
 
         if options.rebuild_idx:
-            from facelib.data.recordio import rebuild_index
+            from facelib.formats.recordio import rebuild_index
 
             count = rebuild_index(options.path)
             sys.stderr.write(f"train.idx written anew: {count} records\n")
@@ -113,13 +113,13 @@ def _inspect(verbs) -> None:
 
 def _train(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.launch import launch
-        from facelib.runs import create_run, load_run
+        from facelib.runs.folder import create_run, load_run
+        from facelib.runs.launch import launch
 
         given = load_run(options.run_name).config if options.run_name else None
         cfg = given or make_config(options.preset, **settings_of(options))
         if options.dry_run:
-            from facelib.plan import describe_plan, plan
+            from facelib.training.plan import describe_plan, plan
 
             found = plan(cfg)
             print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
@@ -157,7 +157,7 @@ def _evaluate(run: Path | str, as_json: bool, benchmarks: list[str] | None = Non
               force: bool = False) -> None:  # fmt: skip
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
-    from facelib.evaluate.tables import figures_table
+    from facelib.metrics.tables import figures_table
 
     with launched_ranks():
         report = evaluate_run(run, benchmarks or None, force=force)
@@ -184,8 +184,8 @@ def _eval(verbs) -> None:
 
 def _verify(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.evaluate.tables import figures_table
-        from facelib.evaluate.verification import verify_file
+        from facelib.metrics.tables import figures_table
+        from facelib.metrics.verification import verify_file
 
         found = verify_file(options.scores, bootstrap=options.bootstrap)
         if options.json:
@@ -203,7 +203,7 @@ def _verify(verbs) -> None:
 
 def _compare(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.evaluate.compare import compare_files
+        from facelib.metrics.compare import compare_files
 
         print_json(compare_files(options.a, options.b))
 
@@ -215,7 +215,7 @@ def _compare(verbs) -> None:
 
 def _overlap(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.overlap import run_overlap
+        from facelib.audit.overlap import run_overlap
 
         run_overlap(options)
 
@@ -239,7 +239,7 @@ def _overlap(verbs) -> None:
 
 def _sweep(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.sweep import run_sweep_command
+        from facelib.runner.sweep import run_sweep_command
 
         run_sweep_command(options)
 
@@ -254,8 +254,8 @@ def _sweep(verbs) -> None:
 
 def _follow(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.launch import stop, wait_and_follow
-        from facelib.runs import load_run
+        from facelib.runs.folder import load_run
+        from facelib.runs.launch import stop, wait_and_follow
 
         if options.stop:
             stop(load_run(options.name))
@@ -269,7 +269,7 @@ def _follow(verbs) -> None:
 
 def _runs(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.runs import compare_configs, load_run, tabulate
+        from facelib.runs.folder import compare_configs, load_run, tabulate
 
         chosen = [load_run(name) for name in options.names] or None
         frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
@@ -283,10 +283,10 @@ def _runs(verbs) -> None:
 
 def _report(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
-        from facelib.report import build_site
+        from facelib.runner.report import build_site
 
         if options.publish:
-            from facelib.publish import publish_sweep
+            from facelib.studies.records import publish_sweep
 
             results, name, *command = options.publish
             found = publish_sweep(Path(results), name, " ".join(command), options.note)
@@ -294,7 +294,7 @@ def _report(verbs) -> None:
             return
         if options.readme:
             from facelib.paths import REPO
-            from facelib.publish import refresh_readme
+            from facelib.studies.records import refresh_readme
 
             refresh_readme(REPO / "README.md", options.readme)
             return

@@ -192,7 +192,7 @@ def _check_weights() -> dict[str, str]:
 
 def _check_runs(problems: list) -> list[dict]:
     """Every run with its state; one that was killed is a problem with a resume command."""
-    from facelib.runs import list_runs
+    from facelib.runs.folder import list_runs
 
     found = []
     for run in list_runs():

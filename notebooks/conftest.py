@@ -7,8 +7,8 @@ of the same code finds its runs there, and code that changed is never judged by 
 import os
 import shutil
 
-from facelib.notebooks import library_digest
 from facelib.paths import REPO
+from facelib.runner.notebooks import library_digest
 
 CHECKS = REPO / ".data" / "checks"
 

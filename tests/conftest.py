@@ -24,7 +24,7 @@ def tiny_records(tmp_path_factory) -> Path:
     """24 identities × 6 blotchy 32-pixel images in the real training format."""
     import cv2
 
-    from facelib.data.recordio import write_face_records
+    from facelib.formats.recordio import write_face_records
 
     rng = np.random.default_rng(0)
     images = []
@@ -42,7 +42,7 @@ def tiny_records(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def planted_root(tmp_path_factory) -> Path:
     """A data root with 50 + 12 rendered training people, the 12 among 20 of the benchmarks."""
-    from facelib.data.synthetic import RenderedSpec, rendered_dataset
+    from facelib.rendered.synthetic import RenderedSpec, rendered_dataset
 
     root = tmp_path_factory.mktemp("planted")
     spec = RenderedSpec(identities=50, images=2, test_identities=20, size=32, seed=5, planted=12)
@@ -55,7 +55,7 @@ def themed():
     """The project's theme without a screen; figures are closed after the test."""
     import matplotlib.pyplot as plt
 
-    from facelib import plots
+    from facelib.studies import plots
 
     plt.switch_backend("Agg")
     plots.set_theme()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from facelib import notebooks
 from facelib.errors import UserError
 from facelib.paths import REPO
+from facelib.runner import notebooks
 
 MAX_LINES, MAX_FUNCTION_LINES, MAX_KB = 25, 5, 400
 TRAINING = {"launch", "backward", "step", "fit", "train"}

@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from facelib.config import make_config
 from facelib.distributed import gather, gather_with_grad, launched_ranks, mean_over_ranks
-from facelib.launch import free_port
-from facelib.learner import Learner
 from facelib.losses import LOSSES
 from facelib.models.foundation import Foundation
 from facelib.models.lora import add_adapters
+from facelib.runs.launch import free_port
+from facelib.training.learner import Learner
 
 SETTINGS = {
     "arcface": {},

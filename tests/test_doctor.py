@@ -6,7 +6,7 @@ import pytest
 
 from facelib import doctor
 from facelib.config import make_config
-from facelib.runs import create_run, write_json
+from facelib.runs.folder import create_run, write_json
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import yaml
 
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.launch import command, launch, start
-from facelib.learner import Learner, build_learner, compile_backbone
 from facelib.losses import LOSSES
 from facelib.paths import REPO
-from facelib.runs import create_run, load_run
-from facelib.schedule import build_optimizer
-from facelib.train import load_model
-from tests.test_train import largest_difference, tiny, weights
+from facelib.runs.folder import create_run, load_run
+from facelib.runs.launch import command, launch, start
+from facelib.training.learner import Learner, build_learner, compile_backbone
+from facelib.training.schedule import build_optimizer
+from facelib.training.train import load_model
+from tests.training.test_train import largest_difference, tiny, weights
 
 CLUSTER = REPO / "notebooks" / "cluster"
 STILL = {"freeze_batchnorm": True, "lr": 0.02}  # batch statistics are those of a process
@@ -107,7 +107,7 @@ def test_torchrun_restarts_from_the_last_checkpoint(tiny_records, runs_folder):
     # Catches: a run that one dead process ends, or that begins anew.
     run = create_run(tiny(tiny_records, processes=2, elastic=True, images_seen=3200, save_every=5))
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "--max-restarts", "2", "-m", "facelib.train", str(run.path)]  # fmt: skip
+            "--max-restarts", "2", "-m", "facelib.training.train", str(run.path)]  # fmt: skip
     environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # as slurm.sh says
     launcher = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
     try:

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from facelib.data.decode import FILL_BORDER, decode
-from facelib.data.face_index import (
+from facelib.errors import BadData, UserError
+from facelib.formats.decode import FILL_BORDER, decode
+from facelib.formats.face_index import (
     check_gap_free,
     excluded_labels,
     read_names,
 )
-from facelib.data.kept_index import open_face_set
-from facelib.data.recordio import unpack
-from facelib.errors import BadData, UserError
+from facelib.formats.kept_index import open_face_set
+from facelib.formats.recordio import unpack
 
 __all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
 
@@ -36,10 +36,10 @@ class FaceRecords(Dataset):
         size: side of the images in pixels.
         skip_bad: a record that is no image is replaced by a good neighbour (of the same identity if
             there is one; always the same one), logged and counted in `bad`, instead of an error.
-        fill_border: "none" or "replicate", see `facelib.data.decode`.
+        fill_border: "none" or "replicate", see `facelib.formats.decode`.
         exclude: identities to leave out: names and labels, or a text file with one a line.
         relabel: number labels with gaps anew instead of refusing them.
-        decode_scale: shrink while decoding, see `facelib.data.decode`.
+        decode_scale: shrink while decoding, see `facelib.formats.decode`.
 
     Attributes:
         labels: int64 (N,), gap-free 0 … C − 1.

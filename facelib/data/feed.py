@@ -13,9 +13,9 @@ from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
-from facelib.learner import memory_format
 from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
 from facelib.losses import LOSSES
+from facelib.training.learner import memory_format
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again

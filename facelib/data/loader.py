@@ -18,9 +18,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from facelib.data.datasets import FaceRecords
-from facelib.data.decode import decode_into
-from facelib.data.frames import read_record, unpack
 from facelib.errors import BadData
+from facelib.formats.decode import decode_into
+from facelib.formats.record_bytes import read_record, unpack
 
 AHEAD = 2  # batches that each worker has under way
 

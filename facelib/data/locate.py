@@ -9,7 +9,7 @@ from facelib.paths import data_root
 
 def rendered_spec(cfg: Config):
     """The specification of the rendered faces that a config asks for."""
-    from facelib.data.synthetic import RenderedSpec
+    from facelib.rendered.synthetic import RenderedSpec
 
     return RenderedSpec(
         identities=cfg.data_identities,
@@ -25,7 +25,7 @@ def rendered_spec(cfg: Config):
 
 def shapes_spec(cfg: Config):
     """The specification of the pictures without faces that a config asks for."""
-    from facelib.data.shapes import ShapesSpec
+    from facelib.rendered.shapes import ShapesSpec
 
     return ShapesSpec(cfg.data_identities, cfg.data_images, cfg.data_size, cfg.data_seed)
 
@@ -33,11 +33,11 @@ def shapes_spec(cfg: Config):
 def train_folder(cfg: Config) -> Path:
     """Folder with train.rec, train.idx and property; what is drawn here is made on first use."""
     if cfg.data == "shapes":
-        from facelib.data.shapes import shapes_dataset
+        from facelib.rendered.shapes import shapes_dataset
 
         return shapes_dataset(shapes_spec(cfg))
     if cfg.data == "rendered":
-        from facelib.data.synthetic import rendered_dataset
+        from facelib.rendered.synthetic import rendered_dataset
 
         return rendered_dataset(rendered_spec(cfg))
     folder = _resolve(cfg.data)

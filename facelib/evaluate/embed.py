@@ -1,7 +1,7 @@
 """Embeddings and scores of benchmarks: each unique image once, kept beside the run.
 
     RUN/embeddings/NAME.npz   emb, emb_flip (U, d) float32 as the network gives them; key
-    RUN/scores/NAME.npz       per-pair scores (`facelib.evaluate.scores`), their figures beside
+    RUN/scores/NAME.npz       per-pair scores (`facelib.metrics.scores`), their figures beside
     RUN/eval.json             {"checkpoint", "rendered", "benchmarks": {NAME: figures}}
 
 The key covers checkpoint, benchmark, input size and border filling, so that a changed one is
@@ -24,12 +24,12 @@ import torch
 from torch import nn
 
 from facelib import distributed
-from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
-from facelib.data.decode import decode
 from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
-from facelib.evaluate.figures import kept_figures
-from facelib.evaluate.scores import Scores, make_scores, save_scores
+from facelib.evaluate.figure_cache import kept_figures
+from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
+from facelib.formats.decode import decode
+from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
 
 log = logging.getLogger(__name__)
@@ -281,8 +281,8 @@ def evaluate_run(
         force: embed again even if the embeddings are there.
     """
     from facelib.data.locate import benchmark_paths
-    from facelib.runs import load_run
-    from facelib.train import load_model
+    from facelib.runs.folder import load_run
+    from facelib.training.train import load_model
 
     run = load_run(run_dir)
     cfg = run.config
@@ -313,7 +313,7 @@ def evaluate_run(
 
 def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
-    from facelib.runs import read_json, write_json
+    from facelib.runs.folder import read_json, write_json
 
     kept = read_json(path, default={})
     if kept.get("checkpoint") == checkpoint:

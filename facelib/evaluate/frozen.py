@@ -24,11 +24,11 @@ import torch
 from torch import nn
 
 from facelib.config import Config, make_config
-from facelib.data.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.data.datasets import FaceRecords, Jpegs
-from facelib.data.decode import decode
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
+from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
+from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models.foundation import (
     FOUNDATIONS,
@@ -37,9 +37,9 @@ from facelib.models.foundation import (
     weights_digest,
 )
 from facelib.paths import runs_root
-from facelib.published import NO_WEIGHTS
-from facelib.results import Result
-from facelib.runs import read_json, write_json
+from facelib.runs.folder import read_json, write_json
+from facelib.studies.results import Result
+from facelib.studies.source_a import NO_WEIGHTS
 
 log = logging.getLogger(__name__)
 CENTRING_IMAGES = 2000  # training images in the mean: its standard error is 2 % of their spread

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.data.benchmarks import person_of_image
 from facelib.errors import BadData, UserError
+from facelib.formats.benchmarks import person_of_image
 from facelib.paths import atomic_file
 
 TRAIN = "train"  # in place of a benchmark: the run's training images
@@ -50,7 +50,7 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadData: no such file, no readable .npz, a missing or a wrong array; names the file.
     """
-    from facelib.evaluate.scores import UNREADABLE
+    from facelib.metrics.scores import UNREADABLE
 
     path = Path(path)
     if not path.is_file():
@@ -89,7 +89,7 @@ def run_items(result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list
     """Embeddings, identities and images of an evaluated run's benchmarks, each image once.
 
     Args:
-        result: `facelib.results.Result`; its embeddings are read, not computed.
+        result: `facelib.studies.results.Result`; its embeddings are read, not computed.
         benchmark: one of its benchmarks, or "" for all of them together: rendered faces only,
             since other benchmarks number their people each for itself.
 
@@ -123,9 +123,9 @@ def export_run(run_name: str, path: Path, benchmark: str = "") -> tuple[int, int
     Returns:
         (images, identities) in the file.
     """
-    from facelib.centres import Geometry
-    from facelib.results import Result, evaluate
-    from facelib.runs import load_run
+    from facelib.runs.folder import load_run
+    from facelib.studies.centres import Geometry
+    from facelib.studies.results import Result, evaluate
 
     run = load_run(run_name)
     if benchmark == TRAIN:

@@ -180,8 +180,8 @@ def _load_stand_in(weights: str) -> Foundation:
     """generic-vit as trained by a run: its preset's, or one by folder or name."""
     from facelib.config import make_config
     from facelib.paths import runs_root
-    from facelib.runs import load_run
-    from facelib.train import load_model
+    from facelib.runs.folder import load_run
+    from facelib.training.train import load_model
 
     own = make_config("generic-vit").run_name
     path = runs_root() / own if weights == "pretrained" else Path(weights)

@@ -48,7 +48,7 @@ srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
     "$python" -m torch.distributed.run --shutdown-timeout 150 \
     --nnodes "1:$nodes" --nproc-per-node "$per_node" --max-restarts 3 \
     --rdzv-backend c10d --rdzv-endpoint "$head:$port" --rdzv-id "${SLURM_JOB_ID:-facelib}" \
-    -m facelib.train "$run" || code=$?
+    -m facelib.training.train "$run" || code=$?
 
 # SIGTERM, three minutes before the end, leaves a checkpoint: come again for the rest. A turn that
 # died before it trained leaves the status of the turn before, and must not come again for ever.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.analysis import BLOCK, nearest_centres
+from facelib.metrics.geometry import BLOCK, nearest_centres
 
 
 def memory_mb(key: str) -> float:

@@ -18,9 +18,9 @@ import time
 import torch
 
 from facelib.config import Config, make_config
-from facelib.learner import build_learner
 from facelib.losses import LOSSES
-from facelib.schedule import build_optimizer
+from facelib.training.learner import build_learner
+from facelib.training.schedule import build_optimizer
 
 
 def seconds(step, steps: int) -> float:

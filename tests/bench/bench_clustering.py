@@ -16,9 +16,9 @@ import sys
 import numpy as np
 import torch
 
-from facelib.analysis import unit
-from facelib.evaluate.clustering import NEIGHBOURS, cluster_all
-from facelib.evaluate.lgcn import train_links
+from facelib.metrics.clustering import NEIGHBOURS, cluster_all
+from facelib.metrics.geometry import unit
+from facelib.metrics.lgcn import train_links
 
 LIMIT_MB = 4096
 

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from facelib.data.datasets import FaceRecords
-from facelib.data.decode import decode, encode_jpeg
-from facelib.data.mxnet_reader import MxnetReader, import_mxnet
-from facelib.data.recordio import unpack, write_face_records
 from facelib.errors import UserError
+from facelib.formats.decode import decode, encode_jpeg
+from facelib.formats.mxnet_reader import MxnetReader, import_mxnet
+from facelib.formats.recordio import unpack, write_face_records
 
 ROUNDS = 3
 

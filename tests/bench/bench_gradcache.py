@@ -1,4 +1,4 @@
-"""A batch in chunks (facelib.gradcache) against the same batch at once; prints JSON.
+"""A batch in chunks (facelib.training.gradcache) against the same batch at once; prints JSON.
 
     python tests/bench/bench_gradcache.py [--batch 2048] [--chunk 128] [--rounds 5] [--large 32768]
 
@@ -26,8 +26,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from facelib.config import make_config
-from facelib.gradcache import backward_in_chunks
-from facelib.learner import build_learner
+from facelib.training.gradcache import backward_in_chunks
+from facelib.training.learner import build_learner
 
 
 def build(batch: int) -> nn.Module:

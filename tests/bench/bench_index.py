@@ -25,8 +25,8 @@ import torch
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import Feed
-from facelib.data.frames import FRAME, HEADER, MAGIC
-from facelib.data.kept_index import index_places
+from facelib.formats.kept_index import index_places
+from facelib.formats.record_bytes import FRAME, HEADER, MAGIC
 
 PER_IDENTITY = 68  # MS1M-ArcFace: 5,822,653 images of 85,742 people
 FIELDS = [("magic", "S4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2)]

@@ -41,12 +41,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
-from facelib.data.decode import decode, encode_jpeg
 from facelib.data.feed import Feed
 from facelib.data.loader import load_batches
-from facelib.data.mxnet_reader import import_mxnet
-from facelib.data.recordio import Header, RecordWriter, pack, write_face_records
 from facelib.errors import UserError
+from facelib.formats.decode import decode, encode_jpeg
+from facelib.formats.mxnet_reader import import_mxnet
+from facelib.formats.recordio import Header, RecordWriter, pack, write_face_records
 
 SIZE, BATCH = 112, 128
 PEOPLE, IMAGES, COPIES = 20, 10, 20
@@ -55,11 +55,11 @@ SCALED = (32, 48, 56, 64)
 
 def rendered_jpegs() -> list[bytes]:
     """Faces of 20 rendered people, 10 pictures each."""
-    from facelib.data.heads import load_assets
-    from facelib.data.mesh import build_model
-    from facelib.data.people import sample_person
-    from facelib.data.render import render
-    from facelib.data.scene import sample_conditions
+    from facelib.rendered.heads import load_assets
+    from facelib.rendered.mesh import build_model
+    from facelib.rendered.people import sample_person
+    from facelib.rendered.render import render
+    from facelib.rendered.scene import sample_conditions
 
     assets, jpegs = load_assets(), []
     for person in range(PEOPLE):

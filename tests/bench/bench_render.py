@@ -10,11 +10,11 @@ import time
 import cv2
 import numpy as np
 
-from facelib.data.heads import load_assets
-from facelib.data.mesh import build_model
-from facelib.data.people import sample_person
-from facelib.data.render import render
-from facelib.data.scene import sample_conditions
+from facelib.rendered.heads import load_assets
+from facelib.rendered.mesh import build_model
+from facelib.rendered.people import sample_person
+from facelib.rendered.render import render
+from facelib.rendered.scene import sample_conditions
 
 
 def measure(assets, size: int, images: int, per_person: int = 20) -> dict[str, float]:

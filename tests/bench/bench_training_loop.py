@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from facelib.config import Config, make_config
-from facelib.data.decode import encode_jpeg
 from facelib.data.feed import Feed
-from facelib.data.recordio import write_face_records
-from facelib.learner import build_learner
-from facelib.runs import Run, create_run
-from facelib.schedule import build_optimizer
-from facelib.train import Trainer, make_accelerator
+from facelib.formats.decode import encode_jpeg
+from facelib.formats.recordio import write_face_records
+from facelib.runs.folder import Run, create_run
+from facelib.training.learner import build_learner
+from facelib.training.schedule import build_optimizer
+from facelib.training.train import Trainer, make_accelerator
 
 PEOPLE, IMAGES, BATCH, WARM_UP = 100, 20, 128, 10
 

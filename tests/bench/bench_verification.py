@@ -18,8 +18,8 @@ import time
 
 import numpy as np
 
-from facelib.evaluate.scores import contiguous_tenths, make_scores
-from facelib.evaluate.verification import best_threshold_protocol, roc, verify_scores
+from facelib.metrics.scores import contiguous_tenths, make_scores
+from facelib.metrics.verification import best_threshold_protocol, roc, verify_scores
 from tests.evaluate.reference import insightface_roc, made_scores
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from facelib.paths import REPO, published_root, runs_root
-from facelib.runs import environment, write_json
+from facelib.runs.folder import environment, write_json
 
 FOLDER = Path(__file__).parent
 TIMEOUT = 3600  # seconds

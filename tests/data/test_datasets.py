@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from facelib.data.datasets import FaceRecords, split_identities, split_within
-from facelib.data.decode import encode_jpeg
-from facelib.data.face_index import normalise_name, read_face_index
-from facelib.data.recordio import Header, RecordReader, RecordWriter, pack, write_face_records
 from facelib.errors import BadData, UserError
+from facelib.formats.decode import encode_jpeg
+from facelib.formats.face_index import normalise_name, read_face_index
+from facelib.formats.recordio import Header, RecordReader, RecordWriter, pack, write_face_records
 
 LABELS = [0, 0, 1, 2, 2, 2, 3]
 NAMES = ["Ann_Lee", "Bob", "Cy  Young", "Dée"]

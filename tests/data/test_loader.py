@@ -9,11 +9,11 @@ import torch
 
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
-from facelib.data.decode import encode_jpeg
 from facelib.data.feed import Feed
 from facelib.data.loader import RecordBlocks, load_batches
-from facelib.data.recordio import write_face_records
 from facelib.errors import BadData
+from facelib.formats.decode import encode_jpeg
+from facelib.formats.recordio import write_face_records
 
 
 def write_faces(folder: Path, bad: tuple[int, ...] = ()) -> Path:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from facelib.config import make_config
-from facelib.data.benchmarks import load_benchmark, save_benchmark
-from facelib.data.decode import encode_jpeg
-from facelib.data.inspection import inspect
 from facelib.data.locate import benchmark_paths
 from facelib.errors import UserError
+from facelib.formats.benchmarks import load_benchmark, save_benchmark
+from facelib.formats.decode import encode_jpeg
+from facelib.prepare.inspection import inspect
 
 NAMES = ("agedb_30", "calfw", "cplfw")
 

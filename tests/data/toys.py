@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.data.decode import encode_jpeg
+from facelib.formats.decode import encode_jpeg
 
 
 def write_jpeg(path: Path, colour: int, size: tuple[int, int] = (112, 112)) -> bytes:

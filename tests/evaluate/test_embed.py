@@ -14,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from facelib.config import make_config
-from facelib.data.benchmarks import load_benchmark, save_benchmark
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import (
     embed_benchmark,
@@ -24,9 +23,10 @@ from facelib.evaluate.embed import (
     score_benchmark,
     unit_rows,
 )
-from facelib.evaluate.scores import load_scores
-from facelib.launch import free_port
-from facelib.runs import create_run
+from facelib.formats.benchmarks import load_benchmark, save_benchmark
+from facelib.metrics.scores import load_scores
+from facelib.runs.folder import create_run
+from facelib.runs.launch import free_port
 
 
 def picture(seed: int, size: int = 24) -> bytes:
@@ -225,7 +225,7 @@ def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
     bench, tmp_path, monkeypatch
 ):
     # catches: eval.json overwritten, figures of an older checkpoint kept, every face "rendered"
-    import facelib.train
+    import facelib.training.train
 
     run = create_run(make_config(name="toy", image_size=16), root=tmp_path / "runs")
     other = tmp_path / "rendered" / "other.bin"
@@ -238,7 +238,9 @@ def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
         ("a", other, {"toy": False, "other": True}),
         ("b", other, {"other": True}),
     ):
-        monkeypatch.setattr(facelib.train, "load_model", lambda _, c=checkpoint: (model, c))
+        monkeypatch.setattr(
+            facelib.training.train, "load_model", lambda _, c=checkpoint: (model, c)
+        )
         report = evaluate_run(run.path, [path], bootstrap=5)
         assert report == run.evaluation() and report["checkpoint"] == checkpoint
         assert {k: v["rendered"] for k, v in report["benchmarks"].items()} == wanted

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from facelib.__main__ import main
-from facelib.data.benchmarks import save_benchmark
-from facelib.evaluate.clustering import choose_eps, label_free_eps, neighbour_graph
 from facelib.evaluate.labelled import load_labelled, run_items
-from tests.evaluate.test_clustering import made_faces
-from tests.test_centres import runs  # noqa: F401 - a fixture
+from facelib.formats.benchmarks import save_benchmark
+from facelib.metrics.clustering import choose_eps, label_free_eps, neighbour_graph
+from tests.metrics.test_clustering import made_faces
+from tests.studies.test_centres import runs  # noqa: F401 - a fixture
 
 EMB, LABEL = made_faces(6, 8)
 NAN = EMB.copy()

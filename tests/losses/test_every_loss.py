@@ -6,7 +6,7 @@ import torch
 from facelib.config import make_config
 from facelib.limits import GROUP_LOSSES
 from facelib.losses import LOSSES
-from facelib.results import LABELS, method_of
+from facelib.studies.results import LABELS, method_of
 
 CLASSES, DIM = 5, 4
 # For a numeric check of gradients. AdaFace's margin is a constant of the gradient, but moves with

@@ -8,8 +8,8 @@ import torch
 from facelib.config import make_config
 from facelib.data.feed import Feed
 from facelib.losses import LOSSES
-from facelib.runs import create_run
-from facelib.train import Trainer, make_accelerator
+from facelib.runs.folder import create_run
+from facelib.training.train import Trainer, make_accelerator
 
 
 def trained(cfg, steps):

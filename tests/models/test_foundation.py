@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
-from facelib.learner import build_learner
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models.foundation import (
     FOUNDATIONS,
@@ -17,8 +16,9 @@ from facelib.models.foundation import (
     load_foundation,
     weights_digest,
 )
-from facelib.runs import create_run
-from facelib.train import load_model, train
+from facelib.runs.folder import create_run
+from facelib.training.learner import build_learner
+from facelib.training.train import load_model, train
 from tests.models.tiny_foundations import DIMS, save_tiny
 
 

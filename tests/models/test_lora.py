@@ -4,10 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facelib.checkpoint import load_trained_state, trained_state
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
-from facelib.learner import build_learner
 from facelib.models import build_backbone
 from facelib.models.foundation import build_full_size, load_foundation
 from facelib.models.lora import (
@@ -21,6 +19,8 @@ from facelib.models.lora import (
     save_adapters,
     trainable_fractions,
 )
+from facelib.training.checkpoint import load_trained_state, trained_state
+from facelib.training.learner import build_learner
 
 
 def images() -> torch.Tensor:

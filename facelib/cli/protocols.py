@@ -1,0 +1,88 @@
+"""Command-line verbs of the template and identification benchmarks: `ijb` and `megaface`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from facelib.cli.common import add_verb, print_json
+from facelib.errors import UserError
+
+
+def add_ijb(verbs) -> None:
+    """`python -m facelib ijb`."""
+    verb = add_verb(
+        verbs, "ijb", "IJB-B or IJB-C 1:1 from the official lists: TAR at FAR 1e-6 to 1e-1", _ijb,
+        "ijb IJBC/meta --features embeddings.npy --json\n"
+        "ijb IJBC/meta --run ms1m-arcface --images IJBC/loose_crop --save embeddings.npy",
+    )  # fmt: skip
+    verb.add_argument("meta", type=Path, help="folder with ijbc_face_tid_mid.txt and its siblings")
+    verb.add_argument("--name", choices=("ijbb", "ijbc"), help="needed if both sets are there")
+    verb.add_argument("--features", type=Path, help=".npy (N, d): one row an image of the list")
+    verb.add_argument("--run", dest="run_name", help="a trained run that embeds --images instead")
+    verb.add_argument("--images", type=Path, help="folder of the loose crops")
+    verb.add_argument("--save", type=Path, help="keep the embeddings of --run here (.npy)")
+    verb.add_argument("--no-detector-score", action="store_true", help="weigh all images equally")
+    verb.add_argument("--json", action="store_true")
+
+
+def _ijb(options: argparse.Namespace) -> None:
+    if bool(options.features) == bool(options.run_name and options.images):
+        raise UserError("give either --features EMBEDDINGS.npy, or --run RUN with --images FOLDER")
+    if options.save and options.save.suffix != ".npy":
+        raise UserError(f"--save {options.save}: wanted a name that ends with .npy")
+    from facelib.metrics import templates
+    from facelib.metrics.features import open_features
+
+    protocol = templates.read_protocol(options.meta, options.name)
+    if options.features:
+        kept = open_features(options.features)
+        emb = kept.read(0, kept.rows)
+    else:
+        embed, size, border = templates.run_embedder(options.run_name)
+        emb = templates.embed_faces(protocol, options.images, embed, size, border=border)
+        if options.save:
+            templates.save_array(options.save, emb)
+    found = templates.verify_templates(protocol, emb, not options.no_detector_score)
+    _show(found, options.json)
+
+
+def add_megaface(verbs) -> None:
+    """`python -m facelib megaface`."""
+    verb = add_verb(
+        verbs, "megaface", "MegaFace rank-1 and TAR at FAR 1e-6 from saved features", _megaface,
+        "megaface facescrub.npz distractors.npy --json\n"
+        "megaface facescrub_features_list.json megaface_features_list.json_1000000_1 "
+        "--probe-folder FACESCRUB --distractor-folder MEGAFACE --suffix _r50.bin",
+    )  # fmt: skip
+    verb.add_argument("probes", type=Path, help=".npz (emb, label), or a list with path and id")
+    verb.add_argument("distractors", type=Path, help=".npy or .npz (emb), or a list with path")
+    verb.add_argument("--probe-folder", type=Path, help="feature files of a list of probes")
+    verb.add_argument("--distractor-folder", type=Path, help="feature files of the distractors")
+    verb.add_argument("--suffix", default=".bin", help="of a feature file, after the image's name")
+    verb.add_argument("--limit", type=int, metavar="N", help="the first N distractors only")
+    verb.add_argument("--json", action="store_true")
+
+
+def _megaface(options: argparse.Namespace) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise UserError(f"--limit {options.limit}: wanted 1 or more distractors")
+    from facelib.metrics.features import open_features
+    from facelib.metrics.identification import identify
+
+    probes = open_features(options.probes, options.probe_folder, options.suffix)
+    others = open_features(options.distractors, options.distractor_folder, options.suffix)
+    _show(identify(probes, others, options.limit), options.json)
+
+
+def _show(found: dict, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        inside = value.items() if isinstance(value, dict) else ()
+        text = ", ".join(f"{k}: {_percent(v)}" for k, v in inside) if inside else value
+        sys.stdout.write(f"{key.replace('_', ' '):>16}: {text}\n")
+
+
+def _percent(share: float | None) -> str:
+    return "not estimable" if share is None else f"{100 * share:.2f} %"

@@ -1,0 +1,207 @@
+"""Verification benchmarks: pairs of images, their folds and identities.
+
+A benchmark is InsightFace's `NAME.bin` (`facelib/formats/bins.py`) and, optionally, a sidecar
+`NAME.meta.npz` with what a `.bin` cannot say (`np.load` with `allow_pickle=False`):
+
+    fold        int (P,), 0-based
+    id1, id2    int (P,), identity of each side
+    yaw1, yaw2  float32 (P,), degrees; optional
+    pairs       str, digest of the images and labels it was written for
+
+Without a sidecar the folds are contiguous tenths (InsightFace's KFold without shuffling), and
+identities are the connected components of the genuine pairs: two images of one person that no
+chain of genuine pairs links get different identities.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facelib.errors import BadData, UserError
+from facelib.formats.bins import read_bin, write_bin
+from facelib.paths import atomic_file
+
+log = logging.getLogger(__name__)
+
+DEFAULT_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """P pairs over U unique encoded images (equal bytes are one image).
+
+    Attributes:
+        name: file name without `.bin`.
+        images: U encoded images.
+        index1, index2: int64 (P,), rows of `images`.
+        same: bool (P,), True where both sides show one person.
+        fold: int64 (P,), 0-based.
+        id1, id2: int64 (P,), identity of each side.
+        yaw1, yaw2: float32 (P,) degrees, or None.
+        digest: 16 hex digits over images, pairs and folds.
+    """
+
+    name: str
+    images: list[bytes]
+    index1: np.ndarray
+    index2: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+    id1: np.ndarray
+    id2: np.ndarray
+    yaw1: np.ndarray | None
+    yaw2: np.ndarray | None
+    digest: str
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return len(np.unique(self.fold))
+
+
+def sidecar_path(path: Path) -> Path:
+    """`NAME.meta.npz` beside `NAME.bin`."""
+    return Path(path).with_suffix(".meta.npz")
+
+
+def is_rendered(path: Path) -> bool:
+    """Whether a `.bin` file holds rendered faces: a `spec.json` lies beside it."""
+    return (Path(path).parent / "spec.json").is_file()
+
+
+def person_of_image(pairs) -> np.ndarray:
+    """Identity (U,) of each unique image of a `Benchmark`, or of `Scores` with all its columns."""
+    person = np.empty(max(pairs.index1.max(), pairs.index2.max()) + 1, pairs.id1.dtype)
+    person[pairs.index1], person[pairs.index2] = pairs.id1, pairs.id2
+    return person
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """Read `NAME.bin` and its sidecar, if there is one.
+
+    Raises:
+        BadData: what `read_bin` refuses, or a sidecar that is damaged or of another `.bin`.
+    """
+    path = Path(path)
+    sides, same = read_bin(path)
+    images, index, hashes = _unique(sides)
+    pairs = _pairs_digest(hashes, index, same)
+    meta = _read_sidecar(sidecar_path(path), len(same), pairs)
+    index1, index2 = index[0::2].copy(), index[1::2].copy()
+    fold = meta.get("fold", contiguous_folds(len(same)))
+    id1, id2 = meta.get("id1"), meta.get("id2")
+    if id1 is None or id2 is None:
+        identity = connected_components(len(images), index1[same], index2[same])
+        id1, id2 = identity[index1], identity[index2]
+    digest = hashlib.sha256(f"{pairs} {fold.tolist()}".encode()).hexdigest()[:16]
+    yaws = meta.get("yaw1"), meta.get("yaw2")
+    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, digest)
+
+
+def save_benchmark(
+    path: Path,
+    images1: Sequence[bytes],
+    images2: Sequence[bytes],
+    same: Sequence[bool],
+    fold: Sequence[int] | None = None,
+    id1: Sequence[int] | None = None,
+    id2: Sequence[int] | None = None,
+    yaw1: Sequence[float] | None = None,
+    yaw2: Sequence[float] | None = None,
+) -> None:
+    """Write `NAME.bin` and `NAME.meta.npz`, each whole or not at all.
+
+    Args:
+        path: the `.bin`.
+        images1, images2: P encoded images each, the two sides of the pairs.
+        same: P bools.
+        fold: P ints, 0-based; contiguous tenths if absent.
+        id1, id2, yaw1, yaw2: P values each, or None.
+    """
+    path, same = Path(path), np.asarray(same, dtype=bool)
+    meta = {
+        "fold": contiguous_folds(len(same)) if fold is None else np.asarray(fold, dtype=np.int64)
+    }
+    for name, values, kind in (
+        ("id1", id1, np.int64),
+        ("id2", id2, np.int64),
+        ("yaw1", yaw1, np.float32),
+        ("yaw2", yaw2, np.float32),
+    ):
+        if values is not None:
+            meta[name] = np.asarray(values, dtype=kind)
+    lengths = {"images1": len(images1), "images2": len(images2)}
+    lengths |= {name: len(values) for name, values in meta.items()}
+    wrong = {name: length for name, length in lengths.items() if length != len(same)}
+    if wrong:
+        raise UserError(f"{path}: {len(same)} pairs, but {wrong}")
+    sides = [side for pair in zip(images1, images2, strict=True) for side in pair]
+    _, index, hashes = _unique(sides)
+    # The sidecar goes first: after a kill in between, its digest tells that it is not the .bin's.
+    with atomic_file(sidecar_path(path)) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, pairs=np.array(_pairs_digest(hashes, index, same)), **meta)
+    write_bin(path, sides, same)
+
+
+def contiguous_folds(pairs: int, folds: int = DEFAULT_FOLDS) -> np.ndarray:
+    """Fold of each pair, int64 (pairs,): equal runs, the first ones longer by one if need be."""
+    parts = np.array_split(np.arange(pairs), min(folds, pairs))
+    return np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+
+
+def connected_components(nodes: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Component 0, 1, … of each node, int64 (nodes,), under the edges a[i]–b[i]."""
+    parent = list(range(nodes))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for left, right in zip(a.tolist(), b.tolist(), strict=True):
+        low, high = sorted((root(left), root(right)))
+        parent[high] = low
+    return np.unique([root(node) for node in range(nodes)], return_inverse=True)[1].reshape(-1)
+
+
+def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
+    """Unique images in the order of first use, int64 (2·P,) into them, and their SHA-256."""
+    place: dict[str, int] = {}
+    images: list[bytes] = []
+    index = np.empty(len(sides), dtype=np.int64)
+    for i, image in enumerate(sides):
+        name = hashlib.sha256(image).hexdigest()
+        if name not in place:
+            place[name] = len(images)
+            images.append(image)
+        index[i] = place[name]
+    return images, index, list(place)
+
+
+def _pairs_digest(hashes: list[str], index: np.ndarray, same: np.ndarray) -> str:
+    text = f"{hashes} {index.tolist()} {same.astype(int).tolist()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_sidecar(path: Path, pairs: int, digest: str) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = {name: file[name] for name in file.files}
+    except Exception as error:  # a damaged zip raises nearly anything
+        raise BadData(
+            f"{path}: not a readable .npz ({error}); delete it (folds become contiguous tenths)"
+            " or make the benchmark again"
+        ) from None
+    if "pairs" in meta and str(meta.pop("pairs")) != digest:
+        raise BadData(f"{path}: written for another .bin; delete it or make the benchmark again")
+    for name, values in meta.items():
+        if values.shape != (pairs,):
+            raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},)")
+    return meta

@@ -1,0 +1,156 @@
+"""Which records of a face set are images, and whose: keys, labels, names and who is left out."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from facelib.errors import BadData, UserError
+from facelib.formats.recordio import RecordReader
+
+log = logging.getLogger(__name__)
+
+# Up to here every image header is read; above, the identity records spare most of that.
+SCAN_LIMIT = 1_000_000
+
+
+def read_face_index(
+    reader: RecordReader, scan_limit: int = SCAN_LIMIT
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the image records and their labels.
+
+    Record 0 with labels `[n + 1, …]` says that images are 1 … n (`face2rec2`, `RecBuilder`); a
+    record 0 that is an image itself says that every record is one.
+
+    Args:
+        reader: a face set.
+        scan_limit: with more images than this the labels come from the identity records: one image
+            at each end of an identity is read instead of all (5.8 million images: 30 GB of pages).
+
+    Returns:
+        int64 keys (N,) ascending and int64 labels (N,) as stored (the first label of each record).
+
+    Raises:
+        BadData: no record 0, missing images, or a label that is no whole number ≥ 0.
+    """
+    if 0 not in reader.keys[:1]:
+        raise BadData(
+            f"{reader.idx_path}: no record 0, wanted a face set (images 1 … n and record 0);"
+            f" check it with: python -m facelib inspect {reader.rec_path}"
+        )
+    header = reader.header(0)
+    if header.flag == 0:
+        keys = reader.keys
+        return keys, _whole(reader, keys, reader.first_labels(keys))
+    first = int(header.label[0])
+    end = int(header.label[1]) if header.flag > 1 else first
+    keys = reader.keys[(reader.keys >= 1) & (reader.keys < first)]
+    if len(keys) != first - 1:
+        raise BadData(
+            f"{reader.idx_path}: record 0 counts {first - 1} images, the index has {len(keys)};"
+            " the files are not of one set: copy both again"
+        )
+    if len(keys) == 0:
+        raise BadData(f"{reader.rec_path}: a face set without images")
+    labels = None
+    if len(keys) > scan_limit and end > first:
+        labels = _labels_from_identities(reader, first, end)
+    if labels is None:
+        labels = reader.first_labels(keys)
+    return keys, _whole(reader, keys, labels)
+
+
+def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.ndarray | None:
+    """Labels of images 1 … first − 1 from the ranges of the identity records; None if they lie."""
+    if not np.isin([first, end - 1], reader.keys).all():
+        return None
+    ranges = np.array(
+        [np.ravel(reader.header(key).label)[:2] for key in range(first, end)], dtype=np.int64
+    )
+    starts, ends = ranges.T
+    tiles = starts[0] == 1 and ends[-1] == first and np.array_equal(starts[1:], ends[:-1])
+    if not tiles or np.any(ends <= starts):
+        log.info("%s: identity records do not tile the images, reading all", reader.rec_path)
+        return None
+    labels = reader.first_labels(starts)
+    if not np.array_equal(labels, reader.first_labels(ends - 1)):
+        log.info("%s: identity records disagree with labels, reading all", reader.rec_path)
+        return None
+    return np.repeat(labels, ends - starts)
+
+
+def _whole(reader: RecordReader, keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    odd = np.flatnonzero(~((labels >= 0) & (labels == np.round(labels))))
+    if len(odd):
+        raise BadData(
+            f"{reader.rec_path}: record {keys[odd[0]]} has label {labels[odd[0]]},"
+            " wanted a whole number from 0"
+        )
+    return labels.astype(np.int64)
+
+
+def check_gap_free(labels: np.ndarray, where: Path) -> None:
+    """BadData unless the labels are exactly 0 … C − 1; names the first one that is missing."""
+    present = np.unique(labels)
+    if len(present) and present[-1] != len(present) - 1:
+        gap = int(np.flatnonzero(present != np.arange(len(present)))[0])
+        raise BadData(
+            f"{where}: labels run to {present[-1]} but only {len(present)} occur, the first one"
+            f" missing is {gap}; wanted 0 … C − 1, or relabel=True to number them anew"
+        )
+
+
+def read_names(path: Path, labels: np.ndarray) -> list[str] | None:
+    """Names by label from `names.txt` (line number from 0 = label); None if there is no file."""
+    if not path.is_file():
+        return None
+    names = path.read_text(encoding="utf-8").splitlines()
+    if len(names) <= labels.max():
+        raise BadData(f"{path}: {len(names)} names, but labels run to {labels.max()}")
+    return names
+
+
+def normalise_name(name: str) -> str:
+    """Name for comparison: underscores as spaces, spaces collapsed, case ignored."""
+    return " ".join(name.replace("_", " ").split()).casefold()
+
+
+def excluded_labels(
+    exclude: Iterable[str | int] | Path | str, names: list[str] | None, classes: int
+) -> set[int]:
+    """Labels to leave out.
+
+    Args:
+        exclude: names and integer labels, or a text file with one a line.
+        names: name of each label.
+        classes: number of labels.
+
+    Raises:
+        UserError: a label outside, or names for a set that has none.
+    """
+    if isinstance(exclude, str | Path):
+        path = Path(exclude)
+        if not path.is_file():
+            raise UserError(f"exclude: no file {path}; wanted one name or label a line")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        exclude = [line.strip() for line in lines if line.strip()]
+    labels, unknown = set(), []
+    by_name: dict[str, list[int]] = {}
+    for label, name in enumerate(names or []):
+        by_name.setdefault(normalise_name(name), []).append(label)
+    for entry in exclude:
+        if isinstance(entry, int | np.integer) or entry.isdigit():
+            if not 0 <= int(entry) < classes:
+                raise UserError(f"exclude: label {entry}, allowed are 0 … {classes - 1}")
+            labels.add(int(entry))
+        elif names is None:
+            raise UserError(f"exclude: {entry!r} is a name, but the set has no names.txt")
+        elif normalise_name(entry) in by_name:
+            labels.update(by_name[normalise_name(entry)])
+        else:
+            unknown.append(entry)
+    if unknown:
+        log.warning("exclude: %d names are not in the set, e.g. %s", len(unknown), unknown[:3])
+    log.info("exclude: %d identities left out", len(labels))
+    return labels

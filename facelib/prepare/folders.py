@@ -1,0 +1,114 @@
+"""A plain folder of identities, `SRC/NAME/*.jpg`, to a face RecordIO set."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facelib.errors import BadData, UserError
+from facelib.formats.recordio import write_face_records
+from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
+
+log = logging.getLogger(__name__)
+
+
+def list_identities(src: Path) -> dict[str, list[Path]]:
+    """Image files by identity; identities and files sorted by name.
+
+    Raises:
+        UserError: no such folder, or no image in a folder of its own identity.
+    """
+    src = Path(src)
+    if not src.is_dir():
+        raise UserError(f"{src}: no such folder; wanted one folder of images for each identity")
+    identities = {
+        folder.name: [
+            path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES
+        ]
+        for folder in sorted(src.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+    if not any(identities.values()):
+        raise UserError(
+            f"{src}: no image found; wanted {src}/NAME/*.jpg, one folder for each identity"
+        )
+    return identities
+
+
+def folder_to_records(
+    src: Path,
+    out: Path,
+    size: int = 112,
+    align: Path | str | Landmarks | None = None,
+    min_images: int = 1,
+    skip_bad: bool = False,
+    crop: str = "tight",
+) -> dict:
+    """Write `SRC/NAME/*` as train.rec, train.idx, property and names.txt.
+
+    The folder `out` appears whole at the end, or not at all. Identities and images are in sorted
+    order; JPEGs of size × size are copied byte for byte, other images are encoded at quality 95.
+
+    Args:
+        src: one folder of images for each identity.
+        out: new folder.
+        size: side of the images in pixels.
+        align: landmarks CSV or detector, see `Aligner`; None takes the images as they are (another
+            shape is padded to a square and resized).
+        min_images: identities with fewer good images are left out, and counted.
+        skip_bad: leave out, count and log files that are no image or show no face.
+        crop: "tight" (ArcFace's) or "loose", see `Aligner`.
+
+    Returns:
+        `{out, images, identities, skipped_images, left_out_identities, resized_unaligned}`.
+
+    Raises:
+        UserError: wrong folders or options. BadData: a bad image, without `skip_bad`.
+    """
+    out, identities = Path(out), list_identities(src)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists already; delete it or choose another folder")
+    encode = Aligner(src, size, align, fit=align is None, crop=crop)
+    counts = {"images": 0, "skipped_images": 0, "left_out_identities": 0}
+    names: list[str] = []
+
+    def images() -> Iterator[tuple[int, bytes]]:
+        for name, paths in tqdm(identities.items(), desc=f"{out.name}: identities", disable=None):
+            good = _encode_all(paths, encode, skip_bad, counts)
+            if len(good) < max(min_images, 1):
+                counts["left_out_identities"] += 1
+                continue
+            counts["images"] += len(good)
+            names.append(name)
+            yield from ((len(names) - 1, image) for image in good)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
+    try:
+        write_face_records(staging, images(), (size, size), names)  # names grows with the images
+        if not names:
+            raise UserError(f"{src}: no identity has {min_images} good images")
+        staging.chmod(0o755)
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    result = {"out": str(out), "identities": len(names), "resized_unaligned": encode.fitted}
+    result |= counts
+    log.info("%s", result)
+    return result
+
+
+def _encode_all(paths: list[Path], encode: Aligner, skip_bad: bool, counts: dict) -> list[bytes]:
+    good = []
+    for path in paths:
+        try:
+            good.append(encode(path))
+        except BadData as error:
+            if not skip_bad:
+                raise BadData(f"{error}; leave such files out with --skip-bad") from None
+            counts["skipped_images"] += 1
+            log.warning("skipped (%d so far): %s", counts["skipped_images"], error)
+    return good

@@ -1,0 +1,92 @@
+"""LFW: the official `pairs.txt` and a folder of images to a `.bin` benchmark.
+
+    10<TAB>300                         folds, and genuine (= impostor) pairs a fold
+    Abel_Pacheco<TAB>1<TAB>4           300 genuine: name, two image numbers
+    Abdel_Madi_Shabneh<TAB>1<TAB>Dean_Barker<TAB>1     300 impostor: name, number, name, number
+    …                                  the next fold
+
+A list with one number in the first line (`pairsDevTest.txt`) has one fold. Image n of a person is
+`NAME/NAME_000n.jpg`.
+"""
+
+from pathlib import Path
+
+from facelib.errors import BadData
+from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
+from facelib.prepare.lists import Pair, pairs_to_bin
+
+
+def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
+    """Parse `pairs.txt`; identities are numbered in the sorted order of the names in it.
+
+    Raises:
+        BadData: no such file, a malformed line, or a number of lines that the header denies.
+    """
+    pairs_txt, images_dir = Path(pairs_txt), Path(images_dir)
+    if not pairs_txt.is_file():
+        raise BadData(f"{pairs_txt}: no such file; wanted LFW's pairs.txt")
+    lines = [line.split() for line in pairs_txt.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line]
+    header = lines[0] if lines else []
+    if len(header) not in (1, 2) or not all(field.isdigit() for field in header):
+        raise BadData(f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300")
+    folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
+    if len(lines) - 1 != 2 * folds * each:
+        raise BadData(f"{pairs_txt}: {len(lines) - 1} pairs, its header says {2 * folds * each}")
+    names = sorted({field for line in lines[1:] for field in line if not field.isdigit()})
+    number = {name: i for i, name in enumerate(names)}
+    pairs = []
+    for i, fields in enumerate(lines[1:]):
+        same = i % (2 * each) < each
+        if same and len(fields) == 3:
+            fields = [*fields[:2], fields[0], fields[2]]
+        elif same or len(fields) != 4:
+            raise BadData(
+                f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}, wanted"
+                f" {'name i j' if same else 'name i name j'}"
+            )
+        name1, image1, name2, image2 = fields
+        if not (image1.isdigit() and image2.isdigit() and name1 in number and name2 in number):
+            raise BadData(
+                f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}: no image number"
+            )
+        sides = [find_image(images_dir, name1, image1), find_image(images_dir, name2, image2)]
+        pairs.append(Pair(*sides, number[name1], number[name2], same, i // (2 * each)))
+    return pairs
+
+
+def find_image(images_dir: Path, name: str, number: str) -> Path:
+    """Path of image `number` of a person; the `.jpg` name if there is none."""
+    stem = images_dir / name / f"{name}_{int(number):04d}"
+    for suffix in IMAGE_SUFFIXES:
+        if stem.with_suffix(suffix).is_file():
+            return stem.with_suffix(suffix)
+    return stem.with_suffix(".jpg")
+
+
+def lfw_to_bin(
+    pairs_txt: Path,
+    images_dir: Path,
+    out_bin: Path,
+    size: int = 112,
+    align: Path | str | Landmarks | None = None,
+    skip_bad: bool = False,
+    crop: str = "tight",
+) -> dict:
+    """Write LFW (or a list of its form) as a `.bin` benchmark with its sidecar.
+
+    Args:
+        pairs_txt: the list.
+        images_dir: holds `NAME/NAME_0001.jpg`.
+        out_bin: the `.bin`.
+        size: side of the images in pixels.
+        align: None if the images are aligned already (their bytes are copied), else a landmarks CSV
+            or a detector, see `Aligner`.
+        skip_bad: drop pairs with a missing image or a failed detection, and count them.
+        crop: "tight" (ArcFace's) or "loose", see `Aligner`.
+
+    Returns:
+        Counts, see `pairs_to_bin`.
+    """
+    pairs = read_lfw_pairs(pairs_txt, images_dir)
+    return pairs_to_bin(pairs, Aligner(images_dir, size, align, crop=crop), out_bin, skip_bad)

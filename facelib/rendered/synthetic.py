@@ -1,0 +1,305 @@
+"""The embedded data set: *rendered* faces, no real person in them, in the real formats.
+
+`rendered_dataset` makes, on first use, a folder with a training set (`train.rec`, `train.idx`,
+`property`, `names.txt`) and three verification benchmarks (`lfw.bin`, `cfp_ff.bin`, `cfp_fp.bin`
+look-alikes) whose people are disjoint from the training people. Every picture depends only on the
+spec and its own numbers, so the bytes do not depend on how many processes drew them.
+"""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm.auto import tqdm
+
+from facelib.errors import UserError
+from facelib.formats.benchmarks import save_benchmark
+from facelib.formats.recordio import write_face_records
+from facelib.paths import data_root, make_folder
+from facelib.rendered.heads import load_assets
+from facelib.rendered.mesh import build_model
+from facelib.rendered.pairs import FOLDS, choose_pairs
+from facelib.rendered.people import sample_person
+from facelib.rendered.render import Picture, render
+from facelib.rendered.scene import sample_conditions
+
+log = logging.getLogger(__name__)
+
+LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what it draws
+TRAIN, TEST, PLANTED = 0, 1, 4  # planted: other pictures of test people, for training
+FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
+SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
+CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
+
+
+@dataclass(frozen=True)
+class RenderedSpec:
+    """What to render. Difficulty grows with `nuisance` and falls with `spread`.
+
+    Args:
+        identities, images: training people and pictures of each.
+        test_identities: people of the benchmarks, none of them in training; 17 pictures each.
+        size: pixels on a side.
+        spread: how different people are (1 = as people are, 0 = one average head).
+        nuisance: how much pictures of a person differ beyond yaw (0 = studio, 1 = in the wild).
+        seed: of everything.
+        planted: so many of the test people are in training too (`facelib/rendered/planted.py`).
+    """
+
+    identities: int = 250
+    images: int = 24
+    test_identities: int = 200
+    size: int = 64
+    spread: float = 1.0
+    nuisance: float = 1.0
+    seed: int = 0
+    planted: int = 0
+
+    def __post_init__(self):
+        limits = {
+            "identities": (2, 1_000_000),
+            "images": (2, 10_000),
+            "test_identities": (2 * FOLDS, 100_000),
+            "size": (24, 512),
+            "spread": (0.0, 2.0),
+            "nuisance": (0.0, 2.0),
+            "seed": (0, 2**31 - 1),
+            "planted": (0, self.test_identities),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            whole = name not in ("spread", "nuisance")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                good = False
+            else:
+                good = low <= value <= high
+            if not good:
+                kind = "a whole number" if whole else "a number"
+                raise UserError(
+                    f"rendered faces: {name}={value!r} is not allowed, it must be {kind} from "
+                    f"{low} to {high}; next: python -m facelib prepare rendered --help"
+                )
+
+    def settings(self) -> dict:
+        """What spec.json holds; `planted` only where there are any, it joined later."""
+        values = {"look": LOOK_VERSION, **asdict(self)}
+        return values if self.planted else {k: v for k, v in values.items() if k != "planted"}
+
+    def digest(self) -> str:
+        """First 8 hex digits of a hash of all values and of the renderer's version."""
+        text = json.dumps(self.settings(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def mixed_yaw(rng: np.random.Generator) -> float:
+    """Yaw (radians) of a training picture: 45 % near frontal, 35 % turned, 20 % profile."""
+    kind = rng.random()
+    if kind < 0.45:
+        return rng.normal(0, 0.25)
+    if kind < 0.80:
+        return rng.uniform(-0.8, 0.8)
+    return rng.choice((-1, 1)) * rng.uniform(0.8, np.pi / 2)
+
+
+def benchmark_yaw(rng: np.random.Generator, number: int) -> float:
+    """Yaw (radians) of picture `number` of a test identity: frontal, profile (69–90°), wild."""
+    if number < FRONTAL:
+        return float(np.clip(rng.normal(0, 0.17), -0.45, 0.45))
+    if number < FRONTAL + PROFILE:
+        return rng.choice((-1, 1)) * np.radians(rng.uniform(69, 90))
+    return float(np.clip(rng.normal(0, 0.35), -1.2, 1.2))
+
+
+def draw_identity(spec: RenderedSpec, split: int, identity: int, root: Path) -> list[Picture]:
+    """All pictures of one person of the split `TRAIN`, `TEST` or `PLANTED`."""
+    assets = load_assets(root)
+    people = TEST if split == PLANTED else split
+    person = sample_person(assets, [spec.seed, people, identity], spec.spread)
+    model = build_model(assets, person)
+    count = FRONTAL + PROFILE + WILD if split == TEST else spec.images
+    pictures = []
+    for number in range(count):
+        rng = np.random.default_rng([spec.seed, split, identity, number + 1])
+        yaw = benchmark_yaw(rng, number) if split == TEST else mixed_yaw(rng)
+        conditions = sample_conditions(rng, yaw, spec.nuisance)
+        pictures.append(render(assets, model, conditions, spec.size))
+    return pictures
+
+
+def rendered_dataset(
+    spec: RenderedSpec | None = None, root: Path | None = None, workers: int | None = None
+) -> Path:
+    """Folder of the rendered data set of `spec`, made on first use.
+
+    Args:
+        root: where data sets live, default `data_root()`.
+        workers: drawing processes, default one a core.
+
+    Raises:
+        UserError: a value out of range, or the 3-D assets are not installed.
+    """
+    spec = spec or RenderedSpec()
+    root = Path(root or data_root())
+    workers, build = workers or len(os.sched_getaffinity(0)), _build
+    if spec.planted:
+        from facelib.rendered.planted import build_planted as build
+    folder = root / f"rendered-{spec.digest()}"
+    return make_folder(folder, lambda temporary: build(spec, temporary, root, workers))
+
+
+def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
+    load_assets(root)  # parse once, before several processes would
+    jobs = [(spec, TRAIN, i, root) for i in range(spec.identities)]
+    jobs += [(spec, TEST, i, root) for i in range(spec.test_identities)]
+    test_images = FRONTAL + PROFILE + WILD
+    total = spec.identities * spec.images + spec.test_identities * test_images
+    workers = max(1, min(workers, spec.identities))
+    pixels = (spec.size / 64) ** 2
+    seconds = total * SECONDS_PER_IMAGE * (0.6 + 0.4 * pixels) / workers + 15
+    log.info(
+        "rendering %d faces of %d people at %d px with %d processes into %s: about %.0f s, %.0f MB",
+        *(total, spec.identities + spec.test_identities, spec.size, workers, root),
+        *(seconds, (total + 7 * spec.test_identities) * BYTES_PER_IMAGE / 1e6 * pixels**0.8),
+    )
+    with (
+        tqdm(total=total, unit="image", desc="rendered faces", mininterval=1) as progress,
+        drawn(jobs, workers) as identities,
+    ):
+        write_face_records(
+            folder,
+            _train_images(spec, identities, progress, folder),
+            size=(spec.size, spec.size),
+            names=[f"rendered-{i:05d}" for i in range(spec.identities)],
+        )
+        tests = []
+        for _ in range(spec.test_identities):
+            tests.append(next(identities))
+            progress.update(len(tests[-1]))
+    _write_benchmarks(spec, tests, folder)
+    (folder / "spec.json").write_text(json.dumps(spec.settings(), indent=2) + "\n")
+
+
+@contextmanager
+def drawn(jobs: list[tuple], workers: int) -> Iterator[Iterator[list]]:
+    """Yield an iterator over the encoded pictures of each job, in order.
+
+    Args:
+        jobs: arguments of `draw_identity`. workers: drawing processes.
+    """
+    if workers == 1:
+        yield map(_encode_identity, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
+        try:
+            yield pool.map(_encode_identity, jobs, chunksize=2)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread a process; Ctrl-C is the parent's business; no worker outlives its parent."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _encode_identity(job) -> list[tuple[bytes, np.ndarray]]:
+    """(JPEG, [yaw, pitch, roll, 5 × (x, y)]) for each picture of an identity."""
+    return [
+        (
+            simplejpeg.encode_jpeg(picture.image, quality=95, colorspace="RGB"),
+            np.array([picture.yaw, picture.pitch, picture.roll, *picture.landmarks.ravel()]),
+        )
+        for picture in draw_identity(*job)
+    ]
+
+
+def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[int, bytes]]:
+    """Hand the training pictures to the writer; afterwards leave `train.meta.npz`."""
+    rows, labels = [], []
+    for label in range(spec.identities):
+        for jpeg, meta in next(identities):
+            rows.append(meta)
+            labels.append(label)
+            progress.update()
+            yield label, jpeg
+    table = np.array(rows, np.float32)
+    np.savez(
+        folder / "train.meta.npz",
+        yaw=table[:, 0],
+        pitch=table[:, 1],
+        roll=table[:, 2],
+        landmarks=table[:, 3:].reshape(-1, 5, 2),
+        label=np.array(labels),
+    )
+
+
+def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
+    """Three benchmarks over the same test people: frontal–frontal, frontal–profile, wild."""
+    frontal = range(FRONTAL)
+    profile = range(FRONTAL, FRONTAL + PROFILE)
+    wild = range(FRONTAL + PROFILE, FRONTAL + PROFILE + WILD)
+    sides = {
+        "cfp_ff": (frontal, frontal),
+        "cfp_fp": (frontal, profile),
+        "lfw": (wild, wild),
+    }
+    for number, (name, (first, second)) in enumerate(sides.items()):
+        rng = np.random.default_rng([spec.seed, 2, number])
+        pairs, same, fold = choose_pairs(rng, spec.test_identities, first, second)
+        (id1, image1), (id2, image2) = pairs[:, 0].T, pairs[:, 1].T
+        save_benchmark(
+            folder / f"{name}.bin",
+            [tests[i][n][0] for i, n in zip(id1, image1)],
+            [tests[i][n][0] for i, n in zip(id2, image2)],
+            same,
+            fold=fold,
+            id1=id1 + spec.identities,  # numbers that no training person has
+            id2=id2 + spec.identities,
+            yaw1=np.array([tests[i][n][1][0] for i, n in zip(id1, image1)], np.float32),
+            yaw2=np.array([tests[i][n][1][0] for i, n in zip(id2, image2)], np.float32),
+        )
+
+
+def contact_sheet(
+    spec: RenderedSpec | None = None,
+    identities: int = 10,
+    yaws: tuple[float, ...] = CONTACT_YAWS,
+    root: Path | None = None,
+) -> np.ndarray:
+    """Picture (identities·112, len(yaws)·112, 3) uint8: a training person a row, a yaw a column.
+
+    Yaws are in degrees. The first column has mild conditions, the others those of the spec.
+    """
+    spec = spec or RenderedSpec()
+    assets = load_assets(Path(root or data_root()))
+    rows = []
+    for identity in range(identities):
+        person = sample_person(assets, [spec.seed, TRAIN, identity], spec.spread)
+        model = build_model(assets, person)
+        row = []
+        for column, yaw in enumerate(yaws):
+            rng = np.random.default_rng([spec.seed, 3, identity, column])
+            strength = spec.nuisance * (1.0 if column else 0.25)
+            conditions = sample_conditions(rng, np.radians(yaw), strength)
+            row.append(render(assets, model, conditions, 112).image)
+        rows.append(np.concatenate(row, 1))
+    return np.concatenate(rows)

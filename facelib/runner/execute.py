@@ -1,0 +1,287 @@
+"""One execution of a notebook by papermill, in a process of its own.
+
+`Execution` is the parent's side: start it, look at the last line of its log. The child
+(`python -m facelib.runner.execute`) runs papermill with a kernel of this very interpreter. Nothing
+outlives its parent: the child asks Linux for SIGTERM when the parent dies, passes SIGINT and
+SIGTERM on to the kernel as Ctrl-C (so that a training leaves a checkpoint), and the kernel watches
+the child's pid. The executed notebook gets its final name only when it ran to its end.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from facelib.errors import UserError
+from facelib.paths import REPO, data_root, runs_root
+from facelib.runs.folder import list_runs
+from facelib.runs.launch import die_with_parent
+from facelib.runs.progress import describe
+
+log = logging.getLogger(__name__)
+STOP_SECONDS = 60  # for a training to write its checkpoint
+TELL_SECONDS = 10  # between two lines of progress
+INTERRUPTED = 130
+
+
+class Execution:
+    """One notebook with one set of values, executed into `output`.
+
+    Beside `output` lie, while it runs, `NAME.partial.ipynb` and, always, `NAME.log` with what the
+    notebook printed; after a failure `NAME.failed.ipynb` shows the cell that failed.
+    """
+
+    def __init__(
+        self,
+        notebook: Path,
+        output: Path,
+        values: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ):
+        self.notebook, self.output = Path(notebook).resolve(), Path(output).resolve()
+        self.values, self.environment = dict(values or {}), dict(environment or {})
+        stem = self.output.with_suffix("")
+        self.partial = stem.with_name(f"{stem.name}.partial.ipynb")
+        self.failed = stem.with_name(f"{stem.name}.failed.ipynb")
+        self.log = stem.with_name(f"{stem.name}.log")
+        self.process: subprocess.Popen | None = None
+        self.started = 0.0
+
+    def start(self) -> None:
+        """Start the child, its output in the log. Call it from the main thread (see the child)."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.failed.unlink(missing_ok=True)
+        paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
+        # Absolute, since a relative folder would mean another one where the notebook runs.
+        places = {"FACELIB_RUNS": str(runs_root()), "FACELIB_DATA": str(data_root())}
+        places["PYTHONPATH"] = os.pathsep.join(paths)
+        environment = {**os.environ, **places, **self.environment}
+        command = [
+            sys.executable,
+            "-m",
+            "facelib.runner.execute",
+            str(self.notebook),
+            str(self.partial),
+        ]
+        with open(self.log, "w") as output:
+            self.process = subprocess.Popen(
+                [*command, json.dumps(self.values), str(os.getpid())],
+                cwd=REPO,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the terminal reaches it once, through us
+            )
+        self.started = time.monotonic()
+
+    def poll(self) -> int | None:
+        """Exit code, or None while it runs. Moves the executed notebook to where it belongs."""
+        code = self.process.poll()
+        if code is not None and self.partial.exists():
+            self.partial.replace(self.failed if code else self.output)
+        return code
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def last_line(self) -> str:
+        """The last line that the notebook printed (not its kernel), cut at 120 characters."""
+        try:
+            text = self.log.read_text(errors="replace")[-4000:]
+        except FileNotFoundError:
+            return ""
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+        own = [line for line in lines if line and not line.startswith("[IPKernelApp]")]
+        return own[-1][:120] if own else ""
+
+    def run_to_end(self, label: str = "") -> None:
+        """Start, log progress, wait.
+
+        Raises:
+            UserError: a cell failed; names the executed notebook and the error.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the kernel was stopped first.
+        """
+        with stopping_on_sigterm():
+            try:
+                self.start()
+                told = self.started
+                while (code := self.poll()) is None:
+                    time.sleep(0.1)
+                    if time.monotonic() - told >= TELL_SECONDS:
+                        told = time.monotonic()
+                        doing = "; ".join([self.last_line(), *live_runs()])
+                        log.info("  %s%4.0f s  %s", label, self.seconds, doing)
+            finally:
+                stop([self])
+        if code:
+            raise UserError(self.failure())
+
+    def failure(self) -> str:
+        """One line about a failed execution: notebook, error, where to look."""
+        where = self.failed if self.failed.exists() else self.log
+        code = self.process.returncode
+        reason = self.last_line() or f"exit code {code}"
+        if code < 0:
+            reason = f"killed by {signal.Signals(-code).name} at {reason!r}, run it again to go on"
+        return f"{self.notebook.name}: {reason}; look at {where}"
+
+    def remove_files(self) -> None:
+        """Remove everything that this execution wrote."""
+        for path in (self.output, self.partial, self.failed, self.log):
+            path.unlink(missing_ok=True)
+
+
+def live_runs() -> list[str]:
+    """One line for each training that runs now: steps, loss, images/s, memory, time left."""
+    return [describe(run) for run in list_runs() if run.state == "running"]
+
+
+def stop(executions: Iterable[Execution]) -> None:
+    """Ctrl-C for the kernels, a minute for their checkpoints, then kill. A second Ctrl-C kills."""
+    running = [e.process for e in executions if e.process and e.process.poll() is None]
+    try:
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in running:
+            process.wait(max(0.0, deadline - time.monotonic()))
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def stopping_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that one clean-up serves both."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def held(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder of executions: a second study or sweep in it is an error, not a mess."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another {what} is at work in {folder}: wait until it ends") from None
+        yield
+
+
+def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:
+    """Execute a notebook with papermill; print one line a cell and, at the end, any error."""
+    import papermill
+    from nbformat import NotebookNode
+    from papermill.exceptions import PapermillExecutionError
+
+    kernels: list = []
+    stopping = _pass_signals_to(kernels)
+    die_with_parent()
+    if os.getppid() != parent:  # it died before the line above
+        return INTERRUPTED
+    cells = _count_code_cells(notebook) + bool(values)  # papermill adds a cell with the values
+    done = 0
+
+    def tell(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal done
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        if cell.cell_type == "code":
+            done += 1
+            print(f"cell {done} of {cells}", flush=True)
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            notebook,
+            output,
+            parameters=values,
+            kernel_name="python3",
+            language="python",
+            cwd=notebook.parent,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stdout,
+            kernel_manager_class=_kernel_class(kernels),
+            on_cell_start=tell,
+        )
+    except PapermillExecutionError as error:
+        print(f"\n{''.join(error.traceback)}\ncell {error.exec_count}: {error.ename}: ", end="")
+        print((error.evalue or "no message").splitlines()[0])
+        return INTERRUPTED if stopping.is_set() else 1
+    except KeyboardInterrupt:
+        print("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def _kernel_class(started: list) -> type:
+    """Managers of kernels that are this interpreter, whatever kernels the machine has installed.
+
+    A manager enters itself in `started`, for the signal handler.
+    """
+    import ipykernel.kernelspec
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+
+    class ThisInterpreter(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return KernelSpec(resource_dir="", **ipykernel.kernelspec.get_kernel_dict())
+
+    class Manager(AsyncKernelManager):
+        def __init__(self, **settings: object):
+            super().__init__(**settings, kernel_spec_manager=ThisInterpreter())
+            started.append(self)
+
+    return Manager
+
+
+def _pass_signals_to(started: list) -> threading.Event:
+    """On SIGINT or SIGTERM interrupt the kernel's process group; a second one ends this process."""
+    stopping = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        for group in filter(None, (getattr(m.provisioner, "pgid", None) for m in started)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGINT)
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    return stopping
+
+
+def _count_code_cells(notebook: Path) -> int:
+    cells = json.loads(notebook.read_text())["cells"]
+    return sum(cell["cell_type"] == "code" for cell in cells)
+
+
+if __name__ == "__main__":
+    source, target, given, parent_pid = sys.argv[1:]
+    sys.exit(run_child(Path(source), Path(target), json.loads(given), int(parent_pid)))

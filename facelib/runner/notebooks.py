@@ -1,0 +1,272 @@
+"""Notebooks as programs: which there are, their parameters, their digests, their clean outputs.
+
+A notebook declares its parameters in one cell tagged `parameters`, one annotated literal a line:
+
+    loss: str = "arcface"  # arcface, infonce or hybrid
+
+papermill only warns of an unknown parameter and then runs with the default, so every value is
+checked here first. The notebook's metadata hold, under `facelib`, what machines need to know:
+
+    "facelib": {"gate": {"images_seen": 512},                       parameters of the quickest run
+                "estimate": {"seconds": 70, "faces": 15600, "runs": 1, "disk_mb": 90}}
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from facelib.errors import BadData, UserError
+from facelib.paths import REPO, atomic_file
+
+log = logging.getLogger(__name__)
+FOLDER = REPO / "notebooks"
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+MACHINERY = {"doctor", "execute", "formulas", "notebooks", "report", "setup_env", "study", "sweep"}
+SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
+
+
+def list_notebooks(folder: Path | None = None) -> list[Path]:
+    """The numbered notebooks of a folder, in order; partial and failed executions left out."""
+    found = (folder or FOLDER).glob("[0-9][0-9]_*.ipynb")
+    return sorted(path for path in found if "." not in path.stem)
+
+
+def select_notebooks(notebooks: list[Path], only: Iterable[str] | None) -> list[Path]:
+    """Those named in `only` by number (`02`), name (`02_arcface`) or path; all where it is empty.
+
+    Raises:
+        UserError: a name that fits none.
+    """
+    if not only:
+        return notebooks
+    chosen = set()
+    for name in only:
+        stem = Path(name).name.removesuffix(".ipynb")
+        fits = [path for path in notebooks if stem in (path.stem, path.stem.split("_")[0])]
+        if not fits:
+            names = ", ".join(path.stem for path in notebooks) or "none in this folder"
+            raise UserError(f"no notebook {name!r}: allowed are {names}")
+        chosen.update(fits)
+    return [path for path in notebooks if path in chosen]
+
+
+def read_notebook(path: Path):
+    """The notebook as a tree of nbformat 4.
+
+    Raises:
+        UserError: no such file (names the notebooks beside it). BadData: not a notebook.
+    """
+    import nbformat
+
+    path = Path(path)
+    if not path.is_file():
+        beside = ", ".join(p.name for p in sorted(path.parent.glob("*.ipynb"))) or "none"
+        raise UserError(f"no notebook {path}: notebooks in that folder: {beside}")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
+        raise BadData(f"{path}: not a notebook ({str(error).splitlines()[0][:120]})") from error
+
+
+def read_parameters(path: Path) -> dict[str, dict]:
+    """Parameters of a notebook: name -> {name, inferred_type_name, default, help} (papermill)."""
+    import papermill
+
+    notebook = read_notebook(path)
+    notebook.metadata.setdefault("kernelspec", KERNELSPEC)
+    papermill_log = logging.getLogger("papermill")
+    level = papermill_log.level
+    papermill_log.setLevel(logging.ERROR)
+    try:
+        return papermill.inspect_notebook(notebook)
+    finally:
+        papermill_log.setLevel(level)
+
+
+def check_values(path: Path, values: Mapping[str, object]) -> dict[str, object]:
+    """Values for a notebook's parameters, as its annotations want them.
+
+    A string is converted where the annotation is no string: `"64"` for an int gives 64.
+
+    Raises:
+        UserError: unknown parameter (with the nearest known one) or a value of the wrong type.
+    """
+    if not values:
+        return {}
+    known = read_parameters(path)
+    checked = {}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            allowed = ", ".join(known) or "none"
+            raise UserError(f"{path.name} has no parameter {name!r}{hint}: it has {allowed}")
+        checked[name] = _fit(value, known[name], path.name)
+    return checked
+
+
+def split_assignments(pairs: Iterable[str]) -> dict[str, list[str]]:
+    """`["loss=arcface,infonce", "batch=64"]` to `{"loss": ["arcface", "infonce"], ...}`.
+
+    Raises:
+        UserError: a pair without `=` or without values, or a name given twice.
+    """
+    grid: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name or not text:
+            raise UserError(f"{pair!r}: write NAME=VALUE,VALUE, for example loss=arcface,infonce")
+        if name in grid:
+            raise UserError(f"{name!r} is given twice: write {name}={','.join(grid[name])},{text}")
+        grid[name] = text.split(",")
+    return grid
+
+
+def facelib_metadata(path: Path) -> dict:
+    """The notebook's `facelib` metadata: gate parameters and estimates; empty where absent."""
+    return dict(read_notebook(path).metadata.get("facelib", {}))
+
+
+def notebook_digest(path: Path) -> str:
+    """Digest over what a notebook says and does: sources, kinds and tags of cells; no outputs."""
+    cells = [
+        [cell.cell_type, cell.source, cell.metadata.get("tags", [])]
+        for cell in read_notebook(path).cells
+    ]
+    return digest_of(cells)
+
+
+def library_digest(folder: Path = REPO / "facelib") -> str:
+    """Digest over the package's Python sources, those left out that run and show notebooks."""
+    sources = (path for path in sorted(folder.rglob("*.py")) if path.stem not in MACHINERY)
+    return digest_of([[str(path.relative_to(folder)), path.read_text()] for path in sources])
+
+
+def digest_of(content: object) -> str:
+    """Sixteen hex digits over anything that JSON can hold."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def clean_outputs(notebook) -> None:
+    """Remove from an executed notebook, in place, what differs between two equal executions.
+
+    Timings, papermill's notes, progress (stderr) and the kernel's version go; outputs, execution
+    counts and tags stay.
+    """
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        for key in ("papermill", "execution", "ExecuteTime"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+
+
+def refresh_outputs(only: Iterable[str] | None = None, folder: Path | None = None) -> list[Path]:
+    """Execute notebooks with their defaults and write the outputs into them, in place.
+
+    Each is executed twice: the first execution trains what is missing, the second finds every run
+    finished, so that no live progress and no speed of this machine gets into the outputs.
+
+    Raises:
+        UserError: a notebook fails; it is left as it was.
+    """
+    from facelib.runner.execute import Execution
+
+    refreshed = []
+    for path in select_notebooks(list_notebooks(folder), only):
+        for purpose in ("computing", "writing outputs"):
+            log.info("%s: %s", path.stem, purpose)
+            executed = path.with_name(f".{path.stem}.tmp.ipynb")
+            run = Execution(path, executed)
+            try:
+                run.run_to_end()
+                notebook = read_notebook(executed)
+            finally:
+                run.remove_files()
+        clean_outputs(notebook)
+        write_notebook(notebook, path)
+        refreshed.append(path)
+    return refreshed
+
+
+def write_notebook(notebook, path: Path) -> None:
+    """Write a notebook atomically, in the form that JupyterLab gives it."""
+    import nbformat
+
+    with atomic_file(path) as temporary:
+        temporary.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
+
+
+def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:
+    kinds = _kinds(parameter)
+    if isinstance(value, str) and ("str" not in kinds or (value == "None" and "None" in kinds)):
+        value = _parse(value)
+    if not any(_is_a(value, kind) for kind in kinds):
+        allowed = parameter["help"] and f" ({parameter['help']})"
+        raise UserError(
+            f"{where}: {parameter['name']}={value!r} is {type(value).__name__}, "
+            f"wanted {' or '.join(kinds)}{allowed}"
+        )
+    return value
+
+
+def _kinds(parameter: Mapping[str, str]) -> list[str]:
+    """Type names that a parameter accepts: its annotation's and its default's."""
+    annotation, default = parameter["inferred_type_name"], _parse(parameter["default"])
+    if annotation == "None":
+        return [type(default).__name__]
+    kinds = [kind.strip() for kind in annotation.split("|")]
+    return kinds if default is not None or "None" in kinds else [*kinds, "None"]
+
+
+def _is_a(value: object, kind: str) -> bool:
+    if kind in ("None", "NoneType"):
+        return value is None
+    base, _, inner = kind.partition("[")
+    if base not in SCALARS:
+        return True  # a type this module does not know is the notebook's own business
+    if isinstance(value, bool) and base != "bool":
+        return False
+    if not isinstance(value, SCALARS[base]):
+        return False
+    if base == "list" and inner:
+        return all(_is_a(entry, inner.removesuffix("]")) for entry in value)
+    return True
+
+
+def _parse(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(names: list[str]) -> int:
+    """`make outputs`: refresh the outputs of all notebooks, or of those named."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        refresh_outputs(names)
+    except UserError as error:
+        log.error("error: %s", error)
+        return 2
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

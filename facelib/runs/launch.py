@@ -1,0 +1,221 @@
+"""Start, follow and stop the training subprocess. `launch(cfg)` is what notebooks call.
+
+The child writes to files, the caller follows them: a killed kernel loses nothing, a second call
+attaches or resumes. On one process the child is `python -m facelib.training.train RUN`;
+on several it is `accelerate launch`. No child outlives its parent.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from facelib.config import Config
+from facelib.errors import UserError
+from facelib.paths import REPO
+from facelib.runs.folder import Run, create_run, load_run, read_lines
+from facelib.runs.progress import show_progress
+
+log = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
+SIDE_BY_SIDE = 2  # runs that `launch_all` trains at a time on a CPU
+
+
+def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
+    """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
+
+    Args:
+        cfg: the configuration; the same one always means the same run folder.
+        follow: show progress until the end. False: return as soon as the child is started (it
+            still dies with this process).
+        processes: start an elastic run on that many instead of the configuration's.
+
+    Raises:
+        UserError: the training failed; the message has the last log lines and the next command.
+        KeyboardInterrupt: after the child has saved its checkpoint.
+    """
+    if processes and processes != cfg.processes and not cfg.elastic:
+        raise UserError(
+            f"processes={processes}: this run was made for processes={cfg.processes} (batch "
+            "statistics are those of a process); make one that takes any number with: python -m "
+            "facelib train --set elastic=true name=elastic ... --create"
+        )
+    run = create_run(cfg)
+    state = run.state
+    if state == "done":
+        return run
+    child = None
+    if state == "running":
+        log.info("%s is already running: following it", run.name)
+    else:
+        child = start(run, processes)
+    if follow:
+        _follow(run, child)
+    return load_run(run.path)
+
+
+def launch_all(configs: Sequence[Config]) -> list[Run]:
+    """`launch` several configs; on a CPU two at a time, each on half of the cores.
+
+    Small networks gain little from a second thread: two runs side by side take less time than one
+    after the other. On CUDA, and for runs of several processes, one after the other.
+
+    Raises:
+        UserError, KeyboardInterrupt: as `launch`; the other runs have stopped with a checkpoint.
+    """
+    found = {run.path: run for run in map(create_run, configs)}
+    waiting = [run for run in found.values() if run.state not in ("done", "running")]
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // SIDE_BY_SIDE
+    alone = _cuda_devices() or any(cfg.processes > 1 for cfg in configs)
+    if alone or not threads or len(waiting) < SIDE_BY_SIDE:
+        return [launch(cfg) for cfg in configs]
+    for first in range(0, len(waiting), SIDE_BY_SIDE):
+        runs = waiting[first : first + SIDE_BY_SIDE]
+        children = [start(run, threads=threads) for run in runs]
+        try:
+            for run, child in zip(runs, children):
+                _follow(run, child)
+        except BaseException:
+            for run, child in zip(runs, children):
+                stop(run, child)
+            raise
+    return [launch(cfg) for cfg in configs]
+
+
+def command(
+    cfg: Config, folder: Path, processes: int | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and the extra environment of the training subprocess."""
+    processes = cfg.replace(processes=processes or cfg.processes).processes  # checks the batch
+    if processes == 1:
+        return [sys.executable, "-m", "facelib.training.train", str(folder)], {}
+    line = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    line += ["--num_processes", str(processes), "--num_machines", "1"]
+    line += ["--mixed_precision", {"fp32": "no"}.get(cfg.precision, cfg.precision)]
+    line += ["--dynamo_backend", "no", "--main_process_port", str(free_port())]
+    extra = {} if _cuda_devices() else {"ACCELERATE_USE_CPU": "1"}
+    return [*line, "-m", "facelib.training.train", str(folder)], extra
+
+
+def start(run: Run, processes: int | None = None, threads: int | None = None) -> subprocess.Popen:
+    """Start the child with its output in train.log.
+
+    Args:
+        processes: None: the config's. threads: on a CPU, where the config names none.
+    """
+    line, extra = command(run.config, run.path, processes)
+    environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
+    count = processes or run.config.processes
+    if not threads and count > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // count)  # else accelerate says 1
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
+    )
+    run.set_status(state="starting", message="", pid=-1, processes=count)
+    with open(run.path / "train.log", "ab") as output:
+        child = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_die_with_parent_before_exec if sys.platform == "linux" else None,
+            start_new_session=True,  # Ctrl-C reaches the child once, from `stop`
+        )
+    import psutil
+
+    try:
+        started = psutil.Process(child.pid).create_time()
+    except psutil.NoSuchProcess:
+        started = 0
+    status = run.status
+    if status["state"] == "starting":
+        run.set_status(pid=child.pid, pid_started=started, host=socket.gethostname())
+    return child
+
+
+def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) -> None:
+    """Ask a run to save its checkpoint and stop; kill it if it does not within `patience` s."""
+    pid = child.pid if child else run.status.get("pid", -1)
+    if run.state != "running" or pid <= 0:
+        return
+    count = run.status.get("processes", run.config.processes)
+    os.kill(pid, signal.SIGINT if count == 1 else signal.SIGTERM)
+    end = time.monotonic() + patience
+    while time.monotonic() < end and (child.poll() is None if child else run.state == "running"):
+        time.sleep(0.1)
+    if child is not None and child.poll() is None:
+        child.kill()
+
+
+def _follow(run: Run, child: subprocess.Popen | None) -> None:
+    try:
+        show_progress(run, child)
+    except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
+        stop(run, child)
+        raise
+    if child is not None:
+        child.wait()
+    _raise_unless_done(run)
+
+
+def _raise_unless_done(run: Run) -> None:
+    state = run.state
+    if state == "done":
+        return
+    log_file = run.path / "train.log"
+    lines = log_file.read_text(errors="replace").splitlines() if log_file.is_file() else []
+    again = f"resume with: python -m facelib train --run {run.name}"
+    message = run.status.get("message") if state in ("failed", "stopped") else ""
+    if message:
+        raise UserError(f"{run.name} {state}: {message} ({again})")
+    tail = "\n".join(lines[-30:])
+    raise UserError(f"{run.name} {state}; {again}\nlast lines of {log_file}:\n{tail}")
+
+
+def free_port() -> int:
+    """A TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent() -> None:
+    """Linux: get SIGTERM when the parent dies. Called by each training process for itself."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent or parent == 1:
+        log.info("the parent is gone already")
+
+
+def _die_with_parent_before_exec() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def wait_and_follow(name: str) -> Run:
+    """Attach to a run by name and show its progress until it ends."""
+    run = load_run(name)
+    if run.state == "running":
+        show_progress(run, None)
+    rows = read_lines(run.path / "metrics.jsonl")
+    if not rows and run.state == "new":
+        raise UserError(
+            f"{run.name} has not started; start it: python -m facelib train --run {run.name}"
+        )
+    return run

@@ -1,0 +1,69 @@
+"""Progress of a run, read from its files: one live line in a notebook or terminal, or plain lines.
+
+At most one update a second live and one line in ten seconds in plain mode, so that neither a
+notebook's message channel nor a log overflows.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from facelib.runs.folder import Run, read_lines
+
+
+def show_progress(run: Run, child: subprocess.Popen | None) -> None:
+    """Show a run's progress until it ends: its child exits, or (attached) its lock is free."""
+    show, every = _display()
+    shown, text = 0.0, ""
+    while True:
+        ended = child.poll() is not None if child is not None else run.state != "running"
+        now = time.monotonic()
+        if ended or now - shown >= every:
+            line = describe(run)
+            if line != text or (ended and sys.stderr.isatty()):
+                show(line, ended)
+            shown, text = now, line
+        if ended:
+            return
+        time.sleep(0.2)
+
+
+def describe(run: Run) -> str:
+    """One line: name, steps, percentage, loss, images/s, peak memory, time left."""
+    rows = [r for r in read_lines(run.path / "metrics.jsonl") if "loss" in r]
+    status = run.status
+    if not rows:
+        return f"{run.name}: starting (data, weights)"
+    row, steps = rows[-1], status.get("steps", 0)
+    parts = [
+        f"{run.name}: step {row['step']}/{steps} ({100 * row['step'] / max(steps, 1):.0f} %)",
+        f"loss {row['loss']:.3f}",
+        f"{row['images_per_s']:.0f} images/s",
+        f"{row['peak_memory_mb']:.0f} MB",
+    ]
+    if row["step"] < steps:
+        parts.append(f"{row['eta_s'] / 60:.1f} min left" if row["eta_s"] >= 60
+                     else f"{row['eta_s']:.0f} s left")  # fmt: skip
+    else:
+        parts.append("done")
+    return ", ".join(parts)
+
+
+def _display() -> tuple[Callable[[str, bool], None], float]:
+    """How to show a line here, and the seconds between two lines."""
+    shell = sys.modules.get("IPython")
+    shell = shell.get_ipython() if shell else None
+    if shell is not None and hasattr(shell, "kernel"):
+        from IPython.display import display
+
+        handle = display({"text/plain": ""}, raw=True, display_id=True)
+        return lambda line, last: handle.update({"text/plain": line}, raw=True), 1.0
+    if sys.stderr.isatty():
+        return lambda line, last: _rewrite(line, last), 1.0
+    return lambda line, last: sys.stderr.write(line + "\n"), 10.0
+
+
+def _rewrite(line: str, last: bool) -> None:
+    sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if last else ""))
+    sys.stderr.flush()

@@ -1,0 +1,346 @@
+"""Centres of a trained run, and its geometry as frames for notebooks (formulas: `analysis.py`).
+
+    RUN/embeddings/train.npz   emb (T, d) float32 of the training images, as the network gives them
+
+A run's centres are of two kinds: "classifier" (the learned weights of ArcFace and the hybrid) and
+"centroids" (unit mean of each training identity's unit embeddings), which every loss has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from facelib.config import Config
+from facelib.data.datasets import FaceRecords, Jpegs
+from facelib.data.feed import split_records
+from facelib.data.locate import exclusion_file, train_folder
+from facelib.evaluate.embed import cached_embeddings, embed_images
+from facelib.formats.benchmarks import person_of_image
+from facelib.metrics import geometry as an
+from facelib.metrics.scores import Scores
+from facelib.studies.results import Result
+from facelib.studies.source_a import BENCHMARKS
+from facelib.training.train import load_model, load_trained
+
+FAR = 0.01  # of the global threshold
+SEED = 0  # of rotations and Gaussian draws
+ROTATIONS = 5  # of the agreement's control
+KEYS = ["benchmark", "loss", "centres"]
+
+
+def open_records(cfg: Config) -> FaceRecords:
+    """The training records of a config, its excluded identities left out."""
+    exclude = exclusion_file(cfg)
+    return FaceRecords(train_folder(cfg), cfg.image_size, exclude=exclude, relabel=cfg.relabel)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Embeddings, centres and pairs of an evaluated run; everything is read once, when needed."""
+
+    result: Result
+
+    @cached_property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit embeddings (T, d) of the training images (not mirrored) and labels (T,).
+
+        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
+        """
+        return self.training_images(self.result.config)
+
+    def training_images(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
+        """The training images of `cfg`, which may be another run's, under this run's network.
+
+        Unit embeddings (T, d) and labels (T,), 0 … N − 1 in the order of the records' labels.
+        """
+        if cfg.digest() not in self._training:
+            self._training[cfg.digest()] = self._embed_training(cfg)
+        return self._training[cfg.digest()]
+
+    @cached_property
+    def _training(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    def _embed_training(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
+        own, folder = self.result.config, self.result.folder
+        records = open_records(cfg)
+        chosen, _ = split_records(cfg, records.labels)
+        checkpoint = load_trained(folder)["digest"]
+        name, key = "train", checkpoint
+        if cfg.digest() != own.digest():
+            name, key = f"train-of-{cfg.digest()}", f"{checkpoint} {cfg.digest()}"
+
+        def compute() -> tuple[np.ndarray, np.ndarray]:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            model, images = load_model(folder)[0].to(device), Jpegs(records, chosen)
+            emb, _ = embed_images(
+                model, images, own.image_size, device, fill_border=own.fill_border
+            )
+            return emb, emb[:0]  # no mirror images
+
+        emb, _ = cached_embeddings(folder / "embeddings" / f"{name}.npz", key, compute)
+        return an.unit(emb), np.unique(records.labels[chosen], return_inverse=True)[1]
+
+    @cached_property
+    def centres(self) -> dict[str, np.ndarray]:
+        """Kind -> unit centres (N, d): "classifier" if the loss has one, and "centroids"."""
+        weights = classifier_weights(load_trained(self.result.folder)["learner"])
+        found = {} if weights is None else {"classifier": an.unit(weights)}
+        return found | {"centroids": an.centroids(*self.train)}
+
+    def images(self, name: str) -> np.ndarray:
+        """Unit embeddings (U, d) of a benchmark's unique images (not mirrored)."""
+        with np.load(self.result.folder / "embeddings" / f"{name}.npz") as kept:
+            return an.unit(kept["emb"])
+
+    def title(self, name: str) -> str:
+        """The benchmark as tables call it: rendered faces are called so."""
+        shown = BENCHMARKS.get(name, name)
+        return f"{shown} (rendered)" if self.result.rendered else shown
+
+    def threshold(self, name: str) -> float:
+        """One global cosine threshold: FAR 0.01 on all impostor pairs of one benchmark, pooled."""
+        scores = self.result.scores(name)
+        return an.global_threshold(scores.score, scores.same, FAR)
+
+
+def classifier_weights(learner: dict[str, torch.Tensor]) -> np.ndarray | None:
+    """The classifier's weights (N, d) from a checkpoint's learner, or None if the loss has none."""
+    found = [
+        tensor
+        for key, tensor in learner.items()
+        if key.startswith("criterion.") and key.endswith("weight") and tensor.ndim == 2
+    ]
+    return found[0].float().numpy() if found else None
+
+
+def snapping_table(runs: Sequence[Geometry]) -> pd.DataFrame:
+    """Source A's table for positive pairs, by benchmark, loss and kind of centre."""
+    return _frame(runs, lambda run, kind, name: an.snapping(*_cosines(run, kind, name)))
+
+
+def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
+    """Mean centre similarity of images A of positive pairs, beside that of the nulls.
+
+    Columns: centre sim; isotropic, rotated, Gaussian (the nulls of `analysis.py`); nearest sample
+    (largest cosine to a single training image); excess, lo, hi (centre sim − Gaussian, with a 95 %
+    interval over identities); above 95 % (share of images above the Gaussian's 95th percentile;
+    0.05 without snapping); A closer, rotated closer, Gaussian closer (share of pairs whose
+    similarity is below the centre similarity of A, of the rotated A, of a Gaussian draw).
+    """
+    frame = _frame(runs, lambda *of: nulls_row(*of) | {"nearest sample": _nearest_sample(*of)})
+    first = ["centre sim", "isotropic", "rotated", "Gaussian", "nearest sample"]
+    return frame[[*first, *(column for column in frame if column not in first)]]
+
+
+def nulls_row(run: Geometry, kind: str, name: str) -> dict:
+    """A row of `null_table`, without the nearest sample."""
+    rng = np.random.default_rng(SEED)
+    scores, emb, centres = run.result.scores(name), run.images(name), run.centres[kind]
+    a = scores.index1[scores.same]
+    pair, real, _ = _cosines(run, kind, name)
+    rotated = an.nearest_centres(an.random_rotation(emb, rng)[a], centres)[0]
+    drawn = an.nearest_centres(an.gaussian_like(emb[a], len(a), rng), centres)[0]
+    excess, lo, hi = an.mean_interval(real - drawn.mean(), scores.id1[scores.same])
+    return {
+        "centre sim": real.mean(),
+        "isotropic": an.expected_maximum(*centres.shape),
+        "rotated": rotated.mean(),
+        "Gaussian": drawn.mean(),
+        "excess": excess,
+        "lo": lo,
+        "hi": hi,
+        "above 95 %": np.mean(real > np.percentile(drawn, 95)),
+        "A closer": np.mean(real > pair),
+        "rotated closer": np.mean(rotated > pair),
+        "Gaussian closer": np.mean(drawn > pair),
+    }
+
+
+def _nearest_sample(run: Geometry, kind: str, name: str) -> float:
+    scores = run.result.scores(name)
+    emb = run.images(name)[scores.index1[scores.same]]
+    return an.nearest_centres(emb, run.train[0])[0].mean()
+
+
+def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
+    """Are strangers closer to people of the training than to other strangers?
+
+    For images A of positive pairs: mean cosine to the nearest centroid of the benchmark's other
+    people ("unseen people"), and to that of as many random training people with as many images each
+    ("training people"; the benchmark's median). Their difference with a 95 % interval over
+    identities is what training pulled towards its own centres.
+    """
+    rows = {}
+    for run in runs:
+        for name in run.result.benchmarks:
+            rows[(run.title(name), run.result.label)] = unseen_row(run, name)
+    return _sorted(pd.DataFrame(rows).T.rename_axis(KEYS[:2]))
+
+
+def unseen_row(run: Geometry, name: str) -> dict:
+    """A row of `unseen_table`."""
+    scores, emb = run.result.scores(name), run.images(name)
+    a, person = scores.index1[scores.same], person_of_image(scores)
+    counts = np.unique(person, return_counts=True)[1]
+    train, labels = run.train
+    people, each = min(len(counts) - 1, labels.max() + 1), int(np.median(counts))
+    rows, kept = an.thinned(labels, people, each, np.random.default_rng(SEED))
+    unseen = an.nearest_others(emb, person)[a]
+    trained = an.nearest_centres(emb[a], an.centroids(train[rows], kept))[0]
+    difference, lo, hi = an.mean_interval(trained - unseen, person[a])
+    return {
+        "people": people,
+        "images each": each,
+        "unseen people": unseen.mean(),
+        "training people": trained.mean(),
+        "difference": difference,
+        "lo": lo,
+        "hi": hi,
+    }
+
+
+def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
+    """Do both sides snap to one centre, and are those pairs verified correctly?
+
+    A pair is verified correctly if it is accepted (positive) or refused (impostor) at the run's
+    global threshold, taken from the benchmark `threshold_from`.
+
+    Columns: same centre, by chance, correct if same, correct if not (shares), same & correct,
+    same & wrong, other & correct, other & wrong (counts), odds ratio, lo, hi, corrected (see
+    `analysis.TwoByTwo`); rotated same, rotated odds: the same for five random rotations of the
+    embeddings, whose pairs are as similar while the centres mean nothing.
+    """
+    frames = []
+    for kind, same in (("positive", True), ("impostor", False)):
+        frame = _frame(runs, lambda *key, same=same: agreement_row(*key, same, threshold_from))
+        frames.append(frame.assign(pairs=kind).set_index("pairs", append=True))
+    return pd.concat(frames).sort_index(level=KEYS, sort_remaining=False, key=_order)
+
+
+def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_from: str) -> dict:
+    """A row of `agreement_table`."""
+    scores = run.result.scores(name)
+    rows = scores.same == same
+    correct = (scores.score[rows] > run.threshold(threshold_from)) == same
+    emb, rng = run.images(name), np.random.default_rng(SEED)
+
+    def snapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        which = an.nearest_centres(images, run.centres[centres])[1]
+        return which[scores.index1[rows]], which[scores.index2[rows]]
+
+    a, b = snapped(emb)
+    share, chance = an.agreement(a, b)
+    table = an.two_by_two(a == b, correct)
+    turned = [np.equal(*snapped(an.random_rotation(emb, rng))) for _ in range(ROTATIONS)]
+    control = an.two_by_two(np.concatenate(turned), np.tile(correct, ROTATIONS))
+    (both, wrong), (other, neither) = table.counts
+    return {
+        "same centre": share,
+        "by chance": chance,
+        "correct if same": both / (both + wrong) if both + wrong else np.nan,
+        "correct if not": other / (other + neither) if other + neither else np.nan,
+        "same & correct": both,
+        "same & wrong": wrong,
+        "other & correct": other,
+        "other & wrong": neither,
+        "odds ratio": table.odds_ratio,
+        "lo": table.lo,
+        "hi": table.hi,
+        "corrected": table.corrected,
+        "rotated same": np.mean(turned),
+        "rotated odds": control.odds_ratio,
+    }
+
+
+def spread_table(runs: Sequence[Geometry]) -> pd.DataFrame:
+    """Alignment, uniformity, effective dimensions, mean similarities and their gap.
+
+    One row a benchmark and loss; the spectrum is that of the benchmark's unit embeddings.
+    """
+    rows = []
+    for run in runs:
+        for name in run.result.benchmarks:
+            scores, emb = run.result.scores(name), run.images(name)
+            ratio, entropy = an.effective_dimension(an.spectrum(emb))
+            positive, negative, gap = an.similarity_gap(scores.score, scores.same)
+            sides = emb[scores.index1[scores.same]], emb[scores.index2[scores.same]]
+            rows.append(
+                {
+                    "benchmark": run.title(name),
+                    "loss": run.result.label,
+                    "alignment": an.alignment(*sides),
+                    "uniformity": an.uniformity(emb),
+                    "participation ratio": ratio,
+                    "exp-entropy": entropy,
+                    "positives": positive,
+                    "negatives": negative,
+                    "gap": gap,
+                }
+            )
+    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+
+def spectrum_frame(runs: Sequence[Geometry], name: str) -> pd.DataFrame:
+    """Cumulated share of the variance over the dimension: dimension, share, name (the loss)."""
+    frames = []
+    for run in runs:
+        total = np.cumsum(an.spectrum(run.images(name)))
+        frame = {
+            "dimension": np.arange(1, len(total) + 1),
+            "share": total,
+            "name": run.result.label,
+        }
+        frames.append(pd.DataFrame(frame))
+    return pd.concat(frames, ignore_index=True)
+
+
+def accepted(run: Geometry, name: str, threshold_from: str) -> tuple[Scores, np.ndarray]:
+    """Scores of a benchmark, and which pairs (P,) the run's global threshold accepts."""
+    scores = run.result.scores(name)
+    return scores, scores.score > run.threshold(threshold_from)
+
+
+def threshold_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
+    """The global threshold of each run, and the TAR and FAR that it gives on every benchmark."""
+    rows = []
+    for run in runs:
+        for name in run.result.benchmarks:
+            scores, passed = accepted(run, name, threshold_from)
+            row = {"benchmark": run.title(name), "loss": run.result.label}
+            row["threshold"] = run.threshold(threshold_from)
+            row |= {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
+            rows.append(row)
+    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+
+def _cosines(run: Geometry, kind: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(P,) each of the positive pairs: pair similarity, centre similarity of A and of B."""
+    scores = run.result.scores(name)
+    best, _ = an.nearest_centres(run.images(name), run.centres[kind])
+    same = scores.same
+    return scores.score[same], best[scores.index1[same]], best[scores.index2[same]]
+
+
+def _frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
+    """figures(run, kind of centre, benchmark) as rows, indexed by benchmark, loss and centres."""
+    rows = {
+        (run.title(name), run.result.label, kind): figures(run, kind, name)
+        for run in runs
+        for kind in run.centres
+        for name in run.result.benchmarks
+    }
+    return _sorted(pd.DataFrame(rows).T.infer_objects().rename_axis(KEYS))
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.sort_index(level=0, sort_remaining=False, kind="stable", key=_order)
+
+
+def _order(level: pd.Index) -> pd.Index:
+    """Values of an index level by first appearance."""
+    return level.map({value: i for i, value in enumerate(dict.fromkeys(level))})

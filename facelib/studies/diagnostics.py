@@ -1,0 +1,209 @@
+"""Is the signal of cluster-guided training alive? Rows of its ablation, simulations at scale."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from facelib.config import Config
+from facelib.losses.cluster import tightness_literal
+from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.metrics.geometry import similarity_gap
+from facelib.metrics.tables import percent
+from facelib.runs.folder import Run
+from facelib.runs.launch import launch_all
+from facelib.studies import ablation
+from facelib.studies.records import repeat_differences, repeat_intervals
+from facelib.studies.results import LABELS, Result, evaluate, method_of
+
+# Source B on MS1M: identities, queue, batch. 5.8 million images: 68 an identity.
+PAPER = {"classes": 85_742, "slots": 8_192, "batch": 512}
+
+
+# Columns of a metrics line; those with a text are rows of `last_diagnostics`.
+DIAGNOSTICS = {
+    "queue_0": "share of classes with |Q_k| = 0",
+    "queue_1": "share of classes with |Q_k| = 1",
+    **dict.fromkeys(("queue_2", "queue_3_4", "queue_5_8", "queue_9_up", "phi_q0", "phi_q10"), ""),
+    "phi_q50": "φ, median class",
+    "phi_q90": "φ, 90th percentile",
+    "phi_q100": "φ, largest",
+    **dict.fromkeys(("margin_q0", "margin_q10", "margin_q90", "margin_q100"), ""),
+    "margin_q50": "λ·m, median class (radians)",
+    "margin": "λ·m, mean of the batch (radians)",
+    "contrast_entropy": "",
+    "contrast_temperature": "CluCon: temperature of the own class",
+    "effective_classes": "CluCon: exp(entropy), classes",
+    "contrast_accuracy": "CluCon: own class is the nearest",
+    "share_z_clucon": "CluCon: share of the gradient at z",
+    "align": "CluAli: value",
+    "align_temperature": "CluAli: τ",
+    "share_w_cluali": "CluAli: share of the gradient at W",
+    "bank_cosine": "cosine of bank and classifier centre",
+}
+
+
+def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
+    """Train rows of the ablation: label -> run.
+
+    A finished one returns at once. All rows are checked before the first is trained.
+    """
+    configs = [ablation.row_config(row, base) for row in rows]
+    labels = [LABELS[method_of(cfg.to_dict())] for cfg in configs]
+    return dict(zip(labels, launch_all(configs)))
+
+
+def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:
+    """Training lines of all runs below each other; column `run` is the label.
+
+    Diagnostics that a run has not (plain ArcFace has none) are NaN. `effective_classes` is
+    exp(entropy) of CluCon's softmax.
+    """
+    frames = [
+        run.metrics().dropna(subset=["loss"]).assign(run=label) for label, run in runs.items()
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.reindex(columns=[*frame, *(name for name in DIAGNOSTICS if name not in frame)])
+    return frame.assign(effective_classes=np.exp(frame["contrast_entropy"].astype(float)))
+
+
+def last_diagnostics(metrics: pd.DataFrame, ticks: int = 10) -> pd.DataFrame:
+    """Mean of the diagnostics over the last log ticks of each run: one column a run."""
+    named = {name: text for name, text in DIAGNOSTICS.items() if text}
+    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-ticks:].mean())
+    return frame.rename(columns=named).dropna(how="all").T.rename_axis(columns=None)
+
+
+def simulate_queue(
+    classes: int, slots: int, batch: int, steps: int = 40, seed: int = 0
+) -> pd.DataFrame:
+    """Shares of classes by |Q_k| in a full queue, where all identities are equally likely.
+
+    Real MS1M has 68 ± 40 images an identity; unequal counts leave still more classes at 0.
+
+    Returns:
+        Frame with size, share (of the classes), binomial (the share that chance predicts).
+    """
+    from scipy.stats import binom
+
+    generator = torch.Generator().manual_seed(seed)
+    memory = FeatureQueue(classes, 1, slots=slots)
+    for _ in range(steps):
+        labels = torch.randint(0, classes, (batch,), generator=generator)
+        memory.remember(torch.ones(batch, 1), labels)
+    counts = torch.bincount(memory.sizes()).numpy()
+    sizes = np.arange(len(counts))
+    chance = binom.pmf(sizes, min(slots, steps * batch), 1 / classes)
+    return pd.DataFrame({"size": sizes, "share": counts / classes, "binomial": chance})
+
+
+def simulate_concentration(
+    classes: int,
+    slots: int,
+    batch: int,
+    ring: int = 0,
+    steps: int = 300,
+    dim: int = 16,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What φ says of classes whose spread is known, once the bank has settled.
+
+    Features of class k are unit vectors μ_k + σ_k·noise with σ_k drawn from 0.4 to 1; the bank
+    starts at the means. Nothing is trained.
+
+    Args:
+        ring: features kept of each class; 0: one queue of `slots`.
+
+    Returns:
+        One row a class that was seen: spread (σ_k), phi, share (λ, literal), age (steps since its
+        last image; 0 is the last batch).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kind = ClassRings(classes, dim, slots=ring) if ring else FeatureQueue(classes, dim, slots=slots)
+    mean = F.normalize(torch.randn(classes, dim, generator=generator))
+    spread = 0.4 + 0.6 * torch.rand(classes, generator=generator)
+    kind.bank.copy_(mean / (1 + spread.square())[:, None].sqrt())  # mean of the unit features
+    last = torch.full((classes,), -1)
+    for step in range(steps):
+        labels = torch.randint(0, classes, (batch,), generator=generator)
+        noise = torch.randn(batch, dim, generator=generator) / dim**0.5
+        kind.remember(F.normalize(mean[labels] + spread[labels, None] * noise), labels)
+        last[labels] = step
+    seen = last >= 0
+    frame = {
+        "spread": spread[seen],
+        "phi": kind.phi[seen],
+        "share": tightness_literal(kind.phi)[seen],
+        "age": steps - 1 - last[seen],
+    }
+    return pd.DataFrame({name: tensor.numpy() for name, tensor in frame.items()})
+
+
+def fidelity(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row a simulation: does φ follow the spread, or the time since the last image?"""
+    rows = {}
+    for name, frame in frames.items():
+        fresh = frame[frame["age"] == 0]
+        rows[name] = {
+            "rank correlation of φ and spread": frame["phi"].corr(frame["spread"], "spearman"),
+            "the same, classes of the batch": fresh["phi"].corr(fresh["spread"], "spearman"),
+            "median φ, classes of the batch": fresh["phi"].median(),
+            "median φ, the others": frame.loc[frame["age"] > 0, "phi"].median(),
+            "median λ, classes of the batch": fresh["share"].median(),
+            "median λ, the others": frame.loc[frame["age"] > 0, "share"].median(),
+        }
+    return pd.DataFrame(rows)
+
+
+def gap_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Mean cosines of positive and negative pairs and their difference, by benchmark and row."""
+    rows = {}
+    for name in results[0].benchmarks:
+        for result in results:
+            scores = result.scores(name)
+            figures = similarity_gap(scores.score, scores.same)
+            rows[result.title(name), result.label] = dict(
+                zip(("positives", "negatives", "gap"), figures)
+            )
+    return pd.DataFrame(rows).T.rename_axis(["benchmark", "loss"])
+
+
+def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
+    """Evaluate trained rows: label -> result."""
+    return {label: evaluate(run) for label, run in runs.items()}
+
+
+def methods_of(frame: pd.DataFrame) -> list[str]:
+    """Methods of a published record in the order of the ablation, the baseline first."""
+    order = ["arcface", *ablation.LABELS]
+    return sorted(frame["loss"].unique(), key=order.index)
+
+
+def ablation_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Ablation of a published record as text: mean over repeats [95 % t interval], percent."""
+    found = repeat_intervals(frame, figure)
+    found["text"] = [
+        percent(r.value, [r.lo, r.hi] if r.repeats > 1 else None) for r in found.itertuples()
+    ]
+    table = found.pivot(index="group", columns="label", values="text")
+    table = table[list(dict.fromkeys(found["label"]))].rename(columns="{} (rendered)".format)
+    table["repeats"] = found.groupby("group")["repeats"].min()
+    return table.loc[[LABELS[m] for m in methods_of(frame)]].rename_axis("loss").rename_axis(
+        columns=None
+    )  # fmt: skip
+
+
+def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Each row of a published record minus ArcFace, paired by repeat: a frame for `plots.forest`.
+
+    Columns label (row), group (benchmark), value, lo, hi (percentage points), repeats, carried.
+    """
+    parts = [
+        repeat_differences(frame, method, "arcface", figure).assign(label=LABELS[method])
+        for method in methods_of(frame)[1:]
+    ]
+    return pd.concat(parts, ignore_index=True).rename(
+        columns={"benchmark": "group", "difference": "value"}
+    )

@@ -1,0 +1,138 @@
+"""What a notebook shows of an audit: recall by kind of copy, faces side by side, gains."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from facelib.audit import checks
+from facelib.audit.overlap import Audit, TrainingSet, benchmark_images
+from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
+from facelib.formats.benchmarks import person_of_image
+from facelib.formats.decode import decode
+from facelib.studies import plots
+from facelib.studies.results import Result
+
+FACE = 56  # pixels of a face in the gallery
+
+
+def copies_found(found: Sequence[Audit], copies: pd.DataFrame) -> pd.DataFrame:
+    """Recall of the image hash by kind of copy, where the original is in one of the benchmarks.
+
+    Args:
+        found: audits of several benchmarks. copies: `copies.csv` of a planted set.
+    """
+    originals: dict[str, set] = {}
+    pairs = set()
+    for number, one in enumerate(found):
+        for i, image in enumerate(one.bench.images):
+            digest = hashlib.sha256(image).hexdigest()[:16]
+            originals.setdefault(digest, set()).add((number, i))
+        pairs |= {(number, i, row) for i, row in zip(one.images["image"], one.images["row"])}
+    present = copies[copies["source"].isin(originals)]
+    hit = [
+        any((*place, record - 1) in pairs for place in originals[source])
+        for record, source in zip(present["record"], present["source"])
+    ]
+    grouped = present.assign(found=hit).groupby("kind", sort=False)["found"]
+    return grouped.agg(copies="size", found="sum", recall="mean")
+
+
+def signal_scores(found: Mapping[str, Sequence[Audit]], truth: Collection) -> pd.DataFrame:
+    """`checks.score_signals` of audits by several networks, indexed by benchmark, network, signal.
+
+    Average precision (`checks.ranked_precision`) stands in the rows of the embeddings.
+    """
+    frames = {}
+    for network, audits in found.items():
+        for one in audits:
+            scored = checks.score_signals(one.candidates, truth)
+            average = checks.ranked_precision(one.candidates, truth)[1]
+            scored.loc["embeddings", "average precision"] = average
+            frames[(f"{one.bench.name} (rendered)", network)] = scored
+    joined = pd.concat(frames, names=["benchmark", "network"])
+    counts = ["found", "right", "truth"]
+    return joined.astype(dict.fromkeys(counts, int)).sort_index(level=0, sort_remaining=False)
+
+
+def gallery(
+    train: TrainingSet, found: Audit, rows: pd.DataFrame, run, truth: Collection, title: str = ""
+) -> Figure:
+    """Candidate matches to judge by eye: training face | benchmark face, the most similar two.
+
+    Args:
+        rows: of `found.candidates`. run: whose network picks the two faces.
+        truth: (id, label) pairs that are one person, for the caption; empty where unknown.
+    """
+    emb, person = benchmark_images(run, found.bench), person_of_image(found.bench)
+    own = {label: np.flatnonzero(train.records.labels == label) for label in rows["label"]}
+    known = train.embed(run, np.concatenate(list(own.values())))
+    place = {row: i for i, row in enumerate(np.concatenate(list(own.values())))}
+    pictures, captions = [], []
+    for row in rows.to_dict("records"):
+        theirs = np.flatnonzero(person == row["id"])
+        cos = known[[place[i] for i in own[row["label"]]]] @ emb[theirs].T
+        a, b = np.unravel_index(cos.argmax(), cos.shape)
+        faces = train.records.jpeg(own[row["label"]][a]), found.bench.images[theirs[b]]
+        pictures.append(np.hstack([decode(face, FACE) for face in faces]))
+        right = (row["id"], row["label"]) in set(truth)
+        answer = ("same" if right else "different") if len(truth) else ""
+        captions.append(f"{row['similarity']:.2f} {answer}")
+    note = plots.note_for(True, "training | benchmark, similarity, truth") if len(truth) else ""
+    return plots.image_grid(pictures, captions, columns=6, title=title, note=note)
+
+
+def similarity_histogram(
+    frame: pd.DataFrame, threshold: float, ax: Axes, title: str = "", note: str = ""
+) -> Axes:
+    """Similarity to the nearest training identity, by what is true; dashed: the threshold.
+
+    Args:
+        frame: similarity, truth (text).
+    """
+    palette = {
+        name: colour
+        for name, colour in zip(frame["truth"].unique(), (plots.GENUINE, plots.IMPOSTOR))
+    }
+    sns.histplot(frame, x="similarity", hue="truth", bins=40, palette=palette, ax=ax)
+    ax.axvline(threshold, ls="--", lw=1, color="0.3")
+    return plots._label(ax, title, note, "cosine to the nearest training identity", "people")
+
+
+def accuracy_frame(
+    results: Sequence[Result], in_training: Collection[int], labels: Sequence[str]
+) -> pd.DataFrame:
+    """`accuracy_by_overlap` of every benchmark of several runs, with benchmark and run (label)."""
+    frames = [
+        accuracy_by_overlap(result.scores(name), in_training).assign(
+            benchmark=result.title(name), run=label
+        )
+        for result, label in zip(results, labels, strict=True)
+        for name in result.benchmarks
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def gain_frame(
+    pairs: Sequence[tuple[Result, Result]], in_training: Collection[int]
+) -> pd.DataFrame:
+    """`inflation` of (run with overlap, clean run) pairs, in percentage points.
+
+    Returns:
+        Frame with run (with overlap), benchmark (key), loss (key), protocol, kind, group, pairs,
+        people, gain, lo, hi.
+    """
+    frames = [
+        inflation(one.scores(name), clean.scores(name), in_training).assign(
+            run=one.folder.name, benchmark=name, loss=one.config.loss
+        )
+        for one, clean in pairs
+        for name in one.benchmarks
+    ]
+    frame = pd.concat(frames, ignore_index=True).rename(columns={"value": "gain"})
+    frame[["gain", "lo", "hi"]] *= 100
+    return frame

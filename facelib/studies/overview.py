@@ -1,0 +1,95 @@
+"""The geometry of any number of finished runs in one table; training centroids for all.
+
+Every run whose network maps images to embeddings can be added: with a classifier or without, of any
+dimension, fully trained or with adapters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from facelib.config import Config
+from facelib.errors import UserError
+from facelib.metrics import geometry as an
+from facelib.runs.folder import load_run
+from facelib.studies.centres import Geometry, agreement_row, nulls_row, unseen_row
+from facelib.studies.results import evaluate, finished
+
+CENTRES = "centroids"  # the kind of centre that every loss has
+
+
+def add_finished(
+    runs: Sequence[Geometry], configs: Sequence[Config] = (), names: str = ""
+) -> list[Geometry]:
+    """`runs`, then those of `configs` that are finished, then the runs `names`; nothing is trained.
+
+    Args:
+        configs: runs of the study; one that is not finished is left out.
+        names: run folders or unique beginnings of their names, comma-separated. Their labels carry
+            the run's digest where another run has the same label.
+
+    Raises:
+        UserError: a run of `names` is not finished, or lacks a benchmark of the first run.
+    """
+    found = [*runs, *(Geometry(r) for cfg in configs if (r := finished(cfg)))]
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        run = load_run(name)
+        if run.state != "done":
+            raise UserError(
+                f"{run.name} is {run.state}: only finished runs can be added; train it with: "
+                f"python -m facelib train --run {run.name}"
+            )
+        found.append(Geometry(evaluate(run)))
+    labels, unique, folders = set(), [], set()
+    for run in found:
+        result = run.result
+        missing = set(found[0].result.benchmarks) - set(result.benchmarks)
+        if missing:
+            raise UserError(f"{result.folder.name} was not evaluated on {', '.join(missing)}")
+        if result.folder in folders:
+            continue
+        folders.add(result.folder)
+        if result.label in labels:
+            result = replace(result, label=f"{result.label} ({result.config.digest()})")
+            run = Geometry(result)
+        labels.add(result.label)
+        unique.append(run)
+    return unique
+
+
+def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> pd.DataFrame:
+    """One row a run on one benchmark: snapping, its nulls, agreement, spread.
+
+    Columns: d; pair sim, centre sim, A closer (source A's table); Gaussian, excess (centre sim −
+    Gaussian); pull, pull lo, pull hi (nearest training person − nearest unseen person, equal
+    numbers); same centre, rotated same; odds ratio, odds lo, odds hi, rotated odds (same centre ×
+    verified, positive pairs); dimension (participation ratio); gap (of the mean cosines).
+    """
+    return pd.DataFrame({run.result.label: _row(run, name, threshold_from) for run in runs}).T
+
+
+def _row(run: Geometry, name: str, threshold_from: str) -> dict:
+    nulls = nulls_row(run, CENTRES, name)
+    agreed = agreement_row(run, CENTRES, name, True, threshold_from)
+    unseen = unseen_row(run, name)
+    scores, emb = run.result.scores(name), run.images(name)
+    return {
+        "d": emb.shape[1],
+        "pair sim": scores.score[scores.same].mean(),
+        "centre sim": nulls["centre sim"],
+        "A closer": nulls["A closer"],
+        "Gaussian": nulls["Gaussian"],
+        "excess": nulls["excess"],
+        "pull": unseen["difference"],
+        "pull lo": unseen["lo"],
+        "pull hi": unseen["hi"],
+        "same centre": agreed["same centre"],
+        "rotated same": agreed["rotated same"],
+        "odds ratio": agreed["odds ratio"],
+        "odds lo": agreed["lo"],
+        "odds hi": agreed["hi"],
+        "rotated odds": agreed["rotated odds"],
+        "dimension": an.effective_dimension(an.spectrum(emb))[0],
+        "gap": an.similarity_gap(scores.score, scores.same)[2],
+    }

@@ -1,0 +1,136 @@
+"""Pictures of the embedding analysis: a frame and an axes in, the axes out (see `plots.py`)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import PercentFormatter
+
+from facelib.studies.plots import GENUINE, GREY, IMPOSTOR, _axes, _label
+
+MARKS = {
+    "isotropic": "x",
+    "rotated": "+",
+    "Gaussian": "s",
+    "centre sim": "o",
+    "nearest sample": "^",
+}
+
+
+def nulls(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Similarity to the nearest centre, and its nulls",
+    note: str = "",
+) -> Axes:
+    """A row for each loss and kind of centre; one mark for the figure and for each null.
+
+    Args:
+        frame: of `centres.null_table`, one benchmark: indexed by loss and centres, with the columns
+            of `MARKS` (mean cosines).
+    """
+    ax = _axes(ax)
+    rows = range(len(frame))
+    ax.hlines(rows, frame["isotropic"], frame["nearest sample"], color="0.85", zorder=1)
+    for colour, (column, mark) in zip(sns.color_palette("colorblind"), MARKS.items()):
+        ax.plot(frame[column], rows, mark, color=colour, label=column, markersize=8, zorder=2)
+    ax.set_yticks(rows, [f"{loss}, {centres}" for loss, centres in frame.index])
+    ax.set_ylim(len(frame) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    return _label(ax, title, note, "mean cosine", "")
+
+
+def cumulated_spectrum(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Variance in the first directions",
+    note: str = "",
+) -> Axes:
+    """Cumulated share of the variance over the number of principal directions, a line a `name`.
+
+    Args:
+        frame: dimension, share, name (`centres.spectrum_frame`).
+    """
+    ax = _axes(ax)
+    sns.lineplot(frame, x="dimension", y="share", hue="name", ax=ax)
+    ax.axhline(0.9, color=GREY, linestyle=":", linewidth=1)
+    ax.set(xscale="log", ylim=(0, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.get_legend().set_title(None)
+    return _label(ax, title, note, "principal directions", "share of the variance")
+
+
+def face_map(
+    frame: pd.DataFrame,
+    faces: Sequence[np.ndarray],
+    ax: Axes | None = None,
+    title: str = "",
+    note: str = "",
+) -> Axes:
+    """Each image at its place on a map, framed in the colour of its person.
+
+    Args:
+        frame: x, y, person (`maps.map_frame`).
+        faces: an image (H, W, 3) uint8 RGB for each row of the frame, drawn pixel by pixel.
+    """
+    ax = _axes(ax)
+    people = list(dict.fromkeys(frame["person"]))
+    palette = dict(zip(people, sns.color_palette("husl", len(people))))
+    for row, face in zip(frame.itertuples(), faces, strict=True):
+        box = OffsetImage(face, zoom=72 / ax.figure.dpi)
+        style = {"edgecolor": palette[row.person], "linewidth": 2, "boxstyle": "square,pad=0"}
+        ax.add_artist(AnnotationBbox(box, (row.x, row.y), pad=0, bboxprops=style))
+    ax.scatter(frame["x"], frame["y"], s=0)  # the faces themselves do not set the limits
+    ax.margins(0.06)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    return _label(ax, title, note, "", "")
+
+
+def paired_similarities(
+    frame: pd.DataFrame, axes: Sequence[Axes], titles: Mapping[str, str], note: str = ""
+) -> None:
+    """Histograms of two kinds of cosines, an axes a run, on one scale.
+
+    Args:
+        frame: run, kind, cosine (`strangers.similarity_frame`).
+        titles: title of each run, in the order of `axes`.
+    """
+    kinds = list(dict.fromkeys(frame["kind"]))
+    palette = dict(zip(kinds, (GENUINE, IMPOSTOR)))
+    edges = np.histogram_bin_edges(frame["cosine"], 50)
+    for ax, (run, title) in zip(axes, titles.items()):
+        part = frame[frame["run"] == run]
+        for kind, colour in palette.items():
+            values = part.loc[part["kind"] == kind, "cosine"]
+            ax.hist(values, edges, density=True, alpha=0.5, color=colour, label=kind)
+            ax.axvline(values.mean(), color=colour, linestyle="--", linewidth=1.5)
+        _label(ax, title, note, "cosine", "density")
+        ax.legend(loc="upper left")
+    limit = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, limit)
+
+
+def precision_recall(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "What goes wrong",
+    note: str = "",
+) -> Axes:
+    """BCubed precision over recall of clusterings: a mark a method, a colour an embedding.
+
+    Args:
+        frame: precision, recall, method, embedding.
+    """
+    ax = _axes(ax)
+    sns.scatterplot(
+        frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax
+    )  # fmt: skip
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=9)
+    return _label(ax, title, note, "BCubed recall (low: split people)",
+                  "BCubed precision (low: merged)")  # fmt: skip

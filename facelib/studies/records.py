@@ -1,0 +1,231 @@
+"""Small committed records under `runs/published/`: the source of every number in the README.
+
+A record is a folder: `results.csv` (one row a run and benchmark), `record.json` (settings that all
+runs share, command, machine, versions, commit, date). Intervals here are over independent repeats
+(other weights, other image order, other rendered people), not over the test people of one run.
+"""
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from facelib.errors import UserError
+from facelib.paths import atomic_file, published_root
+from facelib.runs.folder import environment, read_json, read_lines, write_json
+from facelib.studies.results import LABELS, method_of
+from facelib.studies.source_a import BENCHMARKS
+
+FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
+RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
+SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
+
+
+def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
+    """Write a record from sweep rows (`record_row`: config fields, `run`, `report`).
+
+    Args:
+        rows: one a run, with `report` (an eval.json) or `lines` (rows of another table, which may
+            set `loss` anew). name: of the folder. command: what a reader types to make it again.
+        note: what a reader must know beside the figures.
+    """
+    if not rows:
+        raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
+    folder = published_root() / name
+    skipped = {"report", "lines", "run", "name", "data", "benchmarks", "exclude"}
+    skipped |= set(SETTINGS_OF_A_ROW)
+    known = {k: v for k, v in rows[0].items() if k not in skipped}
+    shared = {k: v for k, v in known.items() if all(row.get(k) == v for row in rows)}
+    other = [k for k in known if k not in shared]  # differs between runs: a column of its own
+    frame = pd.DataFrame([line for row in rows for line in _lines(row, other)])
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "results.csv") as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6f")
+    facts = environment()
+    write_json(
+        folder / "record.json",
+        {
+            "name": name,
+            "command": command,
+            "note": note,
+            "date": datetime.date.today().isoformat(),
+            "runs": len(rows),
+            "shared_settings": shared,
+            **{k: facts[k] for k in ("python", "packages", "machine", "cpu_count", "gpus")},
+            "commit": facts["commit"],
+        },
+    )
+    return folder
+
+
+def publish_sweep(results: Path, name: str, command: str, note: str = "") -> Path:
+    """`publish` the rows of a sweep's `results.jsonl`."""
+    if not Path(results).is_file():
+        raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
+    return publish([row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)],
+                   name, command, note)  # fmt: skip
+
+
+def _lines(row: dict, other: list[str]) -> list[dict]:
+    settings = {key: row[key] for key in SETTINGS_OF_A_ROW} | {"loss": method_of(row)}
+    settings |= {key: row.get(key) for key in other}
+    if "lines" in row:
+        return [{"run": row["run"], **settings, **line} for line in row["lines"]]
+    lines = []
+    for benchmark, report in row["report"]["benchmarks"].items():
+        line = {"run": row["run"], **settings, "benchmark": benchmark}
+        line |= {"rendered": report["rendered"], "pairs": report["pairs"]}
+        for figure in FIGURES:
+            group, _, key = figure.partition(".")
+            line[figure] = report[group][key] if key else report[group]
+            interval = (report.get("intervals") or {}).get(figure) or (None, None)
+            line |= {f"{figure}.lo": interval[0], f"{figure}.hi": interval[1]}
+        lines.append(line)
+    return lines
+
+
+def load_record(name: str) -> tuple[pd.DataFrame, dict]:
+    """(results.csv, record.json) of a published record."""
+    folder = published_root() / name
+    if not (folder / "results.csv").is_file():
+        known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
+        raise UserError(f"no published record {name!r}: there are {known}")
+    return pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+
+
+def load_bench(name: str) -> dict:
+    """A published benchmark: figures, seconds, machine, cores, date, commit."""
+    path = published_root() / "bench" / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(p.stem for p in path.parent.glob("*.json")) or "none"
+        raise UserError(f"no published benchmark {name!r}: there are {known}; make it: "
+                        f"python tests/bench/run_all.py {name} --publish")  # fmt: skip
+    return read_json(path)
+
+
+def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """Mean over repeats with its 95 % t interval, for each loss and benchmark.
+
+    Args:
+        frame: of a record; its column `loss` may hold keys of `results.LABELS` or any labels.
+
+    Returns:
+        Frame with label (benchmark), group (loss), value, lo, hi, repeats; fractions, not percent.
+    """
+    rows = []
+    for (benchmark, loss), part in frame.groupby(["benchmark", "loss"], sort=False):
+        mean, lo, hi = _t_interval(part[figure].to_numpy())
+        rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS.get(loss, loss),
+                     "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
+    order = list(dict.fromkeys(row["label"] for row in rows))
+    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["label"])))
+
+
+def repeat_differences(
+    frame: pd.DataFrame, a: str, b: str, figure: str = "best.accuracy"
+) -> pd.DataFrame:
+    """Paired difference a − b over repeats (same seeds, same faces), in percentage points.
+
+    `carried` says whether the 95 % t interval of the mean difference leaves out 0: only then is an
+    order of the two losses claimed.
+    """
+    keys = ["benchmark", "seed", "data_seed"]
+    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
+    gap = (sides[0] - sides[1]).dropna() * 100
+    rows = []
+    for benchmark in frame["benchmark"].unique():
+        mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
+        rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
+                     "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
+                     "lo": lo, "hi": hi, "repeats": len(gap[benchmark]),
+                     "carried": bool(lo > 0 or hi < 0)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text table: mean [95 % interval] in percent, both protocols, by benchmark and loss."""
+    columns = {"best threshold": "best.accuracy", "strict": "strict.accuracy", "AUC": "auc"}
+    parts = {}
+    for title, figure in columns.items():
+        found = repeat_intervals(frame, figure).set_index(["label", "group"])
+        parts[title] = [
+            f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" for r in found.itertuples()
+        ]
+    parts["repeats"] = found["repeats"].to_list()
+    return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
+
+
+def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> list[str]:
+    """Differences as Markdown lines: what is compared, points [95 % interval], if not carried so.
+
+    Args:
+        gaps: of `repeat_differences` or alike; lo and hi beside `value`, percentage points.
+        names: columns that say together what is compared.
+    """
+    return [
+        f"- {', '.join(gap[name] for name in names)}: {gap[value]:+.1f} points "
+        f"[{gap['lo']:+.1f}, {gap['hi']:+.1f}]"
+        + ("" if gap["lo"] > 0 or gap["hi"] < 0 else ", not carried")
+        for gap in gaps.to_dict("records")
+    ]
+
+
+def readme_section(name: str) -> str:
+    """The README's results as Markdown: means with intervals, and which differences are carried."""
+    frame, record = load_record(name)
+    table = repeat_table(frame).reset_index()
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy()]
+    lines = ["| " + " | ".join(row) + " |" for row in rows] + [""]
+    for a, b in (("infonce", "arcface"), ("hybrid", "arcface"), ("hybrid", "infonce")):
+        gaps = repeat_differences(frame, a, b)
+        parts = [
+            f"{gap.benchmark} {gap.difference:+.1f} [{gap.lo:+.1f}, {gap.hi:+.1f}]"
+            + ("" if gap.carried else " (not carried)")
+            for gap in gaps.itertuples()
+        ]
+        lines.append(f"- {gaps['comparison'][0]}, best threshold, points: {'; '.join(parts)}")
+    lines += ["", *_source(name, record)]
+    return "\n".join([*lines, "", *_more_negatives()])
+
+
+def _source(name: str, record: dict) -> list[str]:
+    """Where figures are from: the record's folder and its command."""
+    path = f"runs/published/{name}"
+    made = f"Record: [`{path}`]({path}), {record['runs']} runs, made by"
+    return [made, "", "```sh", record["command"], "```"]
+
+
+def _more_negatives(name: str = "rendered-negatives") -> list[str]:
+    """The answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
+    from facelib.studies.negatives import record_frame, sentences
+
+    if not (published_root() / name).is_dir():
+        return []
+    frame, record = record_frame(name)
+    answer = [f"- {line}" for line in sentences(frame)]
+    people = frame.loc[frame["row"] == "centres-all", "negatives"].iloc[0] + 1
+    who = f"{people:,.0f} rendered people, InfoNCE and ArcFace, points of accuracy:"
+    return [f"**More negatives?** {who}", "", *answer, "", *_source(name, record)]
+
+
+def refresh_readme(path: Path, name: str) -> None:
+    """Write `readme_section` between the README's two result marks."""
+    text = path.read_text()
+    before, found, rest = text.partition(RESULTS_BEGIN)
+    _, ended, after = rest.partition(RESULTS_END)
+    if not found or not ended:
+        raise UserError(f"{path} has no {RESULTS_BEGIN} … {RESULTS_END}: put the two marks back")
+    section = readme_section(name)
+    with atomic_file(path) as temporary:
+        temporary.write_text(f"{before}{RESULTS_BEGIN}\n\n{section}\n\n{RESULTS_END}{after}")
+
+
+def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """(mean, lo, hi) of independent repeats; NaN limits for a single one."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, mean - float(half), mean + float(half)

@@ -1,0 +1,132 @@
+"""Checkpoints: one file, written atomically, that holds all a run needs to continue bit for bit.
+
+With adapters (LoRA) the frozen base is left out: the file names its digest, and loading on other
+base weights is an error.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from facelib import distributed
+from facelib.errors import BadData, UserError
+from facelib.models.lora import is_adapter
+from facelib.paths import atomic_file
+from facelib.training import shards
+
+BACKBONE, ENCODER = "backbone.", "encoder."  # a momentum encoder is a copy of the backbone
+
+
+def save_checkpoint(trainer, name: str) -> None:
+    """Write `checkpoints/<name>`: learner, optimiser, scaler, step, and every rank's RNG states."""
+    rng = {"cpu": torch.get_rng_state()}
+    if trainer.accelerator.device.type == "cuda":
+        rng["cuda"] = torch.cuda.get_rng_state()
+    states = [rng]
+    if distributed.world_size() > 1:
+        states = [None] * distributed.world_size()
+        dist.all_gather_object(states, rng)
+    plain = trainer.plain_learner
+    learner = shards.whole_state(plain, trained_state(plain))
+    optimizer = shards.whole_optimizer(plain, trainer.optimizer.state_dict())
+    if trainer.accelerator.is_main_process:
+        base, scaler = base_digest(plain), trainer.accelerator.scaler
+        content = {
+            "learner": learner,
+            "optimizer": optimizer,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "step": trainer.step,
+            "best": trainer.best,
+            "rng": states,
+            "digest": _digest(learner, base),
+            "base": base,
+            "config": trainer.cfg.to_dict(),
+        }
+        path = trainer.run.path / "checkpoints" / name
+        try:
+            with atomic_file(path) as temporary:
+                torch.save(content, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            free = shutil.disk_usage(path.parent).free / 2**20
+            raise UserError(
+                f"cannot write {path} ({free:.0f} MB of disk are free): {str(error)[:80]}; "
+                "free space and run again, the checkpoint before this one is untouched"
+            ) from error
+    trainer.accelerator.wait_for_everyone()
+
+
+def base_digest(learner: nn.Module) -> str:
+    """Digest of the frozen weights under a learner's adapters; empty without adapters."""
+    return getattr(getattr(learner, "backbone", None), "base_digest", "")
+
+
+def trained_state(learner: nn.Module) -> dict[str, torch.Tensor]:
+    """A learner's state without the frozen weights under its adapters."""
+    state = learner.state_dict()
+    if not base_digest(learner):
+        return state
+    frozen = (BACKBONE, ENCODER)
+    return {k: v for k, v in state.items() if not k.startswith(frozen) or is_adapter(k)}
+
+
+def load_trained_state(learner: nn.Module, state: dict, where: str) -> None:
+    """Put a checkpoint's learner into one that was built from the same configuration.
+
+    Args:
+        state: content of a checkpoint. where: what to call it in an error.
+
+    Raises:
+        BadData: trained on other base weights, or another set of tensors.
+    """
+    found, wanted = state.get("base", ""), base_digest(learner)
+    if found != wanted:
+        raise BadData(
+            f"{where} was trained on base weights {found or 'none'}, init= gives "
+            f"{wanted or 'none'}: bring these base weights back, or start a new run"
+        )
+    own = trained_state(learner)
+    different = sorted(set(own) ^ set(state["learner"]))
+    if different:
+        raise BadData(f"{where} and this configuration differ in the tensor {different[0]!r}")
+    learner.load_state_dict(shards.own_state(learner, state["learner"]), strict=not wanted)
+
+
+def load_checkpoint(path: Path) -> dict:
+    """Read a checkpoint (tensors and plain values only)."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise BadData(f"{path}: no such checkpoint; list runs: python -m facelib runs") from None
+    except Exception as error:
+        raise BadData(
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}); "
+            "move it away and run again"
+        ) from error
+
+
+def restore(state: dict, trainer) -> tuple[int, float | None]:
+    """Put a checkpoint's state into a trainer; returns (step, best score so far)."""
+    load_trained_state(trainer.plain_learner, state, f"{trainer.run.name}: last.pt")
+    optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
+    trainer.optimizer.load_state_dict(optimizer)
+    if state["scaler"] is not None and trainer.accelerator.scaler is not None:
+        trainer.accelerator.scaler.load_state_dict(state["scaler"])
+    if distributed.rank() < len(state["rng"]):
+        rng = state["rng"][distributed.rank()]
+        torch.set_rng_state(rng["cpu"])
+        if "cuda" in rng and trainer.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(rng["cuda"])
+    return state["step"], state["best"]
+
+
+def _digest(tensors: dict[str, torch.Tensor], base: str) -> str:
+    """Sixteen hex digits over base weights, names and values: the key of cached embeddings."""
+    found = hashlib.sha256(base.encode())
+    for name, tensor in tensors.items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,138 @@
+"""The command line as a person meets it: help, one clear error, exit codes, JSON."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from facelib.__main__ import main
+from facelib.formats.decode import encode_jpeg
+from facelib.formats.recordio import Header, RecordWriter, pack, write_face_records
+
+
+def test_every_verb_has_help_with_examples():
+    # Catches: a verb without a description, or help that imports torch (it must come at once).
+    code = (
+        "import sys; from facelib.__main__ import build_parser as build;"
+        "text = build().format_help();"
+        "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules); print(text)"
+    )
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    for verb in (
+        "doctor",
+        "prepare",
+        "inspect",
+        "train",
+        "eval",
+        "verify",
+        "overlap",
+        "sweep",
+        "follow",
+        "runs",
+        "report",
+    ):
+        assert verb in text
+        with pytest.raises(SystemExit) as stopped:
+            main([verb, "--help"])
+        assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--preset", "smok"], "preset 'smok': allowed are smoke"),
+        (["train", "--set", "los=arcface"], "unknown setting 'los' (did you mean 'loss'?)"),
+        (["train", "--set", "data=/nowhere", "benchmarks="], "no train.rec in /nowhere"),
+        (["train", "--run", "nothing"], "run 'nothing': matching runs: none"),
+        (["eval", "nothing"], "run 'nothing': matching runs: none"),
+        (["verify", "/nowhere.npz"], "/nowhere.npz"),
+        (["inspect", "/nowhere"], "/nowhere: no such file"),
+        (["prepare", "folder", "/nowhere", "--out", "/tmp/x"], "/nowhere"),
+        (["prepare", "cfp", "/nowhere", "--protocol", "FF", "--out", "/tmp/x.bin"], "/nowhere"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, message, runs_folder, capsys):
+    # Catches: a traceback, exit code 1, or a message without the bad value.
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    last = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(last) == 1
+    assert message in last[0]
+    assert "Traceback" not in error
+
+
+def test_verify_prints_the_figures_of_a_file_as_json(tmp_path, capsys):
+    # Catches: a table where JSON was asked for; missing keys.
+    rng = np.random.default_rng(0)
+    same = np.tile(np.repeat([True, False], 30), 10)
+    np.savez(tmp_path / "s.npz", score=np.tanh(rng.normal(same * 2.0, 0.7)), same=same)
+    assert main(["verify", str(tmp_path / "s.npz"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pairs"] == 600
+    assert found["folds"] == 10
+    assert {"accuracy", "std", "threshold", "threshold_std", "tar", "far"} <= set(found["strict"])
+    assert {"accuracy", "std", "threshold"} <= set(found["best"])
+    assert main(["verify", str(tmp_path / "s.npz")]) == 0
+    assert "best-threshold acc." in capsys.readouterr().out
+
+
+def test_a_training_by_command_line_ends_with_its_figures(tiny_records, runs_folder, capsys):
+    # Catches: --set not reaching the run; a second call that trains again; runs that do not list.
+    tiny = [
+        "width=4",
+        "image_size=16",
+        "dim=8",
+        "global_batch=16",
+        "images_seen=64",
+        "val_fraction=0.25",
+    ]
+    line = ["train", "--no-eval", "--set", f"data={tiny_records}", "loss=infonce", *tiny]
+    assert main(line) == 0
+    assert main(line) == 0
+    folders = list(runs_folder.glob("smoke-infonce-*"))
+    assert len(folders) == 1
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    listed = capsys.readouterr().out
+    assert folders[0].name in listed
+    assert "done" in listed
+    assert main([*line, "chunk=4", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["steps"], plan["chunk"]) == (4, 4)
+    assert plan["negatives_per_anchor"] == 14  # of the batch, not of a chunk
+
+
+def test_labels_with_gaps_stop_a_training_and_the_named_setting_mends_it(
+    tmp_path, runs_folder, capsys
+):
+    # Catches: a message that names a setting which no command line has.
+    picture = encode_jpeg(np.full((32, 32, 3), 120, np.uint8))
+    (tmp_path / "gaps").mkdir()
+    with RecordWriter(tmp_path / "gaps") as writer:
+        for key, label in enumerate((0, 0, 2, 2)):
+            writer.write(key, pack(Header(0, float(label), key, 0), picture))
+    sizes = ("width=4", "image_size=16", "dim=8", "global_batch=4", "images_seen=8")
+    line = ["train", "--no-eval", "--set", f"data={tmp_path / 'gaps'}", "benchmarks="]
+    line += ["val_fraction=0", *sizes]
+    assert main(line) == 2
+    assert "missing is 1" in capsys.readouterr().err
+    assert main([*line, "relabel=true"]) == 0
+
+
+def test_damaged_records_stop_a_training_with_the_place(tmp_path, runs_folder, capsys):
+    # Catches: training on garbage; a message that does not say which record.
+    images = [(label, b"no jpeg at all" * 3) for label in range(4) for _ in range(4)]
+    write_face_records(tmp_path / "bad", images, size=(32, 32))
+    sizes = [
+        "width=4",
+        "image_size=16",
+        "dim=8",
+        "global_batch=4",
+        "images_seen=16",
+        "val_fraction=0",
+    ]
+    line = ["train", "--no-eval", "--set", f"data={tmp_path / 'bad'}", "benchmarks=", *sizes]
+    assert main(line) == 2
+    assert "record 1" in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""Decoding gives RGB, the same pixels as Pillow's, and fills only the border of a warp."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelib.errors import BadData, UserError
+from facelib.formats.decode import border_mask, decode, encode_jpeg, replicate_border, resize
+from facelib.prepare.align import align
+
+
+def picture(height: int = 60, width: int = 60, seed: int = 0) -> np.ndarray:
+    """Smooth random colours, nowhere dark: uint8 (height, width, 3)."""
+    noise = np.random.default_rng(seed).integers(60, 256, (6, 6, 3), dtype=np.uint8)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def encode(image: np.ndarray, kind: str, mode: str = "RGB", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_red_is_the_first_channel():
+    # Mutation: cv2.imdecode without the swap from BGR.
+    red = np.full((16, 16, 3), (220, 20, 20), np.uint8)
+    for content in (encode(red, "JPEG"), encode(red, "PNG"), encode_jpeg(red)):
+        assert decode(content)[8, 8, 0] > 200 > 40 > decode(content)[8, 8, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "RGB", {"quality": 95}),
+        ("JPEG", "RGB", {"quality": 40, "subsampling": 0}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("JPEG", "L", {}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "P", {}),
+        ("PPM", "L", {}),
+        ("WEBP", "RGB", {"quality": 80}),
+    ],
+)
+def test_every_format_decodes_as_pillow_does(kind: str, mode: str, options: dict):
+    # The decoders are both libjpeg-turbo's accurate one: the difference measured is 0.
+    content = encode(picture(45, 61), kind, mode, **options)
+    expected = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert np.array_equal(decode(content), expected)
+
+
+def test_a_cmyk_jpeg_differs_from_pillow_by_one_level_at_most():
+    # Mutation: passing CMYK on as if it were RGB.
+    content = encode(picture(), "JPEG", "CMYK")
+    expected = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert np.abs(decode(content).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_real_faces_decode_as_pillow_does(real_faces):
+    # Measured over all 13,233 LFW images and 280 CFP originals, mxnet's decoder too: 0.
+    for path in sorted((real_faces / "cfp_raw_sample" / "Images").glob("*/*/*.jpg")):
+        expected = np.array(Image.open(path).convert("RGB"))
+        assert np.array_equal(decode(path.read_bytes()), expected), path
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF", b"\xff\xd8\xff\xe0 short", encode(picture(), "JPEG")[:-300]]
+)
+def test_what_is_no_image_is_refused_with_its_first_bytes(content: bytes):
+    # Mutation: Pillow's tolerance of truncated files, or a grey picture in their place.
+    with pytest.raises(BadData, match=content[:3].hex(" ") or "nothing"):
+        decode(content)
+
+
+def test_shrinking_averages_areas_and_growing_interpolates():
+    # Mutation: nearest or bilinear sampling, which lets single pixels through when shrinking.
+    board = np.zeros((8, 8, 3), np.uint8)
+    board[::2, ::2] = board[1::2, 1::2] = 200
+    assert np.unique(resize(board, 4)).tolist() == [100]
+    assert resize(picture(20, 30), 112).shape == (112, 112, 3)
+    assert np.array_equal(resize(board, 8), board)
+
+
+def test_decoding_at_a_smaller_size_is_near_and_only_where_it_is_asked_for():
+    # Mutation: shrinking below what is wanted and growing again; shrinking by default, which moves
+    # the pixels of finished runs; shrinking before the border is found.
+    jpeg = encode_jpeg(picture(112, 112))
+    for size in (30, 48, 56):
+        full = decode(jpeg, size).astype(int)
+        gap = np.abs(decode(jpeg, size, scale=True) - full)
+        assert 0 < gap.mean() < 3 and np.array_equal(full, resize(decode(jpeg), size))
+    for size in (112, 150):
+        assert np.array_equal(decode(jpeg, size, scale=True), decode(jpeg, size))
+    filled = decode(jpeg, 48, fill_border="replicate")
+    assert np.array_equal(decode(jpeg, 48, fill_border="replicate", scale=True), filled)
+
+
+def rotated_in_black(angle: float, content: np.ndarray) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((30, 30), angle, 0.7)
+    return cv2.warpAffine(content, matrix, (60, 60))
+
+
+@pytest.mark.parametrize("angle", [0, 12, 45])
+def test_a_border_is_filled_by_the_nearest_pixels_and_the_rest_stays(angle: float):
+    # Mutation: filling by the mean colour, or touching the inside of the picture.
+    warped = decode(encode_jpeg(rotated_in_black(angle, picture())))
+    inside = rotated_in_black(angle, np.full((60, 60, 3), 255, np.uint8)).min(axis=2) == 255
+    filled = replicate_border(warped)
+    core = cv2.erode(inside.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    assert np.array_equal(filled[core], warped[core])
+    assert filled.max(axis=2).min() > 30  # nothing black is left
+    assert np.array_equal(filled, replicate_border(warped))
+
+
+def test_dark_hair_in_the_picture_is_no_border():
+    # Mutation: taking every black pixel, or every dent in the outline, for border.
+    content = picture()
+    content[:25, 15:45] = 0
+    warped = rotated_in_black(10, content)
+    hair = rotated_in_black(10, np.where(content == 0, 255, 0).astype(np.uint8)).min(axis=2) == 255
+    assert (border_mask(warped) & hair).sum() < 0.05 * hair.sum()
+
+
+def test_images_without_a_border_or_all_border_stay_as_they_are():
+    for image in (picture(), np.zeros((20, 20, 3), np.uint8)):
+        assert replicate_border(image) is image
+    lake = picture()
+    lake[20:40, 20:40] = 0  # black, but not joined to the edge
+    assert not border_mask(lake).any()
+
+
+def test_filling_comes_close_to_a_warp_that_never_had_the_border():
+    # Mutation: a border filled from the darkened rim of the picture.
+    points = np.array([[20, 20], [45, 20], [32, 35], [24, 48], [42, 48]], float)
+    black, replicated = (align(picture(), points, 112, border=b) for b in ("black", "replicate"))
+    outside = border_mask(black)
+    filled = decode(encode_jpeg(black), fill_border="replicate")
+    assert outside.mean() > 0.1
+    assert np.abs(filled.astype(int) - replicated)[outside].mean() < 12
+
+
+def test_an_unknown_fill_is_refused():
+    with pytest.raises(UserError, match="fill_border='blur', allowed are none, replicate"):
+        decode(encode_jpeg(picture()), fill_border="blur")
+
+
+def test_the_decoder_agrees_with_torchvision_s():
+    # Mutation: another chroma upsampling (dct or fancy), which training would silently see.
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    for quality, subsampling in ((95, 2), (95, 0), (60, 2)):
+        content = encode(picture(50, 61), "JPEG", quality=quality, subsampling=subsampling)
+        raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        theirs = decode_jpeg(raw, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        assert np.abs(decode(content).astype(int) - theirs).max() <= 1

@@ -1,0 +1,117 @@
+"""Run folders: found again, never overwritten, readable after a crash."""
+
+import json
+
+import pytest
+
+from facelib.config import make_config
+from facelib.errors import BadData, UserError
+from facelib.runs.folder import (
+    compare_configs,
+    create_run,
+    list_runs,
+    load_run,
+    read_lines,
+    record_row,
+    tabulate,
+    write_json,
+)
+
+
+def test_the_same_config_finds_the_same_folder(runs_folder):
+    # Catches: a new folder at each start: "run again" would not resume.
+    first = create_run(make_config())
+    first.set_status(state="done", step=7)
+    again = create_run(make_config())
+    assert again.path == first.path
+    assert again.status["step"] == 7
+    assert create_run(make_config(seed=1)).path != first.path
+
+
+def test_a_folder_with_another_config_is_left_alone(runs_folder):
+    # Catches: results of two settings mixed in one folder.
+    run = create_run(make_config())
+    settings = json.loads((run.path / "config.json").read_text())
+    write_json(run.path / "config.json", {**settings, "lr": 0.5})
+    with pytest.raises(UserError, match=r"holds another configuration \(differs in lr\)"):
+        create_run(make_config())
+    assert load_run(run.path).config.lr == 0.5
+
+
+def test_a_run_is_found_by_a_unique_beginning_of_its_name(runs_folder):
+    # Catches: a wrong run picked where two match.
+    create_run(make_config(loss="infonce"))
+    create_run(make_config(loss="arcface"))
+    assert load_run("smoke-inf").config.loss == "infonce"
+    with pytest.raises(UserError, match=r"runs: smoke-arcface-.*, smoke-infonce-"):
+        load_run("smoke")
+
+
+def test_an_unreadable_config_names_its_file(runs_folder):
+    # Catches: a bare JSON or TypeError trace.
+    run = create_run(make_config())
+    (run.path / "config.json").write_text("{")
+    with pytest.raises(BadData, match=r"config\.json: not JSON"):
+        load_run(run.path)
+    (run.path / "config.json").write_text('{"unknown": 1}')
+    with pytest.raises(BadData, match="not a configuration of this version"):
+        load_run(run.path)
+    assert list_runs() == []
+
+
+def test_an_unfinished_last_line_is_left_out(tmp_path):
+    # Catches: a killed writer making the metrics unreadable.
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [row["step"] for row in read_lines(tmp_path / "m.jsonl")] == [1, 2]
+
+
+def test_a_run_whose_process_is_gone_reads_died(runs_folder):
+    # Catches: "running" believed for ever after kill -9.
+    run = create_run(make_config())
+    assert run.state == "new"
+    run.set_status(state="running", pid=2**22 + 1, pid_started=0)
+    assert run.state == "died"
+
+
+def test_tables_hold_one_row_a_run_and_what_differs(runs_folder):
+    # Catches: settings that are equal listed as differences.
+    runs = [create_run(make_config(loss=loss)) for loss in ("arcface", "infonce")]
+    assert list(tabulate(runs)["state"]) == ["new", "new"]
+    assert list(compare_configs(runs).columns) == ["name", "loss"]
+
+
+def test_a_row_is_recorded_only_for_a_sweep(tmp_path, monkeypatch):
+    # Catches: files written by a notebook that no sweep runs.
+    monkeypatch.delenv("FACELIB_ROW", raising=False)
+    record_row({"a": 1})
+    monkeypatch.setenv("FACELIB_ROW", str(tmp_path / "row.json"))
+    record_row({"a": 2})
+    assert json.loads((tmp_path / "row.json").read_text()) == {"a": 2}
+
+
+def test_a_full_disk_is_one_clear_error(runs_folder, monkeypatch):
+    # Catches: a traceback, or half a config under its final name.
+    import facelib.runs.folder as runs
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        create_run(make_config())
+    assert not list(runs_folder.glob("*/config.json"))
+
+
+def test_the_plain_run_counts_among_several_of_a_name(runs_folder):
+    # Catches: README's `smoke-arcface` refused since another chapter trained one with other
+    # settings, or since a preset's name begins another's.
+    plain = create_run(make_config(loss="arcface"))
+    create_run(make_config(loss="arcface", seed=7))
+    assert load_run("smoke-arcface").name == plain.name
+    standard = create_run(make_config("ms1m-arcface-standard"))
+    create_run(make_config("ms1m-arcface", seed=3))
+    assert load_run("ms1m-arcface").name.startswith("ms1m-arcface-")
+    assert load_run("ms1m-arcface").name != standard.name
+    create_run(make_config("ms1m-arcface", seed=4))
+    with pytest.raises(UserError, match="matching runs: ms1m-arcface"):
+        load_run("ms1m-arcface")  # three with other settings: none is plain

@@ -1,0 +1,169 @@
+"""Published records: what is written, intervals over repeats, claims only where carried."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from facelib.config import make_config
+from facelib.errors import UserError
+from facelib.studies import records as publish
+
+
+def report(accuracy):
+    figures = {
+        "rendered": True, "pairs": 7000, "auc": accuracy, "eer": 1 - accuracy,
+        "strict": {"accuracy": accuracy - 0.2, "tar": 0.5, "threshold": 0.4},
+        "best": {"accuracy": accuracy}, "intervals": {"best.accuracy": [0.8, 0.95]},
+    }  # fmt: skip
+    return {"benchmarks": {"cfp_ff": figures, "cfp_fp": figures}}
+
+
+def rows(gap=0.02, repeats=5):
+    rng = np.random.default_rng(0)
+    found = []
+    for seed in range(repeats):
+        level = 0.9 + 0.02 * rng.standard_normal()  # some renderings are harder than others
+        for loss, extra in (("arcface", 0.0), ("infonce", gap), ("hybrid", 0.01 * (-1) ** seed)):
+            cfg = make_config(loss=loss, seed=seed, data_seed=seed)
+            row = {"run": cfg.run_name, **cfg.to_dict(), "report": report(level + extra)}
+            found.append(row)
+    return found
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    publish.publish(rows(), "toy", "make toy")
+    return publish.load_record("toy")
+
+
+def test_a_record_holds_a_row_a_run_and_benchmark_and_how_it_was_made(record):
+    # Catches: lost benchmarks, settings that differ between runs listed as shared.
+    frame, about = record
+    assert len(frame) == 5 * 3 * 2
+    assert frame["best.accuracy.lo"].eq(0.8).all()
+    assert frame["strict.accuracy.lo"].isna().all()
+    assert about["command"] == "make toy"
+    assert about["shared_settings"]["lr"] == 0.1
+    assert not {"seed", "loss", "data_seed"} & set(about["shared_settings"])
+
+
+def test_settings_that_a_sweep_varies_are_columns(tmp_path, monkeypatch):
+    # Catches: rows of an ablation that nothing tells apart.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    found = []
+    for rank in (2, 8):
+        model = {"backbone": "generic-vit", "init": "pretrained", "lora_rank": rank}
+        cfg = make_config(loss="infonce", **model)
+        found.append({"run": cfg.run_name, **cfg.to_dict(), "report": report(0.9)})
+    publish.publish(found, "ranks", "make toy")
+    frame, about = publish.load_record("ranks")
+    assert frame.groupby("run")["lora_rank"].first().tolist() == [2, 8]
+    assert set(frame["loss"]) == {"infonce-lora-generic-vit"}
+    assert "lora_rank" not in about["shared_settings"]
+    assert about["shared_settings"]["backbone"] == "generic-vit"
+    assert publish.repeat_intervals(frame)["group"][0] == "InfoNCE-LoRA on the stand-in"
+    named = frame.assign(loss="rank " + frame["lora_rank"].astype(str))
+    assert set(publish.repeat_intervals(named)["group"]) == {"rank 2", "rank 8"}
+
+
+def test_intervals_are_student_s_over_repeats(record):
+    # Catches: a normal quantile, a population deviation, pairs counted as repeats.
+    frame, _ = record
+    row = publish.repeat_intervals(frame).iloc[0]
+    values = frame.query("loss == 'arcface' and benchmark == 'cfp_ff'")["best.accuracy"]
+    lo, hi = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
+    assert (row["lo"], row["hi"]) == pytest.approx((lo, hi))
+    assert row["repeats"] == 5
+
+
+def test_differences_are_paired_and_claimed_only_where_the_interval_leaves_out_0(record):
+    # Catches: unpaired differences, which the spread between renderings would drown.
+    frame, _ = record
+    carried = publish.repeat_differences(frame, "infonce", "arcface")
+    assert carried["difference"].to_list() == pytest.approx([2, 2], abs=1e-3)
+    assert carried["carried"].all()
+    wobbling = publish.repeat_differences(frame, "hybrid", "arcface")
+    assert not wobbling["carried"].any()
+    assert (wobbling["lo"] < 0).all()
+    assert (wobbling["hi"] > 0).all()
+
+
+def test_one_repeat_has_no_interval_and_carries_nothing(tmp_path, monkeypatch):
+    # Catches: an order claimed from a single run.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    publish.publish(rows(repeats=1), "single", "make single")
+    frame, _ = publish.load_record("single")
+    gaps = publish.repeat_differences(frame, "infonce", "arcface")
+    assert gaps["lo"].isna().all()
+    assert not gaps["carried"].any()
+
+
+def test_lines_of_differences_say_which_are_not_carried():
+    # Catches: an order claimed where the interval holds 0, or where one repeat has no interval.
+    gaps = pd.DataFrame(
+        {"benchmark": "LFW", "loss": ["a", "b", "c", "d"], "value": [1.26, -1.0, 0.5, 0.5],
+         "lo": [0.2, -1.5, -0.1, np.nan], "hi": [2.3, -0.5, 1.1, np.nan]}
+    )  # fmt: skip
+    lines = publish.gap_lines(gaps, "benchmark", "loss", value="value")
+    assert lines[0] == "- LFW, a: +1.3 points [+0.2, +2.3]"
+    assert [line.endswith(", not carried") for line in lines] == [False, False, True, True]
+
+
+def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
+    # Catches: text around the marks lost, or a second copy at each call.
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{publish.RESULTS_BEGIN}\nformer text\n{publish.RESULTS_END}\nafter\n")
+    publish.refresh_readme(path, "toy")
+    once = path.read_text()
+    publish.refresh_readme(path, "toy")
+    assert path.read_text() == once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert "former" not in once
+    assert "InfoNCE − ArcFace, best threshold, points: CFP-FF +2.0" in once
+    path.write_text("no marks")
+    with pytest.raises(UserError, match="put the two marks back"):
+        publish.refresh_readme(path, "toy")
+
+
+def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path, monkeypatch):
+    # Catches: repeats of CoReFace and of its weight-0 control averaged as one method.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    both = []
+    for seed in range(2):
+        for weight in (0.0, 0.05):
+            cfg = make_config(loss="coreface", dropout=0.4, coreface_weight=weight, seed=seed)
+            row = {"run": cfg.run_name, **cfg.to_dict(), "report": report(0.9 + weight)}
+            both.append(row)
+    publish.publish(both, "views", "make views")
+    frame, _ = publish.load_record("views")
+    assert set(frame["loss"]) == {"coreface", "coreface-control"}
+    gaps = publish.repeat_differences(frame, "coreface", "coreface-control")
+    assert gaps["difference"].to_list() == pytest.approx([5, 5])
+    assert gaps["comparison"][0] == "CoReFace − ArcFace, two dropout views"
+
+
+def test_settings_that_differ_between_runs_are_columns_of_the_record(tmp_path, monkeypatch):
+    # Catches: losses compared with their own margins, and a record that does not say which.
+    monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    configs = [make_config(loss=loss) for loss in ("cosface", "circle")]
+    rows = [{"run": c.run_name, **c.to_dict(), "report": report(0.9)} for c in configs]
+    publish.publish(rows, "margins", "make margins")
+    frame, about = publish.load_record("margins")
+    assert frame.groupby("loss", sort=False)[["s", "m"]].first().to_numpy().tolist() == [
+        [32, 0.35], [256, 0.25]
+    ]  # fmt: skip
+    assert not {"s", "m"} & set(about["shared_settings"])
+
+
+def test_unknown_records_and_empty_sweeps_are_clear_errors(record):
+    # Catches: an empty record that reads like a result.
+    with pytest.raises(UserError, match=r"no published record 'tpy': there are toy"):
+        publish.load_record("tpy")
+    with pytest.raises(UserError, match="no finished cells"):
+        publish.publish([], "empty", "make empty")
+    with pytest.raises(UserError, match="/nowhere.jsonl: no such file"):
+        publish.publish_sweep("/nowhere.jsonl", "x", "make x")
+    assert isinstance(record[0], pd.DataFrame)

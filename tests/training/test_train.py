@@ -1,0 +1,263 @@
+"""The loop: real subprocesses on tiny records. Resume, processes, signals, bad states."""
+
+import itertools
+import json
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from facelib.config import make_config
+from facelib.errors import UserError
+from facelib.runs.folder import create_run, load_run, read_lines
+from facelib.runs.launch import launch, start
+from facelib.training.learner import build_learner
+from facelib.training.schedule import learning_rate
+from facelib.training.train import load_model
+
+
+def tiny(records, **changes):
+    settings = {
+        "data": str(records), "benchmarks": "", "width": 4, "image_size": 16, "dim": 8,
+        "global_batch": 16, "images_seen": 96, "val_fraction": 0.25, "log_every": 1, "threads": 1,
+        **changes,
+    }  # fmt: skip
+    return make_config(**settings)
+
+
+def weights(run):
+    state = torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)
+    return state["learner"]
+
+
+def largest_difference(a, b):
+    return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
+
+
+def test_a_run_learns_and_leaves_its_files(tiny_records, runs_folder):
+    # Catches: gradients that do not reach the weights, missing records of the run.
+    run = launch(tiny(tiny_records, loss="infonce", images_seen=1600))
+    assert run.state == "done"
+    metrics = run.metrics()
+    losses = metrics["loss"].dropna()
+    assert losses.iloc[-10:].mean() < losses.iloc[:10].mean() - 0.3
+    assert metrics["val_auc"].dropna().iloc[-1] > 0.9
+    assert {"images_per_s", "eta_s", "peak_memory_mb", "lr", "grad_norm"} <= set(metrics)
+    assert json.loads((run.path / "env.json").read_text())["packages"]["torch"]
+    assert run.status["facts"]["negatives_per_anchor"] == 14
+    model, digest = load_model(run.path)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
+    assert len(digest) == 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"loss": n} for n in ("arcface", "infonce", "hybrid", "coreface", "cluster")),
+        {"loss": "coreface", "chunk": 8},
+        {"loss": "infonce", "memory": "queue", "memory_slots": 60},
+        {"loss": "hybrid", "memory": "identity", "memory_centre": 0.5},
+        {"loss": "arcface", "sampled_centres": 10, "global_batch": 8, "images_seen": 48},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(
+    tiny_records, runs_folder, changes
+):
+    # Catches: RNG, momentum, sampler position, BatchNorm statistics, a loss's state, or the count
+    # of a memory or of drawn centres not restored.
+    slow = {"global_batch": 24, "images_seen": 144, "save_every": 3, "dropout": 0.3,
+            "width": 16, "image_size": 48, "backbone": "iresnet18", **changes}  # fmt: skip
+    whole = launch(tiny(tiny_records, name="whole", **slow))
+    run = create_run(tiny(tiny_records, name="killed", **slow))
+    child = start(run)
+    while not (run.path / "checkpoints" / "last.pt").is_file():
+        assert child.poll() is None
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    assert run.state == "died"
+    assert torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)["step"] == 3
+    resumed = launch(run.config)
+    assert largest_difference(weights(whole), weights(resumed)) == 0
+    steps = [row["step"] for row in read_lines(resumed.path / "metrics.jsonl") if "loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_views_cost_one_trunk_pass_and_differ_by_their_dropout_alone(tiny_records):
+    # Catches: the whole network run twice, one mask for both views, views not stacked one by one.
+    learner = build_learner(tiny(tiny_records, loss="coreface", dropout=0.4), 24)
+    passes = []
+    learner.backbone.layer4.register_forward_hook(lambda *_: passes.append(1))
+    images, labels = torch.randn(6, 3, 16, 16), torch.arange(6)
+    first, second = learner.embed(images).chunk(2)
+    assert len(passes) == 1
+    assert not torch.allclose(first, second)
+    first, second = learner.eval().embed(images).chunk(2)
+    assert torch.equal(first, second)
+    assert torch.equal(first, learner.backbone(images))
+    _, logs = learner(images, labels)
+    assert logs["view_cosine"].item() == pytest.approx(1)
+
+
+def test_a_loss_is_told_how_far_the_run_is(tiny_records, runs_folder):
+    # Catches: a contrastive term that never starts: until then the control's figures are the same.
+    same = {"loss": "coreface", "dropout": 0.4, "coreface_warmup": 0.5}
+    both = [launch(tiny(tiny_records, coreface_weight=w, **same)) for w in (0.0, 0.05)]
+    control, found = (run.metrics().dropna(subset=["loss"]) for run in both)
+    parted = (control["grad_norm"] != found["grad_norm"]).to_list()
+    assert parted == [False] * 3 + [True] * 3
+    assert weights(both[1])["criterion.progress"] == 1
+
+
+def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_records):
+    # Catches: an encoder that is trained or stands still, features of the wrong network or images,
+    # a memory that is filled in evaluation, an encoder for losses that want none.
+    learner = build_learner(tiny(tiny_records, loss="cluster", cluster_encoder=0.5), 24).train()
+    images, labels = torch.randn(6, 3, 16, 16), torch.arange(6)
+    learner(images, labels)[0].backward()
+    stored = learner.criterion.memory.features[:6]
+    wanted = torch.nn.functional.normalize(learner.encoder(images))
+    assert torch.allclose(stored, wanted, atol=1e-6)
+    before = learner.encoder.network.fc.weight.clone()
+    assert learner.encoder.network.fc.weight.grad is None
+    learner.backbone.fc.weight.data += 1
+    learner.after_step(0.5)
+    assert torch.allclose(learner.encoder.network.fc.weight, before + 0.5, atol=1e-6)
+    learner.eval()(images, labels)
+    assert learner.criterion.memory.seen == 6
+    assert build_learner(tiny(tiny_records), 24).encoder is None
+
+
+def test_a_cluster_guided_run_keeps_its_diagnostics_in_each_metrics_line(tiny_records, runs_folder):
+    # Catches: diagnostics that are computed and lost, or not at the log ticks.
+    metrics = launch(tiny(tiny_records, loss="cluster", images_seen=320)).metrics()
+    rows = metrics.dropna(subset=["loss"])
+    wanted = {"queue_0", "queue_9_up", "phi_q50", "margin_q90", "bank_cosine", "contrast_entropy",
+              "contrast_temperature", "share_z_clucon", "share_w_cluali"}  # fmt: skip
+    assert wanted <= set(rows)
+    assert rows[sorted(wanted)].notna().all().all()
+    assert rows["share_z_clucon"].iloc[8] == 0 < rows["share_z_clucon"].iloc[9]
+
+
+@pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "cluster"])
+def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss):
+    # Catches: one process started instead of two, unequal shares, ungathered negatives.
+    same = {"loss": loss, "images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
+    one = launch(tiny(tiny_records, processes=1, **same))
+    two = launch(tiny(tiny_records, processes=2, **same))
+    assert two.status["facts"]["images"] == one.status["facts"]["images"]
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+    a, b = (r.metrics()["loss"].dropna().to_numpy() for r in (one, two))
+    assert np.abs(a - b).max() < 1e-5
+
+
+@pytest.mark.parametrize(("loss", "accumulate"), [("hybrid", 1), ("cluster", 2)])
+def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
+    tiny_records, runs_folder, loss, accumulate
+):
+    # Catches: gradients reduced in every replay or in none, the criterion's own weights left out of
+    # the reduction, negatives of a chunk or a rank, a memory that is filled chunk by chunk.
+    same = {"loss": loss, "images_seen": 64, "freeze_batchnorm": True, "lr": 0.02,
+            "accumulate": accumulate}  # fmt: skip
+    one = launch(tiny(tiny_records, processes=1, **same))
+    blocks = {"loss_block": 3} if loss == "hybrid" else {}
+    two = launch(tiny(tiny_records, processes=2, chunk=2, select="val_auc", **blocks, **same))
+    assert two.status["facts"]["chunk"] == 2
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+
+
+def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
+    # Catches: a validation that embeds the whole batch at once, or only its first chunk.
+    same = {"loss": "infonce", "select": "val_loss", "split": "within",
+            "val_fraction": 0.5, "freeze_batchnorm": True, "lr": 0.02}  # fmt: skip
+    whole, parts = (launch(tiny(tiny_records, chunk=n, **same)) for n in (0, 4))
+    a, b = (run.metrics()["val_loss"].dropna().to_numpy() for run in (whole, parts))
+    assert np.abs(a - b).max() < 1e-5
+
+
+def test_accumulated_micro_batches_equal_one_batch_for_a_classifier(tiny_records, runs_folder):
+    # Catches: a gradient that is summed instead of averaged over micro-batches.
+    same = {"images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
+    one = launch(tiny(tiny_records, accumulate=1, **same))
+    two = launch(tiny(tiny_records, accumulate=2, **same))
+    assert largest_difference(weights(one), weights(two)) < 1e-6
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_dump(tiny_records, runs_folder):
+    # Catches: training on with NaN weights, or overwriting the last good checkpoint.
+    with pytest.raises(UserError, match="is not finite; dump: .*lower lr"):
+        launch(tiny(tiny_records, lr=1e30, clip_norm=0.0, warmup=0.0))
+    run = load_run("smoke-arcface")
+    assert run.state == "failed"
+    dump = torch.load(next(run.path.glob("dump-*.pt")), weights_only=False)
+    assert len(dump["indices"]) == 16
+
+
+def test_half_precision_without_cuda_is_refused(tiny_records, runs_folder):
+    # Catches: bf16 on a CPU, which is 17 times slower.
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UserError, match="precision='fp16' needs CUDA"):
+        launch(tiny(tiny_records, precision="fp16"))
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    # Catches: per-epoch steps, or a warm-up that starts at zero.
+    cfg = make_config(lr=0.1, warmup=0.1)
+    rates = [learning_rate(cfg, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(0.1)
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[-1] < 1e-4
+
+
+def test_the_rate_falls_to_a_tenth_at_each_drop():
+    # Catches: drops counted in steps or epochs, a factor that is not applied again.
+    cfg = make_config(schedule="steps", warmup=0.0, lr=1.0)
+    rates = [learning_rate(cfg, step, 80) for step in (0, 19, 20, 39, 40, 60, 79)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001, 0.001])
+
+
+def test_the_best_checkpoint_is_kept_on_request(tiny_records, runs_folder):
+    # Catches: evaluation of the last weights where the config selects the best.
+    run = launch(tiny(tiny_records, select="val_auc", images_seen=320, eval_every=5))
+    figures = run.metrics()["val_auc"].dropna()
+    best = torch.load(run.path / "checkpoints" / "best.pt", weights_only=True)
+    assert best["best"] == pytest.approx(figures.max())
+    assert best["step"] == run.metrics().loc[figures.idxmax(), "step"]
+    assert load_model(run.path)[1] == best["digest"]
+    with pytest.raises(UserError, match="needs split='within'"):
+        launch(tiny(tiny_records, select="val_loss"))
+    within = launch(tiny(tiny_records, select="val_loss", split="within"))
+    assert within.metrics()["val_loss"].dropna().between(0, 100).all()
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: half a checkpoint under its final name; torch's "unexpected pos" shown to a person.
+    from facelib.training import checkpoint
+
+    run = launch(tiny(tiny_records))
+    before = (run.path / "checkpoints" / "last.pt").read_bytes()
+
+    def full(content, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    accelerator = SimpleNamespace(
+        device=torch.device("cpu"), is_main_process=True, scaler=None, wait_for_everyone=id
+    )
+    trainer = SimpleNamespace(
+        accelerator=accelerator, plain_learner=torch.nn.Linear(1, 1), optimizer=torch.nn.Module(),
+        step=1, best=None, cfg=run.config, run=run,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="MB of disk are free.*free space and run again"):
+        checkpoint.save_checkpoint(trainer, "last.pt")
+    assert (run.path / "checkpoints" / "last.pt").read_bytes() == before
+    assert not list((run.path / "checkpoints").glob(".last*"))
