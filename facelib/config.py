@@ -240,6 +240,15 @@ def make_config(preset: str = "smoke", **changes: object) -> Config:
     return Config(**settings)
 
 
+def settings_among(names: dict[str, object]) -> dict[str, object]:
+    """The entries of `names` that are settings: of a notebook's `globals()`, its parameters.
+
+    For example `make_config(preset, **settings_among(globals()))`, in the cell that follows the
+    parameters.
+    """
+    return {f.name: names[f.name] for f in dataclasses.fields(Config) if f.name in names}
+
+
 def plain_config(cfg: Config) -> Config:
     """The run of a configuration's preset and loss without other settings, by its name."""
     fits = [name for name in PRESETS if cfg.name == name or cfg.name.startswith(f"{name}-")]
