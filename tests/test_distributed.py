@@ -14,11 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from facelib.config import make_config
 from facelib.distributed import gather, gather_with_grad, launched_ranks, mean_over_ranks
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
 from facelib.models.foundation import Foundation
 from facelib.models.lora import add_adapters
+from facelib.rows import LOSS_ROWS
 from facelib.runs.launch import free_port
 from facelib.training.learner import Learner
+from tests.losses.configs import config_of
 
 SETTINGS = {
     "arcface": {},
@@ -45,12 +47,12 @@ SETTINGS = {
 CLASSES = 9
 # Losses with a memory: compared after some steps, with their state.
 MEMORIES = {
-    "infonce-queue": {"memory": "queue", "memory_slots": 20, "memory_encoder": 0.9},
-    "infonce-queue-blocks": {"memory": "queue", "memory_slots": 20, "loss_block": 5},
-    "infonce-identity": {"memory": "identity", "memory_centre": 0.5},
-    "hybrid-cross_batch": {"memory": "cross_batch", "memory_slots": 30},
-    "cluster-queue": {"cluster_queue": 30, "cluster_classes": 15},
-    "cluster-short-queue": {"cluster_queue": 5},
+    "infonce-queue": {"bank": "queue", "bank_slots": 20, "bank_encoder": 0.9},
+    "infonce-queue-blocks": {"bank": "queue", "bank_slots": 20, "loss_block": 5},
+    "infonce-identity": {"bank": "identity", "bank_centre": 0.5},
+    "hybrid-cross_batch": {"bank": "cross_batch", "bank_slots": 30},
+    "cluster-queue": {"cluster_slots": 30, "cluster_classes": 15},
+    "cluster-short-queue": {"cluster_slots": 5},
     "cluster-rings": {"cluster_ring": 2, "cluster_phi": "pcl", "cluster_lambda": "clipped"},
 }
 LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
@@ -89,10 +91,10 @@ class Adapted(torch.nn.Module):
 
 def learner(name: str) -> Learner:
     torch.manual_seed(0)
-    cfg = make_config(loss=name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
-    entry = LOSSES[cfg.loss]
+    cfg = config_of(name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
     backbone = Adapted() if name.endswith("-lora") else Backbone(5, 4)
-    return Learner(backbone, entry.build(cfg, CLASSES), entry.views).double()
+    views = LOSS_ROWS[cfg.loss].views
+    return Learner(backbone, build_loss(cfg, CLASSES), views).double()
 
 
 def batch() -> torch.Tensor:
@@ -125,7 +127,7 @@ def train_memory(name: str, own: slice, wrap=lambda module: module) -> dict:
     torch.manual_seed(0)
     loss = name.split("-")[0]
     cfg = make_config(loss=loss, dim=4, s=8.0, cluster_encoder=0.9, **MEMORIES[name])
-    plain = Learner(Backbone(5, 4), LOSSES[loss].build(cfg, 20)).double()
+    plain = Learner(Backbone(5, 4), build_loss(cfg, 20)).double()
     wrapped = wrap(plain)
     weights = [p for p in plain.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.1)

@@ -13,8 +13,8 @@ from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
-from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
-from facelib.losses import LOSSES
+from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
+from facelib.rows import LOSS_ROWS
 from facelib.training.learner import memory_format
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Feed:
 
     def __init__(self, cfg: Config, device: torch.device):
         self.cfg, self.device = cfg, device
-        entry = LOSSES[cfg.loss]
-        if cfg.select == "val_loss" and entry.needs_head and cfg.split == "identity":
+        entry = LOSS_ROWS[cfg.loss]
+        if cfg.select == "val_loss" and entry.head and cfg.split == "identity":
             raise UserError(
                 f"select='val_loss' with loss={cfg.loss!r} needs split='within' (unseen identities "
                 "have no class centre); or use select='val_auc'"
@@ -94,14 +94,14 @@ class Feed:
         }
         if layout != "plain":
             facts["negatives_per_anchor"] = negatives_per_anchor(cfg)
-        if cfg.memory != "none":
-            facts["memory_negatives"] = memory_negatives(cfg, self.classes)
+        if cfg.bank != "none":
+            facts["bank_negatives"] = bank_negatives(cfg, self.classes)
         if cfg.chunk:
             facts["chunk"] = cfg.chunk
         if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)
-        if LOSSES[cfg.loss].needs_head:
+        if LOSS_ROWS[cfg.loss].head:
             facts["negative_centres"] = negative_centres(cfg, self.classes)
         return facts
 

@@ -76,15 +76,15 @@ def row_config(row: str, base: Config) -> Config:
     changes = {
         "batch": larger,
         "chunks": {**larger, "chunk": base.global_batch // shares},
-        "queue": {**nce, "memory": "queue", "memory_slots": max(spare, 1)},
-        "cross_batch": {**nce, "memory": "cross_batch", "memory_slots": max(spare, 1)},
-        "identity": {**nce, "memory": "identity"},
-        "mean": {**nce, "memory": "identity", "memory_centre": 0.9},
+        "queue": {**nce, "bank": "queue", "bank_slots": max(spare, 1)},
+        "cross_batch": {**nce, "bank": "cross_batch", "bank_slots": max(spare, 1)},
+        "identity": {**nce, "bank": "identity"},
+        "mean": {**nce, "bank": "identity", "bank_centre": 0.9},
         "centres": {**arc, "sampled_centres": max(n - 1, 0)},
         "softmax": {**arc, "m": 0.0, "s": round(1 / base.tau, 6)},
         "scaled": {**arc, "m": 0.0},
     }[family]
-    return base.replace(**changes)
+    return base.with_loss(**changes)
 
 
 def label_of(row: str) -> str:
@@ -132,7 +132,7 @@ def compute(settings: Mapping) -> float:
 
     A forward pass is a third of that: a momentum encoder and chunks add one for each image.
     """
-    extra = (settings["memory"] == "queue") + (settings["chunk"] > 0)
+    extra = (settings["bank"] == "queue") + (settings["chunk"] > 0)
     return float(settings["images_seen"]) * (1 + extra / 3)
 
 

@@ -5,9 +5,10 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.limits import FOUNDATION_MODELS
-from facelib.losses import LOSSES
-from facelib.losses.memory import MomentumEncoder
+from facelib.losses import build_loss
+from facelib.losses.parts.encoder import MomentumEncoder
 from facelib.models import build_backbone
+from facelib.rows import LOSS_ROWS
 
 
 class Learner(nn.Module):
@@ -114,6 +115,5 @@ def build_learner(cfg: Config, classes: int) -> Learner:
     """Seeded weights: the same on every rank and in every run with this seed."""
     torch.manual_seed(cfg.seed)
     backbone = build_backbone(cfg).to(memory_format=memory_format(cfg))
-    entry = LOSSES[cfg.loss]
-    dim = getattr(backbone, "dim", cfg.dim)  # a foundation model brings its own
-    return Learner(backbone, entry.build(cfg.replace(dim=dim), classes), entry.views)
+    dim = getattr(backbone, "dim", None)  # a foundation model brings its own
+    return Learner(backbone, build_loss(cfg, classes, dim), LOSS_ROWS[cfg.loss].views)

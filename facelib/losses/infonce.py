@@ -1,4 +1,4 @@
-"""Losses on embedding similarity itself: no class centres."""
+"""InfoNCE: embedding similarity itself, without class centres."""
 
 import math
 
@@ -7,9 +7,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather_with_grad, rank
-from facelib.losses.chunked import log_sum_exp_of_others, mean_cosines
-from facelib.losses.margin import LossOutput
-from facelib.losses.negatives import ANCHORS, effective_number
+from facelib.losses.parts.banks import ANCHORS, build_bank, effective_number
+from facelib.losses.parts.margin import LossOutput
+from facelib.losses.scale.chunked import log_sum_exp_of_others, mean_cosines
+from facelib.rows import LossRow
+
+ROW = LossRow(
+    name="infonce",
+    label="InfoNCE",
+    layout="pairs",
+    head=False,
+    takes=("tau", "gather", "loss_block", "bank"),
+    source="van den Oord et al., arXiv 1807.03748",
+)
 
 
 class InfoNCE(nn.Module):
@@ -18,7 +28,7 @@ class InfoNCE(nn.Module):
     L = −mean_i log( e^{f_i·f_{p(i)}/τ} / ( Σ_{j≠i} e^{f_i·f_j/τ} + Σ_{k: y_k≠y_i} e^{f_i·v_k/τ} ) )
 
     p(i) is the other image of the identity; the 2P − 2 images of other identities are the
-    negatives, and with a memory also its stored features v of other identities (in training only).
+    negatives, and with a bank also its stored features v of other identities (in training only).
     1/τ is a scale: τ = 0.07 corresponds to s ≈ 14.3.
 
     Args:
@@ -26,10 +36,10 @@ class InfoNCE(nn.Module):
         gather: take columns from all processes (with gradient), so that N processes equal one
             process of the joint batch. False: negatives of this process only (source A).
         block: 0 computes all cosines at once; N computes the same by blocks of N × N.
-        memory: of `facelib.losses.negatives`, or None.
-        encoder_momentum: the memory stores the features of a momentum encoder that follows the
+        bank: of `facelib.losses.parts.banks`, or None.
+        encoder_momentum: the bank stores the features of a momentum encoder that follows the
             backbone at this rate; None: those of the backbone itself.
-        memory_warmup: part of the run in which the memory stays empty, while embeddings move fast.
+        bank_warmup: part of the run in which the bank stays empty, while embeddings move fast.
 
     Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: pairs, images 2k and 2k+1
     belong to one identity and no identity occurs twice in a joint batch.
@@ -40,30 +50,30 @@ class InfoNCE(nn.Module):
         tau: float = 0.07,
         gather: bool = True,
         block: int = 0,
-        memory: nn.Module | None = None,
+        bank: nn.Module | None = None,
         encoder_momentum: float | None = None,
-        memory_warmup: float = 0.0,
+        bank_warmup: float = 0.0,
     ):
         super().__init__()
-        self.tau, self.gather, self.block, self.memory = tau, gather, block, memory
-        self.encoder_momentum, self.memory_warmup = encoder_momentum, memory_warmup
+        self.tau, self.gather, self.block, self.bank = tau, gather, block, bank
+        self.encoder_momentum, self.bank_warmup = encoder_momentum, bank_warmup
         self.encoded: torch.Tensor | None = None  # the momentum encoder's features of this batch
         self.waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # to be stored after the step
 
     @property
     def each_rank_keeps(self) -> list[str]:
         """Buffers that need no broadcast from the first rank."""
-        return [f"memory.{n}" for n, _ in self.memory.named_buffers()] if self.memory else []
+        return [f"bank.{n}" for n, _ in self.bank.named_buffers()] if self.bank else []
 
     def remember(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Called by the trainer before a training batch, with the momentum encoder's (B, d)."""
         self.encoded = F.normalize(features)
 
     def after_step(self, progress: float) -> None:
-        """Called by the trainer: the memory takes in what the step has seen."""
-        if progress >= self.memory_warmup:
+        """Called by the trainer: the bank takes in what the step has seen."""
+        if progress >= self.bank_warmup:
             for features, labels in self.waiting:
-                self.memory.add(features, labels)
+                self.bank.add(features, labels)
         self.waiting.clear()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
@@ -71,12 +81,12 @@ class InfoNCE(nn.Module):
         columns = gather_with_grad(f) if self.gather else f  # (R·B, d)
         mine = torch.arange(len(f), device=f.device)
         own = mine + (rank() * len(f) if self.gather else 0)  # column of each row's own image
-        stored = self.memory.stored() if self.memory and self.training else None
+        stored = self.bank.stored() if self.bank and self.training else None
         if stored and not len(stored[0]):
             stored = None  # an empty block has a NaN gradient where the batch has no negative
         contrast = self._by_blocks if self.block else self._whole
         loss, logs = contrast(f, labels, columns, own, stored)
-        if self.memory and self.training:
+        if self.bank and self.training:
             self.waiting.append((f.detach() if self.encoded is None else self.encoded, labels))
             self.encoded = None
         return loss, logs | self._count(f, labels, columns, own, stored)
@@ -86,7 +96,7 @@ class InfoNCE(nn.Module):
         cos = f @ columns.T  # (B, R·B)
         logits = (cos / self.tau).scatter(1, own[:, None], float("-inf"))
         if stored:
-            logits = torch.cat([logits, self._of_memory(f, labels, stored)], 1)
+            logits = torch.cat([logits, self._of_bank(f, labels, stored)], 1)
         partner = own ^ 1  # 0↔1, 2↔3, …
         loss = F.cross_entropy(logits, partner)
         mine = torch.arange(len(f), device=f.device)
@@ -100,7 +110,7 @@ class InfoNCE(nn.Module):
         }
 
     def _by_blocks(self, f, labels, columns, own, stored) -> LossOutput:
-        """The same loss and figures without the matrix; ids are pairs, in the memory identities."""
+        """The same loss and figures without the matrix; ids are pairs, in the bank identities."""
         pair = torch.arange(len(columns), device=f.device) // 2
         scale = 1 / self.tau
         below, hardest = log_sum_exp_of_others(f, columns, pair[own], pair, scale, self.block)
@@ -116,7 +126,7 @@ class InfoNCE(nn.Module):
             "train_accuracy": (positive > hardest).float().mean(),
         }
 
-    def _of_memory(self, f, labels, stored) -> torch.Tensor:
+    def _of_bank(self, f, labels, stored) -> torch.Tensor:
         """Logits (B, S) of the stored features, −∞ for those of the row's identity."""
         features, classes = stored
         return (f @ features.T / self.tau).masked_fill(labels[:, None] == classes, float("-inf"))
@@ -127,6 +137,13 @@ class InfoNCE(nn.Module):
         rows, own, labels = f[:ANCHORS], own[:ANCHORS, None], labels[:ANCHORS]
         logits = (rows @ columns.T / self.tau).scatter(1, torch.cat([own, own ^ 1], 1), -math.inf)
         if stored:
-            logits = torch.cat([logits, self._of_memory(rows, labels, stored)], 1)
+            logits = torch.cat([logits, self._of_bank(rows, labels, stored)], 1)
         number = (logits > -math.inf).sum(1).to(f.dtype).mean()
         return {"negatives": number, "effective_negatives": effective_number(logits)}
+
+
+def build(cfg, classes: int, dim: int) -> InfoNCE:
+    """From a `Config`, also inside other losses."""
+    bank = build_bank(cfg.bank, cfg.bank_slots, classes, dim, cfg.bank_centre)
+    encoder = cfg.bank_encoder if cfg.bank == "queue" else None
+    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, bank, encoder, cfg.bank_warmup)

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.contrastive import InfoNCE
-from facelib.losses.margin import ArcFace, CentreDraw, sample_classes
-from facelib.losses.negatives import FeatureFifo, IdentityBank, effective_number
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
+from facelib.losses.infonce import InfoNCE
+from facelib.losses.parts.banks import FeatureFifo, IdentityBank, effective_number
+from facelib.losses.parts.centres import CentreDraw, sample_classes
 
 TAU, DIM = 0.2, 6
 
@@ -50,7 +51,7 @@ def unit(z):
 def test_a_fifo_gives_the_loss_of_the_last_features(slots, block):
     # Catches: features of the own batch counted twice (stored before the loss), the first ones kept
     # instead of the last, own identities among the negatives, an empty slot that counts.
-    loss = InfoNCE(TAU, block=block, memory=FeatureFifo(slots, DIM)).double()
+    loss = InfoNCE(TAU, block=block, bank=FeatureFifo(slots, DIM)).double()
     past = []
     for number in range(6):
         z, labels = batch(number)
@@ -67,7 +68,7 @@ def test_a_fifo_gives_the_loss_of_the_last_features(slots, block):
 def test_a_bank_holds_one_feature_an_identity(momentum, block):
     # Catches: the mean of the two images not normalised, a first feature mixed with zeros, another
     # identity's slot, identities without a feature that count.
-    loss = InfoNCE(TAU, block=block, memory=IdentityBank(9, DIM, momentum)).double()
+    loss = InfoNCE(TAU, block=block, bank=IdentityBank(9, DIM, momentum)).double()
     bank = {}
     for number in range(6):
         z, labels = batch(number)
@@ -78,45 +79,45 @@ def test_a_bank_holds_one_feature_an_identity(momentum, block):
         for y in set(labels.tolist()):
             new = unit(sum(f[i] for i in range(len(f)) if labels[i] == y))
             bank[y] = unit(momentum * bank[y] + (1 - momentum) * new) if y in bank else new
-    features, there = loss.memory.stored()
+    features, there = loss.bank.stored()
     assert there.tolist() == sorted(bank)
     assert np.allclose(features.numpy(), [bank[y] for y in sorted(bank)])
 
 
 def test_a_queue_stores_what_the_momentum_encoder_gave():
     # Catches: the network's own embeddings in the queue, features that are kept for the next batch.
-    loss = InfoNCE(TAU, memory=FeatureFifo(50, DIM), encoder_momentum=0.9).double()
+    loss = InfoNCE(TAU, bank=FeatureFifo(50, DIM), encoder_momentum=0.9).double()
     z, labels = batch(0)
     given = torch.randn_like(z)
     loss.remember(given, labels)
     step(loss, z, labels)
-    assert torch.allclose(loss.memory.stored()[0], F.normalize(given))
+    assert torch.allclose(loss.bank.stored()[0], F.normalize(given))
     step(loss, z, labels)
-    assert torch.allclose(loss.memory.stored()[0][8:], F.normalize(z))
+    assert torch.allclose(loss.bank.stored()[0][8:], F.normalize(z))
 
 
 def test_the_memory_stays_empty_in_its_warm_up():
     # Catches: negatives from the first steps, when embeddings move fast; a memory never filled.
-    loss = InfoNCE(TAU, memory=FeatureFifo(50, DIM), memory_warmup=0.5).double()
+    loss = InfoNCE(TAU, bank=FeatureFifo(50, DIM), bank_warmup=0.5).double()
     for progress, stored in ((0.25, 0), (0.49, 0), (0.5, 8), (0.75, 16)):
         loss(*batch(0))
         loss.after_step(progress)
-        assert len(loss.memory.stored()[0]) == stored
+        assert len(loss.bank.stored()[0]) == stored
 
 
 OWN_SETTINGS = {
-    "queue": {"memory_slots": 7, "memory_encoder": 0.95},
-    "identity": {"memory_centre": 0.5},
-    "cross_batch": {"memory_slots": 7},
+    "queue": {"bank_slots": 7, "bank_encoder": 0.95},
+    "identity": {"bank_centre": 0.5},
+    "cross_batch": {"bank_slots": 7},
 }
 
 
 @pytest.mark.parametrize("kind", ["queue", "identity", "cross_batch"])
 def test_memories_are_built_from_the_configuration(kind):
     # Catches: a setting that reaches nothing; a memory without the momentum encoder it needs.
-    cfg = make_config(loss="hybrid", dim=DIM, memory=kind, **OWN_SETTINGS[kind])
-    loss = LOSSES["hybrid"].build(cfg, 9)
-    memory = loss.infonce.memory
+    cfg = make_config(loss="hybrid", dim=DIM, bank=kind, **OWN_SETTINGS[kind])
+    loss = build_loss(cfg, 9)
+    memory = loss.infonce.bank
     assert loss.encoder_momentum == (0.95 if kind == "queue" else None)
     assert len(memory.features) == (9 if kind == "identity" else 7)
     assert getattr(memory, "momentum", 0.5) == 0.5
@@ -125,8 +126,8 @@ def test_memories_are_built_from_the_configuration(kind):
 @pytest.mark.parametrize("kind", ["cross_batch", "identity"])
 def test_eval_mode_takes_no_negatives_from_the_memory_and_leaves_it(kind):
     # Catches: validation labels, which name other people, compared with stored ones.
-    cfg = make_config(loss="infonce", dim=DIM, memory=kind, tau=TAU)
-    loss = LOSSES["infonce"].build(cfg, 9).double()
+    cfg = make_config(loss="infonce", dim=DIM, bank=kind, tau=TAU)
+    loss = build_loss(cfg, 9).double()
     step(loss, *batch(0))
     before = {k: v.clone() for k, v in loss.state_dict().items()}
     z, labels = batch(1)
@@ -138,11 +139,11 @@ def test_eval_mode_takes_no_negatives_from_the_memory_and_leaves_it(kind):
 @pytest.mark.parametrize("kind", ["cross_batch", "identity"])
 def test_a_checkpoint_holds_the_memory(kind):
     # Catches: the position of the queue lost, so that a resumed run overwrites other slots.
-    cfg = make_config(loss="infonce", dim=DIM, memory=kind, **OWN_SETTINGS[kind])
-    first = LOSSES["infonce"].build(cfg, 9).double()
+    cfg = make_config(loss="infonce", dim=DIM, bank=kind, **OWN_SETTINGS[kind])
+    first = build_loss(cfg, 9).double()
     for number in range(3):
         step(first, *batch(number))
-    second = LOSSES["infonce"].build(cfg, 9).double()
+    second = build_loss(cfg, 9).double()
     second.load_state_dict(first.state_dict())
     for number in range(3, 6):
         assert step(first, *batch(number))[0].equal(step(second, *batch(number))[0])
@@ -151,11 +152,11 @@ def test_a_checkpoint_holds_the_memory(kind):
 @pytest.mark.parametrize("block", [0, 3])
 def test_stored_features_carry_no_gradient_and_the_batch_does(block):
     # Catches: a graph that grows through the memory; gradcheck also covers the added columns.
-    loss = InfoNCE(TAU, block=block, memory=FeatureFifo(16, DIM)).double()
+    loss = InfoNCE(TAU, block=block, bank=FeatureFifo(16, DIM)).double()
     step(loss, *batch(0))
-    assert not loss.memory.features.requires_grad
+    assert not loss.bank.features.requires_grad
     z, labels = batch(1)
-    stored = loss.memory.stored()
+    stored = loss.bank.stored()
 
     def value(x):
         f = F.normalize(x)
@@ -237,7 +238,7 @@ def test_all_centres_drawn_is_plain_arcface():
 @pytest.mark.parametrize("block", [0, 4])
 def test_a_pair_alone_with_an_empty_memory_has_no_gradient(block):
     # Catches: log(e^-inf + e^-inf), whose gradient is not a number.
-    loss = InfoNCE(TAU, block=block, memory=FeatureFifo(8, DIM)).double()
+    loss = InfoNCE(TAU, block=block, bank=FeatureFifo(8, DIM)).double()
     z, labels = batch(0, pairs=1)
     z.requires_grad_()
     value, _ = loss(z, labels)

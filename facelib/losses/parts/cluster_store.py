@@ -1,11 +1,10 @@
-"""State of cluster-guided training: momentum encoder, stored features, centre bank, concentration.
+"""What cluster-guided training stores: features, the centre bank, the concentration.
 
-Symbols as in arXiv 2312.04029: θ_m momentum encoder, Q stored features, Q_k those of class k, C the
+Symbols as in arXiv 2312.04029: Q stored features (the paper's queue), Q_k those of class k, C the
 centre bank, φ the concentration. Every tensor is in the `state_dict`, in fp32, and is computed from
 gathered features in a fixed order, so that all ranks hold the same bits without a broadcast.
 """
 
-import copy
 import math
 
 import torch
@@ -14,42 +13,7 @@ from torch import nn
 from facelib.distributed import gather
 
 
-class MomentumEncoder(nn.Module):
-    """A copy of the backbone that follows it: θ_m ← m_e·θ_m + (1 − m_e)·θ_f, without gradient.
-
-    Batch statistics are those of its own batch, as in the backbone; dropout is off. The running
-    statistics are its own and are not averaged.
-
-    Args:
-        backbone: is copied. momentum: m_e (published: 0.999).
-    """
-
-    def __init__(self, backbone: nn.Module, momentum: float = 0.999):
-        super().__init__()
-        self.momentum = momentum
-        self.network = copy.deepcopy(backbone).requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "MomentumEncoder":
-        """As in any module, but dropout stays off: a stored feature is no random view."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.eval()
-        return self
-
-    @torch.no_grad()
-    def follow(self, backbone: nn.Module) -> None:
-        """One step of the moving average."""
-        own, new = list(self.network.parameters()), list(backbone.parameters())
-        torch._foreach_lerp_(own, new, 1 - self.momentum)
-
-    @torch.no_grad()
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (B, d)."""
-        return self.network(images)
-
-
-class ClusterMemory(nn.Module):
+class ClusterStore(nn.Module):
     r"""Centre bank and concentration; subclasses say which features are stored and when they count.
 
     C_k ← m_c·C_k + (1 − m_c)·mean(Q_k)
@@ -93,13 +57,13 @@ class ClusterMemory(nn.Module):
         self.updates, self.seen = state.tolist()
 
 
-class FeatureQueue(ClusterMemory):
-    """One queue of the last features of all classes (source B: 8,192 slots for 85,742 classes).
+class RecentFeatures(ClusterStore):
+    """The last features of all classes: the paper's queue, 8,192 slots for 85,742 classes.
 
     Every class that has a feature in the queue is updated at each step, also by old features.
 
     Args:
-        slots: length of the queue. Others: see `ClusterMemory`.
+        slots: length of the queue. Others: see `ClusterStore`.
     """
 
     def __init__(self, classes: int, dim: int, slots: int = 8192, **settings: float):
@@ -136,14 +100,14 @@ class FeatureQueue(ClusterMemory):
         return torch.segment_reduce(rows, "sum", lengths=count, initial=0)
 
 
-class ClassRings(ClusterMemory):
+class ClassRings(ClusterStore):
     """A ring buffer of the last features of each class: a labelled variant, not in source B.
 
     |Q_k| reaches `slots` whatever the number of classes; a class is updated when it has a new
     feature. Costs N·slots·d floats (85,742 × 4 × 512: 0.7 GB).
 
     Args:
-        slots: features kept of each class. Others: see `ClusterMemory`.
+        slots: features kept of each class. Others: see `ClusterStore`.
     """
 
     def __init__(self, classes: int, dim: int, slots: int = 4, **settings: float):

@@ -4,8 +4,8 @@ r"""Contrastive sums without the matrix of all cosines: by blocks, with an onlin
     ∂ℓ_i/∂a_i = s·Σ_j p_ij·b_j,  ∂ℓ_i/∂b_j = s·p_ij·a_i,  p_ij = e^{s·a_i·b_j − ℓ_i}
 
 Rows a are the images of this process, columns b those of the joint batch. A row leaves out the
-columns of its own id, and the ids say what that is: one an image (SupCon: all but itself), one a
-pair (InfoNCE) or one an identity (DCL, CoReFace). Positives need no matrix: they are read off sums
+columns of its own id, and the ids say what that is: one per image (all but itself counts), one per
+pair (InfoNCE) or one per identity (CoReFace). Positives need no matrix: they are read off sums
 of the columns of an id (`mean_cosines`).
 
 The maximum of a row moves with the blocks and its sum is rescaled, as in attention without the

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facelib.losses.memory import ClassRings, FeatureQueue, MomentumEncoder
+from facelib.losses.parts.cluster_store import ClassRings, RecentFeatures
+from facelib.losses.parts.encoder import MomentumEncoder
 
 CLASSES, DIM = 7, 5
 
@@ -45,46 +46,46 @@ def random_batch(step, size=6, classes=CLASSES):
 
 
 @pytest.mark.parametrize(
-    ("kind", "slots"), [(FeatureQueue, 4), (FeatureQueue, 16), (ClassRings, 1), (ClassRings, 4)]
+    ("kind", "slots"), [(RecentFeatures, 4), (RecentFeatures, 16), (ClassRings, 1), (ClassRings, 4)]
 )
 def test_bank_and_concentration_equal_the_slow_restatement_after_50_steps(kind, slots):
     # Catches: φ with the bank before its update, a queue that wraps wrongly or is shorter than a
     # batch, a class without features that is updated, log without α, sums in place of means.
-    memory, slow = kind(CLASSES, DIM, slots=slots), SlowMemory(slots, rings=kind is ClassRings)
+    store, slow = kind(CLASSES, DIM, slots=slots), SlowMemory(slots, rings=kind is ClassRings)
     for step in range(50):
         size, classes = (6, 2, 4)[step % 3], CLASSES - (step < 25)
         features, labels = random_batch(step, size, classes)
-        memory.remember(features, labels)
+        store.remember(features, labels)
         slow.remember(features.double().numpy(), labels.tolist())
         sizes = [len(slow.stored_of(k)) for k in range(CLASSES)]
-        assert memory.sizes().tolist() == sizes
-        assert np.abs(memory.bank.numpy() - slow.C).max() < 1e-6
-        assert np.abs(memory.phi.numpy() - slow.phi).max() < 1e-6
+        assert store.sizes().tolist() == sizes
+        assert np.abs(store.bank.numpy() - slow.C).max() < 1e-6
+        assert np.abs(store.phi.numpy() - slow.phi).max() < 1e-6
 
 
 def test_a_ring_keeps_the_last_images_of_a_class_that_fills_a_batch():
     # Catches: more images of a class than slots writing to one slot in any order.
-    memory = ClassRings(CLASSES, DIM, slots=2)
+    store = ClassRings(CLASSES, DIM, slots=2)
     features, _ = random_batch(0)
-    memory.remember(features, torch.full((6,), 3))
-    stored = {tuple(row.tolist()) for row in memory.features[3]}
+    store.remember(features, torch.full((6,), 3))
+    stored = {tuple(row.tolist()) for row in store.features[3]}
     assert stored == {tuple(row.tolist()) for row in features[-2:]}
-    waste = {tuple(row.tolist()) for row in memory.features[-1]}
+    waste = {tuple(row.tolist()) for row in store.features[-1]}
     assert waste <= {tuple(row.tolist()) for row in features[:-2]}  # never to one slot twice
 
 
 def test_one_feature_in_a_new_class_leaves_concentration_near_its_start():
     # Catches: another start of φ: a bank that starts at 0 is 1 away from any feature.
-    memory = FeatureQueue(CLASSES, DIM, slots=4)
-    start = memory.phi[0].item()
-    memory.remember(random_batch(0)[0][:1], torch.tensor([2]))
-    assert memory.phi[2].item() == pytest.approx(0.9 * start)
-    assert memory.phi[0].item() == start == pytest.approx(1 / math.log(11))
+    store = RecentFeatures(CLASSES, DIM, slots=4)
+    start = store.phi[0].item()
+    store.remember(random_batch(0)[0][:1], torch.tensor([2]))
+    assert store.phi[2].item() == pytest.approx(0.9 * start)
+    assert store.phi[0].item() == start == pytest.approx(1 / math.log(11))
 
 
 def test_state_of_a_memory_survives_a_checkpoint_bit_for_bit():
     # Catches: a queue position outside the state, which a resumed run would begin anew.
-    for kind in (FeatureQueue, ClassRings):
+    for kind in (RecentFeatures, ClassRings):
         whole, first, second = (kind(CLASSES, DIM, slots=4) for _ in range(3))
         for step in range(6):
             whole.remember(*random_batch(step))
@@ -97,11 +98,11 @@ def test_state_of_a_memory_survives_a_checkpoint_bit_for_bit():
 
 def test_half_precision_features_leave_the_state_in_fp32():
     # Catches: a bank in bf16, whose moving average stands still.
-    memory = FeatureQueue(CLASSES, DIM, slots=4)
+    store = RecentFeatures(CLASSES, DIM, slots=4)
     features, labels = random_batch(0)
-    memory.remember(features.bfloat16(), labels)
-    assert memory.bank.dtype == memory.phi.dtype == memory.features.dtype == torch.float32
-    assert memory.bank.isfinite().all()
+    store.remember(features.bfloat16(), labels)
+    assert store.bank.dtype == store.phi.dtype == store.features.dtype == torch.float32
+    assert store.bank.isfinite().all()
 
 
 def test_the_momentum_encoder_is_the_moving_average_of_the_weights():

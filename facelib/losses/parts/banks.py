@@ -1,14 +1,14 @@
-"""Negatives from a memory of earlier batches, and how many negatives a softmax really uses.
+"""Negatives from a bank of earlier features, and how many negatives a softmax really uses.
 
 A stored feature carries no gradient and is older than the batch. What is stored, and where:
 
     queue        the last S features of a momentum encoder (MoCo, arXiv 1911.05722)
     cross_batch  the last S embeddings of the network itself (XBM, arXiv 1912.06798, which takes
-                 positives from there too; here a memory gives negatives only)
+                 positives from there too; here a bank gives negatives only)
     identity     one slot an identity, of the network's own embeddings (arXiv 1805.01978 has one an
                  image): the last one, or a running mean of them
 
-A memory is filled after the step (the gradient still needs what the loss has seen), by the features
+A bank is filled after the step (the gradient still needs what the loss has seen), by the features
 of all processes, so that its buffers are equal on all of them.
 """
 
@@ -106,8 +106,8 @@ class IdentityBank(nn.Module):
         return self.features[self.written], labels[self.written]
 
 
-def build_memory(kind: str, slots: int, classes: int, dim: int, momentum: float):
-    """The memory of a kind; None for "none"."""
+def build_bank(kind: str, slots: int, classes: int, dim: int, momentum: float):
+    """The bank of a kind; None for "none"."""
     if kind == "none":
         return None
     if kind == "identity":

@@ -2,7 +2,7 @@ r"""The classifier's softmax without all of its logits: by blocks, and over shar
 
     ℓ_i = log Σ_{j≠y_i} e^{s·cos θ_ij},  L = mean_i log(e^{ℓ_i} + e^{s·t_i}) − s·t_i
 
-ℓ is computed by blocks (`losses.chunked`): with `centre_block` no (B, N) matrix is held even once,
+ℓ is computed by blocks (`scale.chunked`): with `centre_block` no (B, N) matrix is held even once,
 without it each process holds the part of its own centres. With shards each of R processes holds N/R
 centres, sees the embeddings of the whole joint batch, and sums over its own centres; what the
 processes exchange is one maximum, one sum and one cosine an image. The loss is the same number on
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 
 from facelib.distributed import gather, gather_with_grad, rank, world_size
 from facelib.errors import UserError
-from facelib.losses.chunked import log_sum_exp_of_others
-from facelib.losses.negatives import ANCHORS, effective_number
+from facelib.losses.parts.banks import ANCHORS, effective_number
+from facelib.losses.scale.chunked import log_sum_exp_of_others
 
 ROWS = 1 << 14  # centres that are drawn at a time
 
@@ -129,7 +129,7 @@ def _log_sum_exp_over_ranks(value: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _effective_number(logits: torch.Tensor) -> torch.Tensor:
-    """As `negatives.effective_number`, of logits (A, n) whose columns are spread over the ranks."""
+    """As `banks.effective_number`, of logits (A, n) whose columns are spread over the ranks."""
     highest = logits.new_full((len(logits),), -torch.inf)
     if logits.shape[1]:
         highest = logits.amax(1)
