@@ -10,7 +10,8 @@ from facelib.cli.common import add_verb, print_json, settings_of
 from facelib.cli.frozen import add_frozen
 from facelib.cli.prepare import add_prepare
 from facelib.cli.protocols import add_ijb, add_megaface
-from facelib.config import Config, make_config
+from facelib.cli.settings import add_settings, settings_table
+from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.presets import PRESETS
 
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_study, _doctor, add_prepare, _inspect, _train, _eval, add_frozen, _verify,
+    for add in (_study, _doctor, add_prepare, _inspect, add_settings, _train, _eval, add_frozen, _verify,
                 _compare, add_ijb, add_megaface, add_cluster, _overlap, _sweep, _follow, _runs,
                 _report):  # fmt: skip
         add(verbs)
@@ -133,14 +134,14 @@ def _train(verbs) -> None:
         else:
             sys.stdout.write(f"{trained.path}\n")
 
-    fields = ", ".join(Config.__dataclass_fields__)
     examples = (
         "train --set loss=infonce tau=0.1\n"
         "train --preset ms1m-arcface --set data=/data/ms1m-arcface processes=8 --dry-run\n"
-        "train --run smoke-infonce          (resume by name)\n"
-        f"settings: {fields}"
+        "train --run smoke-infonce          (resume by name)"
     )
     verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
+    head = "settings for --set (more on one: python -m facelib settings NAME):"
+    verb.epilog += f"\n\n{head}\n{settings_table()}"
     verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
     verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
     verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
