@@ -117,7 +117,7 @@ class _Common:
     workers: int = setting(0, "loader processes per rank; 0 with small data: decoded once into memory", low=0, changes_result=False)
     processes: int = setting(1, "training processes: GPUs, or CPU processes", low=1)
     elastic: bool = setting(False, "any number of processes may go on with it (torchrun --nnodes 1:4)", changes_result=False)
-    threads: int = setting(0, "CPU threads per process; 0: cores of a node divided by its processes", low=0, changes_result=False)
+    threads: int = setting(1, "CPU threads per process: another number gives other roundings", low=1)
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ run continues bit for bit.
 import contextlib
 import logging
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -54,10 +53,7 @@ def make_accelerator(cfg: Config) -> Accelerator:
         )
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
-    if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))  # on this node
-        share = (os.cpu_count() or 1) // here
-        torch.set_num_threads(cfg.threads or max(1, share))
+    torch.set_num_threads(cfg.threads)  # whatever the machine offers: roundings depend on it
     if accelerator.num_processes != cfg.processes and not cfg.elastic:
         raise UserError(
             f"{accelerator.num_processes} process(es) run, the configuration says processes="
