@@ -10,6 +10,7 @@ endif
 PYTHON ?= .venv/bin/python
 
 export PYTHONPATH := $(CURDIR)
+LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
 .PHONY: help setup study test lab bench outputs clean
@@ -30,6 +31,7 @@ study: setup  ## set up, make the rendered faces, run the notebooks, build the H
 test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 	$(PYTHON) -m pytest $(NBVAL) notebooks
 

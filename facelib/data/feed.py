@@ -15,7 +15,6 @@ from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
 from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.rows import LOSS_ROWS
-from facelib.training.learner import memory_format
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
@@ -35,6 +34,11 @@ def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
         return np.arange(len(labels)), np.empty(0, np.int64)
     split = split_within if cfg.split == "within" else split_identities
     return split(labels, cfg.val_fraction, cfg.seed)
+
+
+def memory_format(cfg: Config) -> torch.memory_format:
+    """How images and convolutions of a config lie in memory."""
+    return torch.channels_last if cfg.channels_last else torch.contiguous_format
 
 
 class Feed:

@@ -8,10 +8,10 @@ from torch import nn
 from facelib.losses.parts.margin import LossOutput
 from facelib.losses.parts.pairs import (
     batch_cosines,
-    contrast_by_blocks,
     cosine_means,
     mean_where,
 )
+from facelib.losses.scale.chunked import contrast_by_blocks
 from facelib.rows import LossRow
 
 ROW = LossRow(

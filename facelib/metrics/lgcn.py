@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from facelib.errors import BadData, UserError
-from facelib.metrics.clustering import Graph, neighbour_graph
+from facelib.metrics.neighbours import Graph, neighbour_graph
 from facelib.paths import atomic_file
 
 log = logging.getLogger(__name__)

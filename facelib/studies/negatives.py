@@ -11,9 +11,9 @@ import pandas as pd
 
 from facelib.config import Config
 from facelib.errors import UserError
-from facelib.runs.folder import Run
+from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
-from facelib.studies.records import load_record, repeat_intervals
+from facelib.studies.records import load_record, repeat_differences, repeat_intervals
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
 
@@ -138,8 +138,6 @@ def compute(settings: Mapping) -> float:
 
 def row_facts(row: str, result: Result) -> dict:
     """The row of a sweep: settings, figures, and what the metrics say."""
-    from facelib.runs.folder import load_run
-
     settings, run = result.config.to_dict(), load_run(result.folder)
     if not settings["images_seen"]:
         epoch = run.status["facts"]["images_per_epoch"]
@@ -198,8 +196,6 @@ def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.
 def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = None,
         figure: str = "best.accuracy") -> pd.DataFrame:  # fmt: skip
     """Paired differences of rows a − b over repeats, in points; `images`: lengths of a and b."""
-    from facelib.studies.records import repeat_differences
-
     both = images or (lengths(frame)[0],) * 2
     sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
              for row, length, side in zip((a, b), both, ("a", "b"))]  # fmt: skip

@@ -153,7 +153,7 @@ class Result:
 
 def evaluate(run: Run, bootstrap: int = 1000) -> Result:
     """Evaluate a finished run on its benchmarks (embeddings are cached)."""
-    report = evaluate_run(run.path, bootstrap=bootstrap)
+    report = evaluate_run(run, bootstrap=bootstrap)
     return Result(run.path, run.config, report, LABELS[method_of(run.config.to_dict())])
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics.tables import percent
+from facelib.models.foundation import cached_folder
 
 BENCHMARKS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
 
@@ -92,8 +93,6 @@ def _here(figures: dict | None, setting: str, experiment: str) -> dict:
 
 
 def _has_weights(name: str) -> bool:
-    from facelib.models.foundation import cached_folder
-
     return cached_folder(name) is not None
 
 

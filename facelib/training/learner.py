@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from facelib.config import Config
+from facelib.data.feed import memory_format
 from facelib.limits import FOUNDATION_MODELS
 from facelib.losses import build_loss
 from facelib.losses.parts.encoder import MomentumEncoder
@@ -92,11 +93,6 @@ def trained_weights(module: nn.Module) -> list[nn.Parameter]:
 def at_least_fp32(z: torch.Tensor) -> torch.Tensor:
     """The same numbers in fp32, or as they are in fp64."""
     return z.to(torch.promote_types(z.dtype, torch.float32))
-
-
-def memory_format(cfg: Config) -> torch.memory_format:
-    """How images and convolutions of a config lie in memory."""
-    return torch.channels_last if cfg.channels_last else torch.contiguous_format
 
 
 def compile_backbone(cfg: Config, learner: Learner, device: torch.device) -> bool:

@@ -24,6 +24,7 @@ from facelib.data.feed import Feed
 from facelib.errors import UserError
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
+from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs.folder import AlreadyTraining, Run, environment, hold, load_run, write_json
 from facelib.training.checkpoint import (
@@ -254,14 +255,16 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
         trainer.fit()
         if main:
             if run.config.lora_rank:
-                save_adapters(load_model(run.path)[0], run.path / "adapters")
+                save_adapters(load_model(run)[0], run.path / "adapters")
+            elif run.config.backbone == STAND_IN:
+                save_weights(load_model(run)[0], run.path / WEIGHTS_FOLDER)
             run.set_status(state="done", step=trainer.step)
         accelerator.wait_for_everyone()  # a rank that ends first has the launcher stop the others
 
 
-def load_trained(run_dir: str | Path) -> dict:
+def load_trained(run: Run | str | Path) -> dict:
     """The checkpoint that speaks for a run: best.pt where the config selects one, else last.pt."""
-    run = load_run(run_dir)
+    run = load_run(run)
     name = "last.pt" if run.config.select == "last" else "best.pt"
     path = run.path / "checkpoints" / name
     if not path.is_file():
@@ -271,13 +274,13 @@ def load_trained(run_dir: str | Path) -> dict:
     return load_checkpoint(path)
 
 
-def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
+def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     """The trained backbone in eval mode, and a digest of its checkpoint (see `load_trained`).
 
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
-    run = load_run(run_dir)
-    state, cfg = load_trained(run.path), run.config
+    run = load_run(run)
+    state, cfg = load_trained(run), run.config
     # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
     backbone = build_backbone(cfg.replace(init=init))

@@ -1,11 +1,9 @@
-"""Cosines between the images of a batch, and sums over them by blocks."""
+"""Cosines between the images of a batch, and means over them."""
 
 import torch
 import torch.nn.functional as F
 
 from facelib.distributed import gather, gather_with_grad, rank
-from facelib.losses.parts.margin import LossOutput
-from facelib.losses.scale.chunked import log_sum_exp_of_others, mean_cosines
 
 
 def batch_cosines(
@@ -42,20 +40,4 @@ def cosine_means(cos: torch.Tensor, positive: torch.Tensor, negative: torch.Tens
     return {
         "positive_cosine": mean_where(cos.detach(), positive).mean(),
         "negative_cosine": mean_where(cos.detach(), negative).mean(),
-    }
-
-
-def contrast_by_blocks(loss, z: torch.Tensor, labels: torch.Tensor, decoupled: bool) -> LossOutput:
-    """A loss over groups without the (B, R·B) matrix: the same value and figures.
-
-    Args:
-        loss: gives tau, gather and block. decoupled: the positive is not in the denominator.
-    """
-    f, columns, own, classes = rows_and_columns(z, labels, loss.gather)
-    ids = classes if decoupled else torch.arange(len(columns), device=z.device)
-    below, _ = log_sum_exp_of_others(f, columns, ids[own], ids, 1 / loss.tau, loss.block)
-    positive, negative = mean_cosines(f, columns, own, classes)
-    return (below - positive / loss.tau).mean(), {
-        "positive_cosine": positive.detach().mean(),
-        "negative_cosine": negative.mean(),
     }

@@ -19,6 +19,9 @@ import math
 import torch
 from torch.autograd.function import once_differentiable
 
+from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
+
 
 def log_sum_exp_of_others(
     rows: torch.Tensor,
@@ -111,3 +114,19 @@ def mean_cosines(
     with torch.no_grad():
         negative = (rows * (columns.sum(0) - sums[mine])).sum(1)
         return positive, negative / (len(columns) - counts[mine]).clamp_min(1)
+
+
+def contrast_by_blocks(loss, z: torch.Tensor, labels: torch.Tensor, decoupled: bool) -> LossOutput:
+    """A loss over groups without the (B, R·B) matrix: the same value and figures.
+
+    Args:
+        loss: gives tau, gather and block. decoupled: the positive is not in the denominator.
+    """
+    f, columns, own, classes = rows_and_columns(z, labels, loss.gather)
+    ids = classes if decoupled else torch.arange(len(columns), device=z.device)
+    below, _ = log_sum_exp_of_others(f, columns, ids[own], ids, 1 / loss.tau, loss.block)
+    positive, negative = mean_cosines(f, columns, own, classes)
+    return (below - positive / loss.tau).mean(), {
+        "positive_cosine": positive.detach().mean(),
+        "negative_cosine": negative.mean(),
+    }

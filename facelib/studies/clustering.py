@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from facelib.errors import UserError
-from facelib.evaluate.labelled import run_items
 from facelib.metrics import clustering as cl
 from facelib.metrics.geometry import unit
 from facelib.metrics.lgcn import LinkNetwork, lgcn, load_links, save_links, train_links
 from facelib.studies.centres import Geometry
+from facelib.studies.labelled_runs import run_items
 from facelib.studies.results import Result
 from facelib.training.train import load_trained
 

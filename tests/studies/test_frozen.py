@@ -10,10 +10,10 @@ from torch import nn
 
 from facelib.__main__ import main
 from facelib.errors import UserError
-from facelib.evaluate.frozen import evaluate_frozen, frozen_reports
 from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.formats.decode import decode, encode_jpeg
 from facelib.models.foundation import load_foundation
+from facelib.studies.frozen import evaluate_frozen, frozen_reports
 from facelib.studies.source_a import NO_WEIGHTS, results_table
 from tests.models.tiny_foundations import save_tiny
 from tests.studies.test_results import toy_benchmark

@@ -5,7 +5,7 @@ import pytest
 
 from facelib.errors import UserError
 from facelib.metrics.clustering import bcubed
-from facelib.studies import clusters as cs
+from facelib.studies import clustering as cs
 from facelib.studies.source_a import CLUSTERING_SOURCE_B
 from tests.studies.test_centres import runs  # noqa: F401 - a fixture
 
