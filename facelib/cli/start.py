@@ -26,12 +26,17 @@ def add_doctor(verbs) -> None:
     """The verb `doctor`."""
 
     def run(options: argparse.Namespace) -> int:
-        from facelib.doctor import check, render
+        from facelib.doctor import check, check_packages, render
 
+        if options.packages:
+            wrong = check_packages()["mismatches"]
+            sys.stdout.write("".join(f"{line}\n" for line in wrong))
+            return 2 if wrong else 0
         found = check()
         print_json(found) if options.json else sys.stdout.write(render(found) + "\n")
         return 2 if found["problems"] else 0
 
     verb = add_verb(verbs, "doctor", "check versions, devices, disk, data and live runs", run,
                  "doctor\ndoctor --json")  # fmt: skip
+    verb.add_argument("--packages", action="store_true", help="only compare installed packages")
     verb.add_argument("--json", action="store_true")
