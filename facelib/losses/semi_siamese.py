@@ -85,7 +85,8 @@ class SemiSiamese(nn.Module):
         hidden = F.pad(labels[::2, None] == owners, (len(people), 0))  # (P, R·P + K')
         cos = torch.stack([f[view::2] @ torch.cat([g[:, 1 - view], stored]).T for view in (0, 1)])
         target = F.one_hot(own, cos.shape[2]).bool()
-        logits = self.s * (cos - self.m * target.to(cos.dtype)).masked_fill(hidden, -math.inf)
+        visible = cos.masked_fill(hidden, -math.inf)
+        logits = self.s * (visible - self.m * target.to(cos.dtype))
         loss = F.cross_entropy(logits.flatten(0, 1), own.repeat(2))
         if self.training:
             self._store(g, people)
@@ -96,7 +97,7 @@ class SemiSiamese(nn.Module):
         return loss, {
             "positive_cosine": cos[:, target].mean(),
             "negative_cosine": others.mean(),
-            "train_accuracy": (logits.argmax(2) == own).float().mean(),
+            "train_accuracy": (visible.argmax(2) == own).float().mean(),
             "negatives": negative.sum(1).float().mean(),
         }
 
