@@ -246,9 +246,9 @@ def settings_among(names: dict[str, object]) -> dict[str, object]:
     """The entries of `names` that are settings: of a notebook's `globals()`, its parameters.
 
     For example `make_config(preset, **settings_among(globals()))`, in the cell that follows the
-    parameters.
+    parameters. `name` is left out: a run is called after its preset and loss.
     """
-    return {name: names[name] for name in FIELDS if name in names}
+    return {name: names[name] for name in FIELDS if name in names and name != "name"}
 
 
 def plain_config(cfg: Config) -> Config:

@@ -183,3 +183,15 @@ def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int)
 
 def _digest(parts: list) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def what_we_learned(stand_in, results) -> str:
+    """Accuracy of each model, and what the strict protocol makes of the centred one."""
+    lines = []
+    for name in stand_in[1].benchmarks:
+        best = {r.label: 100 * r.report["benchmarks"][name]["best"]["accuracy"] for r in results}
+        strict = 100 * stand_in[1].report["benchmarks"][name]["strict"]["accuracy"]
+        shown = "; ".join(f"{label}: {value:.1f}" for label, value in best.items())
+        lines.append(f"- **{stand_in[1].title(name)}**, best threshold: {shown}")
+        lines.append(f"  - the centred stand-in under the strict protocol: {strict:.1f}")
+    return "\n".join(lines)

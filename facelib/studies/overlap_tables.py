@@ -15,6 +15,8 @@ from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.decode import decode
 from facelib.studies import plots
+from facelib.studies.claims import correct, family_note, gap_lines
+from facelib.studies.records import repeat_differences, repeat_intervals
 from facelib.studies.results import Result
 
 FACE = 56  # pixels of a face in the gallery
@@ -136,3 +138,26 @@ def gain_frame(
     frame = pd.concat(frames, ignore_index=True).rename(columns={"value": "gain"})
     frame[["gain", "lo", "hi"]] *= 100
     return frame
+
+
+def what_we_learned(about_rendered, together, kept) -> str:
+    """Recall and precision of each signal, and the inflation of accuracy."""
+    shown = together.groupby("signal", sort=False)[["recall", "precision"]].mean()
+    lines = [
+        f"- **{signal}**: recall {row['recall']:.0%}, precision {row['precision']:.0%}"
+        for signal, row in shown.iterrows()
+    ]
+    keys = ["protocol", "loss", "seed", "data_seed"]
+    means = kept.groupby(keys, as_index=False)["gain"].mean().assign(benchmark="mean of benchmarks")
+    columns = {"group": "comparison", "value": "difference"}
+    rows = []
+    for protocol, part in means.groupby("protocol"):
+        share = part.assign(gain=part["gain"] / 100)
+        apart = repeat_differences(share, "arcface", "infonce", "gain")
+        both = pd.concat([repeat_intervals(part, "gain").rename(columns=columns), apart])
+        rows.append(both.assign(what=f"**Inflation, {protocol}**"))
+    gaps = correct(pd.concat(rows))
+    lines += gap_lines(gaps, "what", "comparison")
+    repeated = f"inflation as mean of the benchmarks over {about_rendered['runs']} repeats, "
+    repeated += family_note(gaps)
+    return f"Rendered faces, planted overlap; {repeated}:\n\n" + "\n".join(lines)

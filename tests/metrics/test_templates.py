@@ -9,6 +9,7 @@ import torch
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
+from facelib.evaluate import ijb
 from facelib.evaluate.ijb import embed_faces, read_protocol, run_embedder
 from facelib.formats.decode import encode_jpeg
 from facelib.metrics import templates
@@ -176,7 +177,7 @@ def test_pixels_outside_a_picture_are_filled_as_the_run_asks(tmp_path, monkeypat
     command = ["ijb", str(tmp_path), "--run", "any", "--images", str(tmp_path)]
     for border, outside in (("black", [1] * 7), ("replicate", list(range(101, 108)))):
         found = (lambda x: x[:, 50, [10, 100], 0] + 1.0, 112, border)
-        monkeypatch.setattr(templates, "run_embedder", lambda _, found=found: found)
+        monkeypatch.setattr(ijb, "run_embedder", lambda _, found=found: found)
         assert main([*command, "--save", str(tmp_path / "emb.npy")]) == 0
         emb = np.load(tmp_path / "emb.npy")
         np.testing.assert_allclose(emb.T, [range(101, 108), outside], atol=3)
