@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study test lab bench outputs clean
+.PHONY: help setup study check test lab bench outputs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ endif
 study: setup  ## set up, make the rendered faces, run the notebooks, build the HTML site
 	@$(PYTHON) -m facelib study $(ARGS)
 
+check: setup  ## the inner loop, two minutes: style, import contract, tests that are not slow
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(LINT_IMPORTS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow"
+
 test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -61,5 +67,5 @@ outputs: setup  ## execute the notebooks with their defaults and write their out
 	$(PYTHON) -m facelib.runner.notebooks $(ARGS)
 
 clean:  ## remove executed notebooks, the site and caches; keep data, runs and .venv
-	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache
+	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache .import_linter_cache
 	find facelib tests notebooks -name __pycache__ -prune -exec rm -rf {} +
