@@ -29,9 +29,13 @@ ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.ready  # a moved or copied checkout: installed again, from what is there
 endif
 .venv/.ready: environment.yml pyproject.toml
-	@for python in python3.11 python3 $(HOME)/.pyenv/versions/3.11*/bin/python; do \
+	@! .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] == (3, 11))' 2>/dev/null || \
+	  { echo "setup: .venv is of another Python than 3.11: rm -r .venv, then make setup" >&2; exit 2; }
+	@.venv/bin/python -c '' 2>/dev/null || broken=--clear; \
+	for python in python3.11 python3 $(HOME)/.pyenv/versions/3.11*/bin/python; do \
 	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' \
-	  2>/dev/null && exec "$$python" -m venv .venv; done; echo "setup: no Python 3.11 with venv found:\
+	  2>/dev/null && exec "$$python" -m venv $$broken .venv; done; \
+	echo "setup: no Python 3.11 with venv found:\
 	 install it (apt-get install python3.11 python3.11-venv, brew install python@3.11, or\
 	 pyenv install 3.11), or use conda: conda env create -f environment.yml" >&2; exit 2
 	@echo "Installing into .venv: 4 GB to download, 8 GB on disk, 3 to 8 minutes; then at once."
