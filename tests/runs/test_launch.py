@@ -20,6 +20,7 @@ from facelib.training.train import Trainer
 from tests.training.test_train import tiny, weights
 
 
+@pytest.mark.slow
 def test_runs_train_side_by_side_and_the_next_starts_as_one_ends(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -38,6 +39,7 @@ def test_runs_train_side_by_side_and_the_next_starts_as_one_ends(
     assert all(a.path == b.path for a, b in zip(runs, launch_all(configs)))
 
 
+@pytest.mark.slow
 def test_weights_do_not_depend_on_the_cores_that_are_offered(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -52,6 +54,7 @@ def test_weights_do_not_depend_on_the_cores_that_are_offered(
     assert tiny(tiny_records, threads=2).run_name != tiny(tiny_records).run_name
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_the_one_beside_it_with_a_checkpoint(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -91,6 +94,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resumes(tiny_records, runs_folder):
     assert saved >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, number, processes):
