@@ -118,6 +118,7 @@ def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, nu
     assert run.state in ("stopped", "died")
 
 
+@pytest.mark.slow
 def test_a_process_that_no_signal_reaches_dies_after_its_parent(tmp_path):
     # Catches: a rank that hangs in a collective for ever, once its launcher is gone.
     code = (
@@ -140,6 +141,7 @@ def test_a_process_that_no_signal_reaches_dies_after_its_parent(tmp_path):
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_second_trainer_of_the_same_run_is_refused(tiny_records, runs_folder):
     # Catches: two processes that write one checkpoint.
     run = create_run(tiny(tiny_records, images_seen=160_000))
