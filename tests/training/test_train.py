@@ -133,6 +133,7 @@ def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_rec
     assert build_learner(tiny(tiny_records), 24).encoder is None
 
 
+@pytest.mark.slow
 def test_a_cluster_guided_run_keeps_its_diagnostics_in_each_metrics_line(tiny_records, runs_folder):
     # Catches: diagnostics that are computed and lost, or not at the log ticks.
     metrics = launch(tiny(tiny_records, loss="cluster", images_seen=320)).metrics()
