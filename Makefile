@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study test lab bench outputs clean
+.PHONY: help setup study check test lab bench outputs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,13 @@ ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.ready  # a moved or copied checkout: installed again, from what is there
 endif
 .venv/.ready: environment.yml pyproject.toml
-	@for python in python3.11 python3 $(HOME)/.pyenv/versions/3.11*/bin/python; do \
+	@! .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] == (3, 11))' 2>/dev/null || \
+	  { echo "setup: .venv is of another Python than 3.11: rm -r .venv, then make setup" >&2; exit 2; }
+	@.venv/bin/python -c '' 2>/dev/null || broken=--clear; \
+	for python in python3.11 python3 $(HOME)/.pyenv/versions/3.11*/bin/python; do \
 	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' \
-	  2>/dev/null && exec "$$python" -m venv .venv; done; echo "setup: no Python 3.11 with venv found:\
+	  2>/dev/null && exec "$$python" -m venv $$broken .venv; done; \
+	echo "setup: no Python 3.11 with venv found:\
 	 install it (apt-get install python3.11 python3.11-venv, brew install python@3.11, or\
 	 pyenv install 3.11), or use conda: conda env create -f environment.yml" >&2; exit 2
 	@echo "Installing into .venv: 4 GB to download, 8 GB on disk, 3 to 8 minutes; then at once."
@@ -43,6 +47,12 @@ endif
 
 study: setup  ## set up, make the rendered faces, run the notebooks, build the HTML site
 	@$(PYTHON) -m facelib study $(ARGS)
+
+check: setup  ## the inner loop, two minutes: style, import contract, tests that are not slow
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(LINT_IMPORTS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
@@ -61,5 +71,5 @@ outputs: setup  ## execute the notebooks with their defaults and write their out
 	$(PYTHON) -m facelib.runner.notebooks $(ARGS)
 
 clean:  ## remove executed notebooks, the site and caches; keep data, runs and .venv
-	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache
+	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache .import_linter_cache
 	find facelib tests notebooks -name __pycache__ -prune -exec rm -rf {} +

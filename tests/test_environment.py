@@ -28,7 +28,7 @@ def fake_python(folder: Path, version_fits: bool) -> dict[str, str]:
     """An environment whose every Python makes a .venv with a pip that only notes its arguments."""
     (folder / "bin").mkdir()
     pip = folder / "bin" / "recorder"
-    pip.write_text('#!/bin/sh\necho "$@" >> calls\n')
+    pip.write_text('#!/bin/sh\n[ "$1" = -c ] && exec test -z "$2"\necho "$@" >> calls\n')
     script = (
         "#!/bin/sh\n"
         f'[ "$1" = -c ] && exit {0 if version_fits else 1}\n'
@@ -84,6 +84,28 @@ def test_without_python_3_11_one_message_says_what_to_install(checkout):
     assert "no Python 3.11 with venv found" in done.stderr
     assert "conda env create -f environment.yml" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_a_venv_of_another_python_is_left_alone(checkout):
+    # Catches: Python 3.11 installed over a person's own environment of another version.
+    (checkout / ".venv/bin").mkdir(parents=True)
+    python = checkout / ".venv/bin/python"
+    python.write_text("#!/bin/sh\nexit 0\n")  # "is it another Python?": yes
+    python.chmod(0o755)
+    done = make(checkout, fake_python(checkout, version_fits=True))
+    assert done.returncode == 2
+    assert "another Python than 3.11: rm -r .venv" in done.stderr
+    assert [path.name for path in (checkout / ".venv").rglob("*")] == ["bin", "python"]
+
+
+def test_a_failed_installation_is_not_taken_for_a_complete_one(checkout):
+    # Catches: a stamp after pip failed; no next command.
+    environment = fake_python(checkout, version_fits=True)
+    (checkout / "bin" / "recorder").write_text('#!/bin/sh\n[ "$1" = -c ]\n')
+    done = make(checkout, environment)
+    assert done.returncode == 2
+    assert "setup: pip failed; again: make setup" in done.stderr
+    assert not (checkout / ".venv/.ready").exists()
 
 
 def test_conda_reads_the_same_list():

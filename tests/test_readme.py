@@ -1,4 +1,4 @@
-"""The README: every command in a code block is one that exists, every number has its record."""
+"""README and contributing page: every command exists, every number has its record."""
 
 import re
 import shlex
@@ -14,7 +14,8 @@ from facelib.runner.sweep import split_values
 from facelib.studies.readme import RESULTS_BEGIN, RESULTS_END, readme_section
 
 TEXT = (REPO / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
+CONTRIBUTING = (REPO / ".github" / "CONTRIBUTING.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT + CONTRIBUTING, re.S)
 LINES = [line for block in BLOCKS for line in block.strip().splitlines()]
 
 
@@ -58,6 +59,14 @@ def test_every_file_and_notebook_that_the_readme_names_exists():
         assert f"`{notebook.stem}`" in TEXT
     for part in re.findall(r"`([\w/]+\.py|\w+/)`", TEXT.split("part of `facelib`")[1]):
         assert (REPO / "facelib" / part).exists() or (REPO / part).exists(), part
+
+
+def test_the_contributing_page_knows_every_room_and_names_files_that_exist():
+    # Catches: a room that is moved or added without a line for newcomers.
+    rooms = {path.parent.name for path in (REPO / "facelib").glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/`", CONTRIBUTING, re.M)) == rooms
+    for name in re.findall(r"`(\w+/[\w./]*|\w+\.py|\.github/[\w/]*)`", CONTRIBUTING):
+        assert (REPO / "facelib" / name).exists() or (REPO / name).exists(), name
 
 
 def test_published_records_say_how_they_were_made():

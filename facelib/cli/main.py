@@ -36,6 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "facelib").partition(".")[0] == "facelib":
+            raise  # a fault of ours
+        sys.stderr.write(f"error: {sys.executable} has no package {error.name!r}: make setup, or "
+                         "in conda: conda env update -f environment.yml\n")  # fmt: skip
+        return 2
     except OSError as error:
         where = error.filename or "a file"
         sys.stderr.write(f"error: {where}: {error.strerror or error}\n")

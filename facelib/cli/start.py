@@ -26,11 +26,12 @@ def add_doctor(verbs) -> None:
     """The verb `doctor`."""
 
     def run(options: argparse.Namespace) -> int:
-        from facelib.doctor import check, check_packages, render
+        from facelib.doctor import INSTALL, check, check_packages, render
 
         if options.packages:
             wrong = check_packages()["mismatches"]
-            sys.stdout.write("".join(f"{line}\n" for line in wrong))
+            if wrong:
+                sys.stderr.write("\n".join([*wrong, f"next: {INSTALL}"]) + "\n")
             return 2 if wrong else 0
         found = check()
         print_json(found) if options.json else sys.stdout.write(render(found) + "\n")

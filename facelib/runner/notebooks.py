@@ -27,7 +27,7 @@ from facelib.runner.execute import Execution
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-MACHINERY = {"doctor", "execute", "formulas", "notebooks", "report", "setup_env", "study", "sweep"}
+MACHINERY = {"doctor", "execute", "formulas", "notebooks", "report", "study", "sweep"}
 SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 

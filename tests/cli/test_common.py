@@ -10,6 +10,7 @@ import pytest
 from facelib.__main__ import main
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.recordio import Header, RecordWriter, pack, write_face_records
+from facelib.paths import REPO
 
 
 def test_every_verb_has_help_with_examples():
@@ -37,6 +38,16 @@ def test_every_verb_has_help_with_examples():
         with pytest.raises(SystemExit) as stopped:
             main([verb, "--help"])
         assert stopped.value.code == 0
+
+
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it():
+    # Catches: a traceback in an environment that is not ours (python -S sees no packages).
+    code = "import sys; from facelib.cli.main import main; sys.exit(main(['doctor', '--packages']))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=REPO, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "has no package 'psutil': make setup" in done.stderr
 
 
 @pytest.mark.parametrize(

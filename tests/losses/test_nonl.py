@@ -123,6 +123,7 @@ def two_rank_loss():
     return NONL(CLASSES, DIM, negatives="both")
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     # Catches: images of one rank only, labels in another order than the images.
     compare_with_one_process(two_rank_loss, pairs=False, folder=tmp_path)

@@ -97,6 +97,7 @@ def two_rank_loss():
     return NTCE(CLASSES, DIM, mask="identity")
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     # Catches: images of one rank only, a wrong own column.
     compare_with_one_process(two_rank_loss, pairs=False, folder=tmp_path)

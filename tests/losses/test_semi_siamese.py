@@ -147,6 +147,7 @@ def two_rank_loss():
     return SemiSiamese(DIM, slots=20, encoder_momentum=0.9)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     # Catches: prototypes of one rank only, another view stored on each rank, a wrong own column.
     compare_with_one_process(two_rank_loss, pairs=True, folder=tmp_path)

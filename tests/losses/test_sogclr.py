@@ -137,6 +137,7 @@ def two_rank_loss():
     return SogCLR(CLASSES, 0.2, 0.6)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     # Catches: negatives or running means of one rank only.
     compare_with_one_process(two_rank_loss, pairs=True, folder=tmp_path)

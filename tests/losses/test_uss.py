@@ -150,6 +150,7 @@ def two_rank_loss():
     return USS(CLASSES, DIM, s=8.0, classifier=0.5, warmup=0.25)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     # Catches: a threshold or stored images of one rank only, a last image that differs on ranks.
     compare_with_one_process(two_rank_loss, pairs=False, folder=tmp_path)

@@ -69,6 +69,7 @@ def test_the_default_benchmarks_have_7000_different_pairs():
         assert same.reshape(10, 700)[:, :350].all() and not same.reshape(10, 700)[:, 350:].any()
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_processes(tiny, tmp_path):
     # Mutation: one generator shared by all pictures of a process.
     other = rendered_dataset(TINY, tmp_path, workers=2)

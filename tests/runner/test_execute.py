@@ -24,6 +24,7 @@ def test_the_kernel_is_this_interpreter_and_finds_the_package(tmp_path):
     assert not run.partial.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["papermill", "kernel"])
 def test_what_is_killed_with_sigkill_takes_its_children_along(tmp_path, victim):
     # Catches: a kernel that outlives papermill, papermill that waits for a dead kernel for ever.

@@ -43,6 +43,7 @@ def run(place: Path, **options) -> Path:
     return study.run_study(folder=place / "nb", **options)
 
 
+@pytest.mark.slow
 def test_notebooks_run_in_order_with_their_values_and_a_site_is_built(place):
     # Catches: values given to notebooks without that parameter, another kernel, another order.
     index = run(place, params={"count": "5"})
@@ -159,6 +160,7 @@ def test_a_second_study_beside_the_first_is_refused(place, executed):
         run(place)
 
 
+@pytest.mark.slow
 def test_refreshed_outputs_are_the_same_bytes_each_time(tmp_path):
     # Catches: timings, papermill's notes or stderr in committed notebooks.
     code = "import sys\nprint('progress', file=sys.stderr)\nprint(count)"

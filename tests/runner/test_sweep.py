@@ -74,6 +74,7 @@ def test_no_notebook_and_a_broken_one_are_told_apart(tmp_path):
         sweep.run_sweep(tmp_path / "n.ipynb", {"a": [1]})
 
 
+@pytest.mark.slow
 def test_finished_cells_are_skipped_and_failed_ones_do_not_stop_the_others(tmp_path):
     # Catches: running everything again, losing the good cells, a failure that exits with 0.
     code = "if count == 2:\n    raise ValueError('two is no good')\n" + RECORD
@@ -109,6 +110,7 @@ def test_a_changed_notebook_makes_its_cells_run_again(tmp_path):
     assert cell.digest != changed.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_sweep_leaves_no_process_behind(tmp_path, blow):
     # Catches: a kernel or a training that goes on after its sweep was killed, SIGKILL included.

@@ -20,6 +20,7 @@ from facelib.training.train import Trainer
 from tests.training.test_train import tiny, weights
 
 
+@pytest.mark.slow
 def test_runs_train_side_by_side_and_the_next_starts_as_one_ends(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -38,6 +39,7 @@ def test_runs_train_side_by_side_and_the_next_starts_as_one_ends(
     assert all(a.path == b.path for a, b in zip(runs, launch_all(configs)))
 
 
+@pytest.mark.slow
 def test_weights_do_not_depend_on_the_cores_that_are_offered(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -52,6 +54,7 @@ def test_weights_do_not_depend_on_the_cores_that_are_offered(
     assert tiny(tiny_records, threads=2).run_name != tiny(tiny_records).run_name
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_the_one_beside_it_with_a_checkpoint(
     tiny_records, runs_folder, monkeypatch
 ):
@@ -91,6 +94,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resumes(tiny_records, runs_folder):
     assert saved >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, number, processes):
@@ -114,6 +118,7 @@ def test_no_training_process_outlives_its_launcher(tiny_records, runs_folder, nu
     assert run.state in ("stopped", "died")
 
 
+@pytest.mark.slow
 def test_a_process_that_no_signal_reaches_dies_after_its_parent(tmp_path):
     # Catches: a rank that hangs in a collective for ever, once its launcher is gone.
     code = (
@@ -136,6 +141,7 @@ def test_a_process_that_no_signal_reaches_dies_after_its_parent(tmp_path):
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_second_trainer_of_the_same_run_is_refused(tiny_records, runs_folder):
     # Catches: two processes that write one checkpoint.
     run = create_run(tiny(tiny_records, images_seen=160_000))

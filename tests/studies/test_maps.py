@@ -1,6 +1,7 @@
 """Maps of embeddings: who is on them, and that neighbours stay neighbours."""
 
 import numpy as np
+import pytest
 
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import make_scores
@@ -28,6 +29,7 @@ def test_the_map_takes_each_image_once_with_its_own_person():
     assert frame["person"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
 
 
+@pytest.mark.slow
 def test_people_stay_together_on_the_map_and_the_map_stays_the_same():
     # Catches: distances for neighbours mixed up, places in another order, a free seed.
     emb, scores = crowd()

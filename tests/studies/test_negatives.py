@@ -65,6 +65,7 @@ def test_a_momentum_encoder_and_chunks_cost_a_third_each():
     assert study.compute({**settings, "bank": "none", "chunk": 8}) == pytest.approx(120_000)
 
 
+@pytest.mark.slow
 def test_figures_of_a_run_come_from_its_metrics(tiny_records, runs_folder):
     # Catches: the count of a batch for a row with a memory, the first ticks instead of the last.
     run = launch(tiny(tiny_records, loss="infonce", bank="cross_batch", bank_slots=40,

@@ -52,6 +52,7 @@ def test_a_run_learns_and_leaves_its_files(tiny_records, runs_folder):
     assert len(digest) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -102,6 +103,7 @@ def test_two_views_cost_one_trunk_pass_and_differ_by_their_dropout_alone(tiny_re
     assert logs["view_cosine"].item() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_loss_is_told_how_far_the_run_is(tiny_records, runs_folder):
     # Catches: a contrastive term that never starts: until then the control's figures are the same.
     same = {"loss": "coreface", "dropout": 0.4, "coreface_warmup": 0.5}
@@ -131,6 +133,7 @@ def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_rec
     assert build_learner(tiny(tiny_records), 24).encoder is None
 
 
+@pytest.mark.slow
 def test_a_cluster_guided_run_keeps_its_diagnostics_in_each_metrics_line(tiny_records, runs_folder):
     # Catches: diagnostics that are computed and lost, or not at the log ticks.
     metrics = launch(tiny(tiny_records, loss="cluster", images_seen=320)).metrics()
@@ -142,6 +145,7 @@ def test_a_cluster_guided_run_keeps_its_diagnostics_in_each_metrics_line(tiny_re
     assert rows["share_z_clucon"].iloc[8] == 0 < rows["share_z_clucon"].iloc[9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["arcface", "infonce", "hybrid", "cluster"])
 def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss):
     # Catches: one process started instead of two, unequal shares, ungathered negatives.
@@ -154,6 +158,7 @@ def test_two_processes_train_the_weights_of_one(tiny_records, runs_folder, loss)
     assert np.abs(a - b).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "accumulate"), [("hybrid", 1), ("cluster", 2)])
 def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
     tiny_records, runs_folder, loss, accumulate
@@ -169,6 +174,7 @@ def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
     assert largest_difference(weights(one), weights(two)) < 1e-6
 
 
+@pytest.mark.slow
 def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
     # Catches: a validation that embeds the whole batch at once, or only its first chunk.
     same = {"loss": "infonce", "select": "val_loss", "split": "within",
@@ -178,6 +184,7 @@ def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
     assert np.abs(a - b).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_accumulated_micro_batches_equal_one_batch_for_a_classifier(tiny_records, runs_folder):
     # Catches: a gradient that is summed instead of averaged over micro-batches.
     same = {"images_seen": 80, "freeze_batchnorm": True, "lr": 0.02}
@@ -222,6 +229,7 @@ def test_the_rate_falls_to_a_tenth_at_each_drop():
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001, 0.001])
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_on_request(tiny_records, runs_folder):
     # Catches: evaluation of the last weights where the config selects the best.
     run = launch(tiny(tiny_records, select="val_auc", images_seen=320, eval_every=5))
