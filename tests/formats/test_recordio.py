@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from facelib.errors import BadData, UserError
-from facelib.formats.mxnet_reader import MxnetReader, import_mxnet
 from facelib.formats.record_bytes import MAGIC
 from facelib.formats.recordio import (
     Header,
@@ -22,6 +21,7 @@ from facelib.formats.recordio import (
     unpack,
     write_face_records,
 )
+from tests.formats.mxnet_reader import MxnetReader, import_mxnet
 from tests.golden.make_formats import PAYLOADS
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
