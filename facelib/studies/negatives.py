@@ -11,6 +11,7 @@ import pandas as pd
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.metrics.tables import percent, with_interval
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
 from facelib.studies.records import load_record, repeat_differences, repeat_intervals
@@ -206,8 +207,7 @@ def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = No
 def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """One line a row and length: accuracies [95 % t interval] by benchmark, negatives, compute."""
     found = against_negatives(frame, figure)
-    found["text"] = [f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]"
-                     for r in found.itertuples()]  # fmt: skip
+    found["text"] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     keys = ["group", "images_seen"]
     table = found.pivot(index=keys, columns="label", values="text")
     table = table[[name for name in BENCHMARKS.values() if name in table]]
@@ -237,7 +237,7 @@ def verdict(frame: pd.DataFrame, few: str = "batch-64") -> str:
     carried = [row for row in gaps if gaps[row]["lo"] > 0]
     lost = sum(found["hi"] < 0 for found in gaps.values())
     best = max(carried or gaps, key=lambda row: gaps[row]["difference"])
-    points = "{difference:+.1f} [{lo:+.1f}, {hi:+.1f}]".format(**gaps[best])
+    points = with_interval(*gaps[best][["difference", "lo", "hi"]])
     if carried:
         return (
             f"more negatives help InfoNCE on profile faces here: {len(carried)} of {len(gaps)} "
@@ -286,7 +286,7 @@ def ladder_line(frame: pd.DataFrame) -> str:
 def _points(gaps: pd.DataFrame) -> str:
     """Differences by benchmark: points [95 % interval], and whether they are carried."""
     return "; ".join(
-        f"{row['benchmark']} {row['difference']:+.1f} [{row['lo']:+.1f}, {row['hi']:+.1f}]"
+        f"{row['benchmark']} {with_interval(row['difference'], row['lo'], row['hi'])}"
         + ("" if row["carried"] else " (not carried)")
         for row in gaps.to_dict("records")
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from facelib.errors import UserError
+from facelib.metrics.tables import with_interval
 from facelib.paths import atomic_file, published_root
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.records import load_record, repeat_differences, repeat_table
@@ -19,7 +20,7 @@ def readme_section(name: str) -> str:
     for a, b in (("infonce", "arcface"), ("hybrid", "arcface"), ("hybrid", "infonce")):
         gaps = repeat_differences(frame, a, b)
         parts = [
-            f"{gap.benchmark} {gap.difference:+.1f} [{gap.lo:+.1f}, {gap.hi:+.1f}]"
+            f"{gap.benchmark} {with_interval(gap.difference, gap.lo, gap.hi)}"
             + ("" if gap.carried else " (not carried)")
             for gap in gaps.itertuples()
         ]

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from facelib.errors import UserError
+from facelib.metrics.tables import percent, with_interval
 from facelib.paths import atomic_file, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
 from facelib.studies.results import LABELS, method_of
@@ -149,9 +150,7 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
     parts = {}
     for title, figure in columns.items():
         found = repeat_intervals(frame, figure).set_index(["label", "group"])
-        parts[title] = [
-            f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" for r in found.itertuples()
-        ]
+        parts[title] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     parts["repeats"] = found["repeats"].to_list()
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
 
@@ -164,8 +163,8 @@ def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> lis
         names: columns that say together what is compared.
     """
     return [
-        f"- {', '.join(gap[name] for name in names)}: {gap[value]:+.1f} points "
-        f"[{gap['lo']:+.1f}, {gap['hi']:+.1f}]"
+        f"- {', '.join(gap[name] for name in names)}: "
+        + with_interval(gap[value], gap["lo"], gap["hi"], unit=" points")
         + ("" if gap["lo"] > 0 or gap["hi"] < 0 else ", not carried")
         for gap in gaps.to_dict("records")
     ]
