@@ -9,8 +9,6 @@ embedded again and an unchanged one is not. Where torchrun starts several proces
 share of the images; the first writes the files and has the figures.
 """
 
-import hashlib
-import json
 import logging
 import time
 import zipfile
@@ -26,6 +24,7 @@ from torch import nn
 from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.locate import benchmark_paths
+from facelib.digests import digest_values
 from facelib.errors import BadData, UserError
 from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
@@ -178,7 +177,7 @@ def _cosines(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.nda
 def cache_key(checkpoint: str, bench: Benchmark, size: int, fill_border: str) -> str:
     """Digest of all that decides the embeddings."""
     parts = [checkpoint, bench.digest, size, fill_border]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest_values(parts)
 
 
 def cached_embeddings(

@@ -12,9 +12,9 @@ def percent(value: float | None, interval: list[float] | None = None, digits: in
     return with_interval(100 * value, 100 * interval[0], 100 * interval[1], f".{digits}f")
 
 
-def with_interval(value: float, lo: float, hi: float, digits: str = "+.1f", unit: str = "") -> str:
+def with_interval(value: float, lo: float, hi: float, form: str = "+.1f", unit: str = "") -> str:
     """`+0.6 [-0.5, +1.6]`: a figure, here a difference in points, with its 95 % interval."""
-    return f"{value:{digits}}{unit} [{lo:{digits}}, {hi:{digits}}]"
+    return f"{value:{form}}{unit} [{lo:{form}}, {hi:{form}}]"
 
 
 def figures_table(report: dict) -> pd.DataFrame:
