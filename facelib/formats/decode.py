@@ -3,7 +3,6 @@
 Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone would give BGR.
 """
 
-import contextlib
 import io
 
 import cv2
@@ -46,16 +45,6 @@ def decode(
     if fill_border == "replicate":
         image = replicate_border(image)
     return image if size is None else resize(image, size)
-
-
-def decode_into(out: np.ndarray, jpeg: bytes, fill_border: str = "none", **options) -> None:
-    """Decode to the size of `out`, uint8 (S, S, 3): `decode`, without a copy where that fits."""
-    with contextlib.suppress(ValueError):  # what is wrong with it `decode` says
-        plain = fill_border == "none" and simplejpeg.is_jpeg(jpeg)
-        if plain and simplejpeg.decode_jpeg_header(jpeg)[:2] == out.shape[:2]:
-            simplejpeg.decode_jpeg(jpeg, "RGB", buffer=out)
-            return
-    out[...] = decode(jpeg, len(out), fill_border, **options)
 
 
 def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:

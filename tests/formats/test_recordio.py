@@ -123,7 +123,7 @@ def test_a_reader_travels_to_a_spawned_worker_without_its_map(faces: Path):
     # Mutation: pickling the memory map.
     reader = RecordReader(faces)
     expected = reader.read(5)
-    assert reader.__getstate__()["_map"] is None
+    assert reader.file.__getstate__()["_map"] is None
     assert pickle.loads(pickle.dumps(reader)).read(5) == expected
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(read_in_child, (reader, 5)) == expected
