@@ -4,6 +4,10 @@ Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone w
 """
 
 import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import cpu_count
 
 import cv2
 import numpy as np
@@ -45,6 +49,17 @@ def decode(
     if fill_border == "replicate":
         image = replicate_border(image)
     return image if size is None else resize(image, size)
+
+
+def map_in_threads(call: Callable, items: Iterable, block: int) -> Iterator[list]:
+    """Lists of `call(item)` over `block` items each, in order: one thread per core.
+
+    Decoding, resizing and warping release Python's lock. Items are taken a block at a time.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        while chunk := list(islice(items, block)):
+            yield list(pool.map(call, chunk))
 
 
 def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
