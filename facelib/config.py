@@ -9,10 +9,9 @@ Settings of single losses stand in the files of these losses (`facelib.rows`).
 
 import dataclasses
 import difflib
-import hashlib
-import json
 from dataclasses import dataclass
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.limits import FOUNDATION_MODELS, IRESNETS, check_together
 from facelib.presets import PRESETS
@@ -154,8 +153,7 @@ class _Common:
             for field in dataclasses.fields(self)
             if field.metadata["changes_result"] and getattr(self, field.name) != field.default
         }
-        text = json.dumps([DIGEST_VERSION, kept], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest_values([DIGEST_VERSION, kept], digits=8)
 
     @property
     def run_name(self) -> str:

@@ -14,7 +14,6 @@ What is computed from them stands in `facelib.metrics.templates`.
 import logging
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 
 from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import decode, resize
+from facelib.formats.decode import decode, map_in_threads, resize
 from facelib.metrics.templates import TemplateProtocol
 from facelib.paths import atomic_file
 from facelib.prepare.align import LANDMARK_COLUMNS, align
@@ -33,9 +32,6 @@ from facelib.training.train import load_model
 log = logging.getLogger(__name__)
 
 SETS = ("ijbb", "ijbc")
-
-
-READERS = 4  # threads: decoding and warping release the GIL
 
 
 def read_protocol(folder: Path, name: str | None = None) -> TemplateProtocol:
@@ -149,12 +145,11 @@ def embed_faces(
             raise BadData(f"{path}: {error}") from None
 
     parts = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(protocol.names), batch):
-            rows = range(start, min(start + batch, len(protocol.names)))
-            parts.append(embed(np.stack(list(pool.map(face, rows)))).astype(np.float32))
-            if start % (40 * batch) == 0:
-                log.info("embedded %d of %d images", rows.stop, len(protocol.names))
+    total = len(protocol.names)
+    for number, faces in enumerate(map_in_threads(face, range(total), batch)):
+        parts.append(embed(np.stack(faces)).astype(np.float32))
+        if number % 40 == 0:
+            log.info("embedded %d of %d images", number * batch + len(faces), total)
     return np.concatenate(parts)
 
 

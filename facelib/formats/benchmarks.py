@@ -13,7 +13,6 @@ identities are the connected components of the genuine pairs: two images of one 
 chain of genuine pairs links get different identities.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.paths import atomic_file
@@ -97,9 +97,9 @@ def load_benchmark(path: Path) -> Benchmark:
     if id1 is None or id2 is None:
         identity = connected_components(len(images), index1[same], index2[same])
         id1, id2 = identity[index1], identity[index2]
-    digest = hashlib.sha256(f"{pairs} {fold.tolist()}".encode()).hexdigest()[:16]
+    key = digest(f"{pairs} {fold.tolist()}")
     yaws = meta.get("yaw1"), meta.get("yaw2")
-    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, digest)
+    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, key)
 
 
 def save_benchmark(
@@ -175,7 +175,7 @@ def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
     images: list[bytes] = []
     index = np.empty(len(sides), dtype=np.int64)
     for i, image in enumerate(sides):
-        name = hashlib.sha256(image).hexdigest()
+        name = digest(image, digits=64)
         if name not in place:
             place[name] = len(images)
             images.append(image)
@@ -184,8 +184,7 @@ def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
 
 
 def _pairs_digest(hashes: list[str], index: np.ndarray, same: np.ndarray) -> str:
-    text = f"{hashes} {index.tolist()} {same.astype(int).tolist()}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(f"{hashes} {index.tolist()} {same.astype(int).tolist()}")
 
 
 def _read_sidecar(path: Path, pairs: int, digest: str) -> dict[str, np.ndarray]:

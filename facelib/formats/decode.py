@@ -3,8 +3,11 @@
 Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone would give BGR.
 """
 
-import contextlib
 import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import cpu_count
 
 import cv2
 import numpy as np
@@ -48,14 +51,15 @@ def decode(
     return image if size is None else resize(image, size)
 
 
-def decode_into(out: np.ndarray, jpeg: bytes, fill_border: str = "none", **options) -> None:
-    """Decode to the size of `out`, uint8 (S, S, 3): `decode`, without a copy where that fits."""
-    with contextlib.suppress(ValueError):  # what is wrong with it `decode` says
-        plain = fill_border == "none" and simplejpeg.is_jpeg(jpeg)
-        if plain and simplejpeg.decode_jpeg_header(jpeg)[:2] == out.shape[:2]:
-            simplejpeg.decode_jpeg(jpeg, "RGB", buffer=out)
-            return
-    out[...] = decode(jpeg, len(out), fill_border, **options)
+def map_in_threads(call: Callable, items: Iterable, block: int) -> Iterator[list]:
+    """Lists of `call(item)` over `block` items each, in order: one thread per core.
+
+    Decoding, resizing and warping release Python's lock. Items are taken a block at a time.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        while chunk := list(islice(items, block)):
+            yield list(pool.map(call, chunk))
 
 
 def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:

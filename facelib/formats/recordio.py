@@ -26,6 +26,7 @@ from facelib.formats.record_bytes import (
     LENGTH_MASK,
     MAGIC,
     Header,
+    MappedFile,
     frame,
     pack,
     read_record,
@@ -96,9 +97,6 @@ def _rebuild_hint(path: Path) -> str:
 class RecordReader:
     """Random access to the records of a `.rec` file by the keys of its `.idx` file.
 
-    The file is memory-mapped, and the map is left behind when the reader is pickled (the other
-    process opens its own on first use): safe in DataLoader workers, forked or spawned.
-
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
         idx_path: the index, by default beside the records.
@@ -138,22 +136,11 @@ class RecordReader:
         # A dense index (the normal case) needs no search.
         self._first = int(self.keys[0])
         self._dense = int(self.keys[-1]) - self._first + 1 == len(self.keys)
-        self._map: mmap.mmap | None = None
+        self.file = MappedFile(self.rec_path)
         self.read(int(self.keys[self.offsets.argmax()]))  # a truncated copy is noticed at once
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_map": None}
-
-    @property
-    def map(self) -> mmap.mmap:
-        """The whole file as read-only memory, opened on first use."""
-        if self._map is None:
-            with open(self.rec_path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
 
     def offset(self, key: int) -> int:
         """Byte offset of record `key`; BadData if the index does not have it."""
@@ -167,7 +154,7 @@ class RecordReader:
 
     def read(self, key: int) -> bytes:
         """Return the record (header, labels and payload) with this key, its parts joined."""
-        return read_record(self.map, self.offset(key), f"{self.rec_path}: record {key}")[0]
+        return self.file.read(self.offset(key), f"{self.rec_path}: record {key}")
 
     def header(self, key: int) -> Header:
         """Return the header of record `key`."""
@@ -182,7 +169,7 @@ class RecordReader:
         if len(keys) and (places.max() >= len(self.keys) or np.any(self.keys[places] != keys)):
             missing = next(key for key in keys if key not in self.keys)
             self.offset(int(missing))
-        data = np.frombuffer(self.map, dtype=np.uint8)
+        data = np.frombuffer(self.file.map, dtype=np.uint8)
         labels = np.empty(len(keys))
         for start in range(0, len(keys), 1 << 18):
             chunk = slice(start, start + (1 << 18))

@@ -1,12 +1,12 @@
 """What is in a file or folder: counts from the data itself, and what is wrong with it."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
@@ -219,12 +219,12 @@ def _describe_files(files: list[Path], deep: bool) -> dict:
 def _describe_images(payloads: Iterable[tuple[str, bytes]]) -> dict:
     """Decode images: sizes, grey ones, equal bytes, and those that are no image."""
     sizes: Counter[str] = Counter()
-    digests: Counter[bytes] = Counter()
+    digests: Counter[str] = Counter()
     bad: list[str] = []
     decoded = grey = 0
     for name, payload in payloads:
         decoded += 1
-        digests[hashlib.sha256(payload).digest()] += 1
+        digests[digest(payload, digits=64)] += 1
         try:
             image = decode(payload)
         except BadData as error:

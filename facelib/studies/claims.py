@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from facelib.metrics.tables import with_interval
+
 LEVEL, POWER = 0.05, 0.8
 
 
@@ -50,10 +52,8 @@ def points(gap: dict, value: str = "difference") -> str:
     """A corrected difference as text: `+0.5 [-0.1, +1.2] (n.s., ≥0.9)`, in percentage points."""
     if not np.isfinite(gap["lo"]):
         return f"{gap[value]:+.1f} (one repeat: no interval)"
-    return (
-        f"{gap[value]:+.1f} [{gap['lo']:+.1f}, {gap['hi']:+.1f}]"
-        + ("" if gap["significant"] else f" (n.s., ≥{gap['smallest']:.1f})")
-    )  # fmt: skip
+    told = with_interval(gap[value], gap["lo"], gap["hi"])
+    return told if gap["significant"] else f"{told} (n.s., ≥{gap['smallest']:.1f})"
 
 
 def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> list[str]:

@@ -6,8 +6,6 @@ The test people are split: for each count n the first n are clustered, so that t
 and the last n are held out to choose DBSCAN's eps.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from string import ascii_uppercase
 import numpy as np
 import pandas as pd
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.metrics import clustering as cl
 from facelib.metrics.geometry import unit
@@ -57,7 +56,7 @@ class Faces:
         """The L-GCN of this run, trained on its training identities, kept beside the run."""
         folder = self.result.folder
         parts = [load_trained(folder)["digest"], self.steps]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        key = digest_values(parts, digits=12)
         path = folder / "embeddings" / f"lgcn-{key}.safetensors"
         if not path.is_file():
             log.info("%s: training its L-GCN, %d steps", folder.name, self.steps)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.metrics.tables import percent
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
 from facelib.studies.claims import correct, family_note, points
@@ -207,8 +208,7 @@ def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = No
 def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """One line a row and length: accuracies [95 % t interval] by benchmark, negatives, compute."""
     found = against_negatives(frame, figure)
-    found["text"] = [f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]"
-                     for r in found.itertuples()]  # fmt: skip
+    found["text"] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     keys = ["group", "images_seen"]
     table = found.pivot(index=keys, columns="label", values="text")
     table = table[[name for name in BENCHMARKS.values() if name in table]]

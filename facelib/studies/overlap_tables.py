@@ -1,6 +1,5 @@
 """What a notebook shows of an audit: recall by kind of copy, faces side by side, gains."""
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from facelib.audit import checks
 from facelib.audit.overlap import Audit, TrainingSet, benchmark_images
 from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
+from facelib.digests import digest
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.decode import decode
 from facelib.studies import plots
@@ -32,8 +32,7 @@ def copies_found(found: Sequence[Audit], copies: pd.DataFrame) -> pd.DataFrame:
     pairs = set()
     for number, one in enumerate(found):
         for i, image in enumerate(one.bench.images):
-            digest = hashlib.sha256(image).hexdigest()[:16]
-            originals.setdefault(digest, set()).add((number, i))
+            originals.setdefault(digest(image), set()).add((number, i))
         pairs |= {(number, i, row) for i, row in zip(one.images["image"], one.images["row"])}
     present = copies[copies["source"].isin(originals)]
     hit = [

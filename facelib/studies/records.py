@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from facelib.errors import UserError
+from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
 from facelib.studies.results import LABELS, method_of
@@ -147,9 +148,7 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
     parts = {}
     for title, figure in columns.items():
         found = repeat_intervals(frame, figure).set_index(["label", "group"])
-        parts[title] = [
-            f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" for r in found.itertuples()
-        ]
+        parts[title] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     parts["repeats"] = found["repeats"].to_list()
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
 

@@ -10,7 +10,6 @@ Every group is measured against the same centres: unit means of the people that 
 on, one's own centre left out. Symbols: U images, P pairs, K people in both, d dimensions.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ import pandas as pd
 from facelib.config import Config
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file
+from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.face_index import read_face_index
@@ -92,7 +92,7 @@ def without(cfg: Config, people: np.ndarray) -> Config:
     lines = before.read_text(encoding="utf-8").split("\n") if before else []
     lines += [str(label) for label in np.unique(labels[np.isin(keys, gone)])]
     text = "".join(f"{line}\n" for line in lines if line.strip())
-    name = f"held-out-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+    name = f"held-out-{digest(text, digits=8)}.txt"
     with atomic_file(data_root() / name) as temporary:
         temporary.write_text(text, encoding="utf-8")
     changes = {"val_fraction": 0.0} if cfg.split == "identity" else {}

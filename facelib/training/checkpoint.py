@@ -4,15 +4,17 @@ With adapters (LoRA) the frozen base is left out: the file names its digest, and
 base weights is an error.
 """
 
-import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from facelib import distributed
+from facelib.digests import digest_stream
 from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
@@ -125,8 +127,11 @@ def restore(state: dict, trainer) -> tuple[int, float | None]:
 
 def _digest(tensors: dict[str, torch.Tensor], base: str) -> str:
     """Sixteen hex digits over base weights, names and values: the key of cached embeddings."""
-    found = hashlib.sha256(base.encode())
-    for name, tensor in tensors.items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+
+    def parts() -> Iterator[str | np.ndarray]:
+        yield base
+        for name, tensor in tensors.items():
+            yield name
+            yield tensor.detach().cpu().numpy()
+
+    return digest_stream(parts())
