@@ -93,6 +93,13 @@ def load_benchmark(path: Path) -> Benchmark:
     meta = _read_sidecar(sidecar_path(path), len(same), pairs)
     index1, index2 = index[0::2].copy(), index[1::2].copy()
     fold = meta.get("fold", contiguous_folds(len(same)))
+    one_kind = [k for k in np.unique(fold) if len(np.unique(same[fold == k])) == 1]
+    if one_kind and len(np.unique(same)) == 2:
+        log.warning(
+            "%s: %d of its %d folds hold pairs of one kind only (as where all genuine pairs"
+            " come first): shuffle the pairs, or give folds in %s",
+            path, len(one_kind), len(np.unique(fold)), sidecar_path(path).name,
+        )  # fmt: skip
     id1, id2 = meta.get("id1"), meta.get("id2")
     if id1 is None or id2 is None:
         identity = connected_components(len(images), index1[same], index2[same])
@@ -174,8 +181,12 @@ def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
     place: dict[str, int] = {}
     images: list[bytes] = []
     index = np.empty(len(sides), dtype=np.int64)
+    # One object is hashed once: a file of a megabyte can name an image of it a million times.
+    names: dict[int, str] = {}
     for i, image in enumerate(sides):
-        name = hashlib.sha256(image).hexdigest()
+        name = names.get(id(image))
+        if name is None:
+            name = names[id(image)] = hashlib.sha256(image).hexdigest()
         if name not in place:
             place[name] = len(images)
             images.append(image)
