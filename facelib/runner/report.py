@@ -6,14 +6,14 @@ lies beside the pages. Code is folded away behind a word; wide tables scroll in 
 
 import base64
 import html
-import io
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
-from facelib.errors import UserError
+from facelib.errors import BadData, UserError
+from facelib.formats.decode import decode
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
@@ -205,7 +205,11 @@ def _save_thumbnail(notebook, out: Path, stem: str) -> str | None:
     found = next((o.data[k] for o in outputs for k in kinds if k in o.get("data", {})), None)
     if found is None:
         return None
-    picture = Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")
+    try:
+        picture = Image.fromarray(decode(base64.b64decode(found)))
+    except (ValueError, BadData) as error:
+        log.warning("%s: its first picture is left out (%s)", stem, error)
+        return None
     picture.thumbnail(THUMBNAIL)
     with atomic_file(out / "thumbnails" / f"{stem}.png") as temporary:
         picture.save(temporary, format="PNG")
