@@ -101,8 +101,8 @@ class Trainer:
         path = self.run.path / "checkpoints" / "last.pt"
         if path.is_file():
             self.step, self.best = restore(load_checkpoint(path), self)
-            self.metrics.cut_after(self.step)
             log.info("resumed at step %d of %d", self.step, self.steps)
+        self.metrics.cut_after(self.step)  # a kill before the first checkpoint leaves lines too
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on this rank's part of the joint batch; returns what to log."""
@@ -150,13 +150,15 @@ class Trainer:
         for images, labels in self.feed.batches(self.step, self.steps):
             values = self.train_step(images, labels)
             self.recent.append((self.step, values["loss"]))
-            final = self.step == self.steps
+            final, stop = self.step == self.steps, False
             if final or any(self.step % n == 0 for n in (check_every, eval_every, save_every)):
-                self._check(values)  # before a save: weights after a bad loss are never kept
+                stop = self._check(values)  # before a save: weights after a bad loss are never kept
             if final or self.step % eval_every == 0:
-                self._validate()
-            if final or self.step % save_every == 0:
+                self._validate()  # also before a stop: the resumed run begins after this step
+            if final or stop or self.step % save_every == 0:
                 self.save()
+            if stop and not final:
+                raise Stop
         self.metrics.close()
 
     def _set_mode(self) -> None:
@@ -166,8 +168,8 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _check(self, values: dict[str, torch.Tensor]) -> None:
-        """At a log tick: finite loss, one metrics line, stop requests."""
+    def _check(self, values: dict[str, torch.Tensor]) -> bool:
+        """At a log tick: finite loss, one metrics line. Returns whether all ranks agree to stop."""
         for step, loss in self.recent:
             if not torch.isfinite(loss):
                 self._dump(step)
@@ -183,8 +185,8 @@ class Trainer:
         often = distributed.world_size() == 1 or self._slow_steps
         if (often or self.step % math.gcd(self.cfg.log_every, 10) == 0) and self._stop_wanted():
             take_time()
-            self.save()
-            raise Stop
+            return True
+        return False
 
     @property
     def _slow_steps(self) -> bool:
