@@ -13,8 +13,6 @@ import hashlib
 import json
 import logging
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +29,7 @@ from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
+from facelib.readers import read_arrays
 
 log = logging.getLogger(__name__)
 
@@ -184,11 +183,11 @@ def cached_embeddings(
     """(emb, emb_flip) from `path` if it was written under `key`, else computed and written."""
     if path.is_file() and not force:
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                if str(kept["key"]) == key:
-                    return kept["emb"], kept["emb_flip"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s: unreadable cache (%s), embedding again", path, error)
+            kept = read_arrays(path, "kept embeddings", "they are made again")
+            if str(kept.get("key")) == key and {"emb", "emb_flip"} <= set(kept):
+                return kept["emb"], kept["emb_flip"]
+        except BadData as error:
+            log.warning("%s", error)
     emb, emb_flip = compute()
     if distributed.rank():
         return emb, emb_flip

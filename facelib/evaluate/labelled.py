@@ -12,6 +12,7 @@ import numpy as np
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import person_of_image
 from facelib.paths import atomic_file
+from facelib.readers import read_arrays
 
 TRAIN = "train"  # in place of a benchmark: the run's training images
 
@@ -50,23 +51,14 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadData: no such file, no readable .npz, a missing or a wrong array; names the file.
     """
-    from facelib.metrics.scores import UNREADABLE
-
     path = Path(path)
     if not path.is_file():
         raise BadData(
             f"{path}: no such file; write one with: python -m facelib cluster {path} --export RUN"
         )
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise BadData(f"{path}: a single array, wanted an .npz with `emb` and `label`")
-        with archive:
-            arrays = {name: archive[name] for name in ("emb", "label") if name in archive.files}
-            names = archive.files
-    except UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise BadData(f"{path}: no readable .npz of plain arrays ({reason})") from error
+    again = f"write it again with: python -m facelib cluster {path} --export RUN"
+    names = read_arrays(path, "an .npz with `emb` and `label`", again)
+    arrays = {name: names[name] for name in ("emb", "label") if name in names}
     missing = [f"`{name}`" for name in ("emb", "label") if name not in arrays]
     if missing:
         raise BadData(
@@ -108,8 +100,9 @@ def run_items(result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list
     found: dict[bytes, tuple] = {}
     for name in names:
         bench = result.benchmark(name)
-        with np.load(result.folder / "embeddings" / f"{name}.npz") as kept:
-            emb = kept["emb"]
+        kept = result.folder / "embeddings" / f"{name}.npz"
+        again = f"evaluate again: python -m facelib eval {result.folder.name} --force"
+        emb = read_arrays(kept, "embeddings", again)["emb"]
         for row, image, label in zip(emb, bench.images, person_of_image(bench), strict=True):
             found.setdefault(hashlib.sha256(image).digest(), (row, label, image))
     emb, label, images = zip(*found.values())

@@ -24,10 +24,13 @@ import numpy as np
 from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.paths import atomic_file
+from facelib.readers import read_arrays
 
 log = logging.getLogger(__name__)
 
 DEFAULT_FOLDS = 10
+# Array of a sidecar -> kinds of numbers that it may hold (numpy's letters).
+SIDECAR = {"fold": "iu", "id1": "iuUS", "id2": "iuUS", "yaw1": "fiu", "yaw2": "fiu"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def load_benchmark(path: Path) -> Benchmark:
     sides, same = read_bin(path)
     images, index, hashes = _unique(sides)
     pairs = _pairs_digest(hashes, index, same)
-    meta = _read_sidecar(sidecar_path(path), len(same), pairs)
+    meta = _read_sidecar(sidecar_path(path), same, pairs)
     index1, index2 = index[0::2].copy(), index[1::2].copy()
     fold = meta.get("fold", contiguous_folds(len(same)))
     one_kind = [k for k in np.unique(fold) if len(np.unique(same[fold == k])) == 1]
@@ -199,20 +202,32 @@ def _pairs_digest(hashes: list[str], index: np.ndarray, same: np.ndarray) -> str
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_sidecar(path: Path, pairs: int, digest: str) -> dict[str, np.ndarray]:
+def _read_sidecar(path: Path, same: np.ndarray, digest: str) -> dict[str, np.ndarray]:
+    pairs = len(same)
     if not path.is_file():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = {name: file[name] for name in file.files}
-    except Exception as error:  # a damaged zip raises nearly anything
-        raise BadData(
-            f"{path}: not a readable .npz ({error}); delete it (folds become contiguous tenths)"
-            " or make the benchmark again"
-        ) from None
+    again = "delete it (folds become contiguous tenths) or make the benchmark again"
+    meta = read_arrays(path, "a sidecar .npz", again, ("pairs", *SIDECAR))
     if "pairs" in meta and str(meta.pop("pairs")) != digest:
-        raise BadData(f"{path}: written for another .bin; delete it or make the benchmark again")
+        raise BadData(f"{path}: written for another .bin; {again}")
     for name, values in meta.items():
         if values.shape != (pairs,):
-            raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},)")
+            raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},); {again}")
+        if values.dtype.kind not in SIDECAR[name]:
+            raise BadData(f"{path}: {name} has type {values.dtype}, wanted numbers; {again}")
+    _check_identities(path, meta, same, again)
     return meta
+
+
+def _check_identities(path: Path, meta: dict, same: np.ndarray, again: str) -> None:
+    """BadData where a pair is of one person by its label and of two by its identities."""
+    if "id1" not in meta or "id2" not in meta:
+        return
+    wrong = np.flatnonzero((meta["id1"] == meta["id2"]) != same)
+    if len(wrong):
+        i = int(wrong[0])
+        raise BadData(
+            f"{path}: pair {i} is marked {'same' if same[i] else 'different'}, but its identities"
+            f" are {meta['id1'][i]} and {meta['id2'][i]} ({len(wrong)} of {len(same)} pairs"
+            f" contradict); mend the labels or the identities, or {again}"
+        )

@@ -57,7 +57,9 @@ def read_bin(path: Path) -> tuple[list[bytes], np.ndarray]:
 def _read_plain(path: Path) -> Any:
     """The value that the pickle holds."""
     if path.stat().st_size == 0:
-        raise BadData(f"{path}: byte 0: an empty file, wanted a pickle of (images, same); {AGAIN}")
+        raise BadData(
+            f"{path}: byte 0: not a readable pickle of (images, same): an empty file; {AGAIN}"
+        )
     try:
         with (
             open(path, "rb") as file,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from facelib.errors import UserError
 from facelib.paths import REPO, data_root, runs_root
+from facelib.runner import notebooks
 from facelib.runs.folder import list_runs
 from facelib.runs.launch import die_with_parent
 from facelib.runs.progress import describe
@@ -278,8 +279,7 @@ def _pass_signals_to(started: list) -> threading.Event:
 
 
 def _count_code_cells(notebook: Path) -> int:
-    cells = json.loads(notebook.read_text())["cells"]
-    return sum(cell["cell_type"] == "code" for cell in cells)
+    return sum(cell.cell_type == "code" for cell in notebooks.read_notebook(notebook).cells)
 
 
 if __name__ == "__main__":
