@@ -11,7 +11,7 @@ from facelib.cli.frozen import add_frozen
 from facelib.cli.prepare import add_prepare
 from facelib.cli.protocols import add_ijb, add_megaface
 from facelib.config import Config, make_config
-from facelib.errors import UserError
+from facelib.guard import guarded
 from facelib.presets import PRESETS
 
 EXAMPLES = """examples:
@@ -28,18 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    try:
-        return options.run(options) or 0
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except OSError as error:
-        where = error.filename or "a file"
-        sys.stderr.write(f"error: {where}: {error.strerror or error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues\n")
-        return 130
+    return guarded(lambda: options.run(options))
 
 
 def build_parser() -> argparse.ArgumentParser:

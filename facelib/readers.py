@@ -90,7 +90,7 @@ def parse_json(text: str, where: Path | str, again: str = AGAIN) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, character {error.colno}"
-        raise BadData(f"{where}: {place}: not JSON ({error.msg}); {again}") from error
+        raise BadData(f"{where}: not JSON ({error.msg} at {place}); {again}") from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits; nested too deep
         raise BadData(f"{where}: not JSON ({str(error)[:80]}); {again}") from error
 

@@ -312,9 +312,10 @@ def evaluate_run(
 
 def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
-    from facelib.runs.folder import read_json, write_json
+    from facelib.runs.files import read_evaluation
+    from facelib.runs.folder import write_json
 
-    kept = read_json(path, default={})
+    kept = read_evaluation(path) or {}
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports
     result = {

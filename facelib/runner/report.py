@@ -17,7 +17,7 @@ from facelib.formats.decode import decode
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
-from facelib.runs.folder import list_runs, read_json
+from facelib.runs.folder import list_runs
 
 log = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("site")
@@ -82,10 +82,15 @@ def results_html() -> str:
     from facelib.metrics.tables import percent
     from facelib.studies.results import LABELS, method_of
 
-    evaluated = [run for run in list_runs() if (run.path / "eval.json").is_file()]
+    evaluated = []
+    for run in list_runs():
+        try:
+            evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
+        except BadData as error:
+            log.warning("%s", error)
     rows = []
-    for run in evaluated[:MOST_RUNS]:
-        for name, figures in read_json(run.path / "eval.json")["benchmarks"].items():
+    for run, report in evaluated[:MOST_RUNS]:
+        for name, figures in report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
             row = {
                 "loss": LABELS[method_of(run.config.to_dict())],

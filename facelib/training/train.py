@@ -23,6 +23,7 @@ from facelib import distributed
 from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.errors import UserError
+from facelib.guard import explain
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.lora import count_parameters, save_adapters
@@ -311,15 +312,14 @@ def main(arguments: list[str]) -> int:
     except AlreadyTraining as error:
         log.error("error: %s", error)
         return 2  # the status file belongs to the process that trains
-    except UserError as error:
-        code, message = 2, str(error)
-        log.error("error: %s", message)
-    except OSError as error:
-        code, message = 2, f"{error.strerror}: {error.filename or run.path}; free space, run again"
-        log.error("error: %s", message)
     except Exception as error:
-        code, message = 1, f"{type(error).__name__}: {error}"
-        log.exception("failed")
+        message = explain(error, run.path)
+        if message is None:
+            code, message = 1, f"{type(error).__name__}: {error}"
+            log.exception("failed")
+        else:
+            code = 2
+            log.error("error: %s", message)
     if code in (1, 2):
         with contextlib.suppress(OSError):
             run.set_status(state="failed", message=message)
