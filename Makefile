@@ -1,6 +1,6 @@
 # Thin: every target is a command or two that can be typed by hand. `make` alone lists them.
-# The environment is .venv, made from environment.yml. An active conda environment called facelib,
-# or FACELIB_PYTHON=/a/python, or `make PYTHON=python TARGET`, is used instead.
+# The environment is .venv, made by pip from environment.yml. An active conda environment called
+# facelib, or FACELIB_PYTHON=/a/python, or `make PYTHON=python TARGET`, is used instead.
 ifdef FACELIB_PYTHON
 PYTHON ?= $(FACELIB_PYTHON)
 endif
@@ -10,6 +10,7 @@ endif
 PYTHON ?= .venv/bin/python
 
 export PYTHONPATH := $(CURDIR)
+LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
 .PHONY: help setup study test lab bench outputs clean
@@ -17,12 +18,28 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## the environment: .venv from environment.yml (at once when it is there)
 ifeq ($(PYTHON),.venv/bin/python)
-	@python3 facelib/setup_env.py
+setup: .venv/.ready  ## the environment: .venv from environment.yml (at once when it is there)
 else
-	@$(PYTHON) facelib/setup_env.py --here
+setup:
+	@$(PYTHON) -m facelib doctor --packages
 endif
+
+ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.ready  # a moved or copied checkout: installed again, from what is there
+endif
+.venv/.ready: environment.yml pyproject.toml
+	@for python in python3.11 python3 $(HOME)/.pyenv/versions/3.11*/bin/python; do \
+	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  2>/dev/null && exec "$$python" -m venv .venv; done; echo "setup: no Python 3.11 with venv found:\
+	 install it (apt-get install python3.11 python3.11-venv, brew install python@3.11, or\
+	 pyenv install 3.11), or use conda: conda env create -f environment.yml" >&2; exit 2
+	@echo "Installing into .venv: 4 GB to download, 8 GB on disk, 3 to 8 minutes; then at once."
+	@sed -n '/- pip:/,$$ s/^ *- \([^ #]*==[^#]*\).*/\1/p' environment.yml > .venv/requirements.txt
+	@.venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+	  -r .venv/requirements.txt || { echo "setup: pip failed; again: make setup" >&2; exit 2; }
+	@.venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@echo "$(CURDIR)" > $@
 
 study: setup  ## set up, make the rendered faces, run the notebooks, build the HTML site
 	@$(PYTHON) -m facelib study $(ARGS)
@@ -30,6 +47,7 @@ study: setup  ## set up, make the rendered faces, run the notebooks, build the H
 test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 	$(PYTHON) -m pytest $(NBVAL) notebooks
 

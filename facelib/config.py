@@ -3,133 +3,131 @@
 `Config` is the only source of settings: notebooks, the command line, sweeps and the training
 subprocess read the same fields. The same config gives the same run folder, so that "run again"
 means "resume". Every default is the smoke run: rendered faces, two CPU cores, about a minute.
+
+Settings of single losses stand in the files of these losses (`facelib.rows`).
 """
 
 import dataclasses
 import difflib
 import hashlib
 import json
-import typing
 from dataclasses import dataclass
 
 from facelib.errors import UserError
-from facelib.limits import check
-from facelib.presets import PRESETS, PUBLISHED
+from facelib.limits import FOUNDATION_MODELS, IRESNETS, check_together
+from facelib.presets import PRESETS
+from facelib.rows import LOSS_ROWS, check_value, own_settings, parse_value, setting
+
+DIGEST_VERSION = 2  # raise it when a default changes: its runs must not meet those of before
+
+# What must be chosen for a setting to mean anything: key of setting(of=…) -> (setting, values).
+OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "embedded": ("data", ("rendered", "shapes")),
+    "iresnet": ("backbone", IRESNETS),
+    "foundation": ("backbone", FOUNDATION_MODELS),
+    "bank": ("bank", ("queue", "identity", "cross_batch")),
+    "slots": ("bank", ("queue", "cross_batch")),
+    "queue": ("bank", ("queue",)),
+    "identity": ("bank", ("identity",)),
+    "sgd": ("optimizer", ("sgd",)),
+    "steps": ("schedule", ("steps",)),
+}
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of one training run; a batch, a rate and a norm are per optimiser step."""
+class _Common:
+    """Settings of every run; a batch, a rate and a norm are per optimiser step."""
 
-    name: str = "smoke"
+    # fmt: off
+    name: str = setting("smoke", "first part of the run folder's name")
     # data
-    data: str = "rendered"  # "rendered"; "shapes" (no faces: data_identities instances, data_images
-    # views); or a folder with train.rec, train.idx, property
-    benchmarks: str = "lfw,cfp_ff,cfp_fp"  # .bin files: names in the data folder, or paths
-    data_seed: int = 0  # rendered faces only: another seed renders other people
-    data_identities: int = 250  # rendered faces only: training identities
-    data_images: int = 24  # rendered faces only: images a training identity
-    data_size: int = 64  # rendered faces only: pixels
-    data_spread: float = 1.0  # rendered faces only: how much identities differ
-    data_nuisance: float = 1.0  # rendered faces only: pose, expression, light, occlusion
-    test_identities: int = 200  # rendered faces only: people of the benchmarks
-    data_planted: int = 0  # rendered faces only: people of the benchmarks who are in training too
-    exclude: str = ""  # file of identity names or labels left out of training
-    skip_bad: bool = False  # count and skip records that do not decode, instead of stopping
-    relabel: bool = False  # number labels with gaps anew, instead of stopping
-    decode_scale: bool = False  # shrink training JPEGs while decoding: faster, other pixels
-    fill_border: str = "none"  # replicate: fill black alignment borders with the nearest pixels
-    split: str = "identity"  # validation: whole identities, or images inside identities (source A)
-    val_fraction: float = 0.04
+    data: str = setting("rendered", "rendered; shapes (no faces: data_identities instances, data_images views); or a folder with train.rec, train.idx, property")
+    benchmarks: str = setting("lfw,cfp_ff,cfp_fp", ".bin files: names in the data folder, or paths")
+    data_seed: int = setting(0, "rendered faces: another seed renders other people", of="embedded", low=0)
+    data_identities: int = setting(250, "rendered faces: training identities", of="embedded", low=2)
+    data_images: int = setting(24, "rendered faces: images per training identity", of="embedded", low=2)
+    data_size: int = setting(64, "rendered faces: pixels", of="embedded", low=32)
+    data_spread: float = setting(1.0, "rendered faces: how much identities differ", of="embedded", low=0)
+    data_nuisance: float = setting(1.0, "rendered faces: pose, expression, light, occlusion", of="embedded", low=0)
+    test_identities: int = setting(200, "rendered faces: people of the benchmarks", of="embedded", low=20)
+    data_planted: int = setting(0, "rendered faces: people of the benchmarks who are in training too", of="embedded", low=0)
+    exclude: str = setting("", "file of identity names or labels left out of training")
+    skip_bad: bool = setting(False, "count and skip records that do not decode, instead of stopping")
+    relabel: bool = setting(False, "number labels with gaps anew, instead of stopping", changes_result=False)
+    decode_scale: bool = setting(False, "shrink training JPEGs while decoding: faster, other pixels")
+    fill_border: str = setting("none", "replicate: fill black alignment borders with the nearest pixels", choices=("none", "replicate"))
+    split: str = setting("identity", "validation: whole identities, or images inside identities (source A)", choices=("identity", "within"))
+    val_fraction: float = setting(0.04, "part of the identities (or images) kept for validation", low=0, below=1)
     # model
-    backbone: str = "iresnet10"
-    width: int = 16  # channels of the first stage; 64 is the published networks
-    image_size: int = 32  # network input, pixels
-    dim: int = 128  # embedding size
-    dropout: float = 0.0  # before the last linear layer; 0.4 in source A
-    sync_batchnorm: bool = False  # batch statistics over all ranks
-    freeze_batchnorm: bool = False  # running statistics only: exactness tests, fine-tuning
-    init: str = "scratch"  # or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for
-    # a foundation model its weights folder, or "pretrained": what the hub cache holds
-    lora_rank: int = 0  # 0 trains all weights; above 0 only adapters of that rank (source A: 8)
-    lora_alpha: float = 8.0  # adapters count alpha/rank times
-    lora_targets: str = "ffn"  # linear layers that get adapters
-    recompute: bool = False  # foundation models: recompute activations in backward (ViT-H)
-    # loss
-    loss: str = "arcface"
-    s: float = 32.0  # scale of the classifier's logits
-    m: float = 0.2  # margin: an angle in radians, a cosine or a factor, as the loss says
-    gradient: str = "exact"  # or straight_through (InsightFace's PyTorch code)
-    tau: float = 0.07  # InfoNCE temperature; 1/s matches the scales
-    contrastive_weight: float = 0.5  # hybrid: weight of InfoNCE beside ArcFace
-    coreface_weight: float = 0.05  # coreface: weight of the contrastive term; 0 is its control
-    coreface_mask: str = "zero"  # coreface: published code's mask; clean leaves same identities out
-    coreface_warmup: float = 0.3  # coreface: part of the run without the contrastive term
-    cluster_margin: float = 1.0  # cluster: 1 guides ArcFace's margin, 0 leaves it as it is
-    cluster_contrast: float = 1.0  # cluster: weight of CluCon, or of what replaces it; 0: off
-    cluster_align: float = 0.5  # cluster: weight of CluAli; 0: off
-    cluster_term: str = "clucon"  # cluster: or center, triplet in CluCon's place
-    cluster_phi: str = "literal"  # cluster: CluCon's temperatures; pcl rescales, tau0 learns one
-    cluster_lambda: str = "literal"  # cluster: or clipped at the percentiles 10 and 90
-    cluster_floor: float = 0.5  # cluster: least lambda where it is clipped
-    cluster_queue: int = 24  # cluster: slots; 0.1 a class, as 8,192 slots for 85,742 classes
-    cluster_ring: int = 0  # cluster: features kept of each class; 0: one queue for all
-    cluster_classes: int = 2048  # cluster: M, classes drawn for CluCon and CluAli
-    cluster_encoder: float = 0.99  # cluster: momentum of the encoder; 0.999 wants a longer run
-    cluster_centre: float = 0.9  # cluster: momentum of the centre bank
-    images_per_identity: int = 0  # K of batches with P identities × K images; 0: the loss's layout
-    subcenters: int = 3  # subcenter: centres a class
-    mv_t: float = 1.12  # mv_softmax: weight of negatives above the target; 1 is CosFace
-    magface_low: float = 0.45  # magface: margin at norm 10
-    magface_high: float = 0.8  # magface: margin at norm 110
-    magface_weight: float = 35.0  # magface: weight of the term that pulls norms up
-    adaface_h: float = 0.333  # adaface: how much of the norm's spread the margin uses
-    elastic_sigma: float = 0.0125  # elasticface: spread of the margin
-    center_weight: float = 1.0  # center: weight of the centre loss beside the softmax
-    center_alpha: float = 0.5  # center: rate at which its centres move
-    gather: bool = True  # contrastive terms: negatives from all processes; False as in source A
-    loss_block: int = 0  # contrastive terms by blocks of N × N cosines; 0: the whole matrix
-    memory: str = "none"  # infonce, hybrid: more negatives from queue, cross_batch or identity
-    memory_slots: int = 1024  # queue, cross_batch: features kept
-    memory_encoder: float = 0.999  # queue: momentum of the encoder that fills it
-    memory_centre: float = 0.0  # identity: 0 keeps the last feature, 0.9 a running mean
-    memory_warmup: float = 0.0  # memory: part of the run in which it stays empty
-    sampled_centres: int = 0  # classifier: centres in a step, the batch's and random ones; 0: all
-    centre_block: int = 0  # classifier by blocks of N × N cosines; 0: the whole matrix
-    sharded: bool = False  # classifier: each process holds its share of the centres only
+    backbone: str = setting("iresnet10", "network", choices=(*IRESNETS, *FOUNDATION_MODELS))
+    width: int = setting(16, "channels of the first stage; 64 is the published networks", of="iresnet", low=4)
+    image_size: int = setting(32, "network input, pixels", low=16)
+    dim: int = setting(128, "embedding size; a foundation model brings its own", of="iresnet", low=2)
+    dropout: float = setting(0.0, "before the last linear layer; 0.4 in source A", of="iresnet", low=0, below=1)
+    sync_batchnorm: bool = setting(False, "batch statistics over all processes", of="iresnet")
+    freeze_batchnorm: bool = setting(False, "running statistics only: exactness tests, fine-tuning", of="iresnet")
+    init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
+    lora_rank: int = setting(0, "0 trains all weights; above 0 only adapters of that rank (source A: 8)", of="foundation", low=0)
+    lora_alpha: float = setting(8.0, "adapters count alpha/rank times", of="foundation", above=0)
+    lora_targets: str = setting("ffn", "linear layers that get adapters", of="foundation", choices=("ffn", "attention", "all"))
+    recompute: bool = setting(False, "recompute activations in backward (ViT-H)", of="foundation")
+    # loss: what several losses share; each takes some of these (its row says which)
+    loss: str = setting("arcface", "training loss", choices=tuple(LOSS_ROWS))
+    s: float = setting(32.0, "scale of the classifier's logits", of="loss", above=0)
+    m: float = setting(0.2, "margin: an angle in radians, a cosine or a factor, as the loss says", of="loss", low=0)
+    gradient: str = setting("exact", "or straight_through: the margin adds no gradient (InsightFace's PyTorch code)", of="loss", choices=("exact", "straight_through"))
+    tau: float = setting(0.07, "temperature of contrastive terms; 1/s matches the scales", of="loss", above=0)
+    gather: bool = setting(True, "contrastive terms: negatives from all processes; false as in source A", of="loss")
+    loss_block: int = setting(0, "contrastive terms by blocks of N × N cosines; 0: the whole matrix", of="loss", low=0)
+    bank: str = setting("none", "more negatives from a bank of stored features", of="loss", choices=("none", "queue", "identity", "cross_batch"))
+    bank_slots: int = setting(1024, "features kept by bank=queue or cross_batch", of="slots", low=1)
+    bank_encoder: float = setting(0.999, "momentum of the encoder that fills a bank=queue", of="queue", low=0, below=1)
+    bank_centre: float = setting(0.0, "bank=identity: 0 keeps the last feature, 0.9 a running mean", of="identity", low=0, below=1)
+    bank_warmup: float = setting(0.0, "part of the run in which the bank stays empty", of="bank", low=0, below=1)
+    sampled_centres: int = setting(0, "classifier: centres per step, the batch's and random ones; 0: all", of="loss", low=0)
+    centre_block: int = setting(0, "classifier by blocks of N × N cosines; 0: the whole matrix", of="loss", low=0)
+    sharded: bool = setting(False, "classifier: each process holds its share of the centres only", of="loss")
+    images_per_identity: int = setting(0, "K of batches with P identities × K images; 0: the loss's layout", low=0)
     # optimisation
-    global_batch: int = 64  # images a step over all processes and accumulation steps
-    accumulate: int = 1  # micro-batches a step; InfoNCE's negatives come from one micro-batch
-    chunk: int = 0  # images embedded at a time for one loss over all (GradCache); 0: all at once
-    images_seen: int = 40_000  # length of the run, in images; 0: use epochs
-    epochs: float = 0.0  # length of the run in passes over the data; 0: use images_seen
-    optimizer: str = "sgd"  # momentum belongs to sgd
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.08  # fraction of the steps with a rising rate
-    schedule: str = "cosine"  # then to zero; or steps: a tenth from each of drops on
-    drops: str = "0.25,0.5,0.75"  # parts of the run, for schedule=steps
-    clip_norm: float = 5.0  # gradient norm; 0 switches clipping off
-    flip: bool = True  # random horizontal flips
-    precision: str = "fp32"  # fp16 and bf16 on CUDA only
-    tf32: bool = True  # CUDA: fp32 products in TensorFloat-32; no effect on a CPU
-    channels_last: bool = True  # memory format of images and convolutions
-    fused: bool = True  # CUDA: the optimiser's fused kernels; no effect on a CPU
-    compile: str = "cuda"  # torch.compile of an IResNet: on CUDA only, always, or never
-    seed: int = 0
+    global_batch: int = setting(64, "images per step over all processes and micro-batches", low=2)
+    accumulate: int = setting(1, "micro-batches per step; InfoNCE's negatives come from one micro-batch", low=1)
+    chunk: int = setting(0, "images embedded at a time for one loss over all (GradCache); 0: all at once", low=0)
+    images_seen: int = setting(40_000, "length of the run in images; 0: use epochs", low=0)
+    epochs: float = setting(0.0, "length of the run in passes over the data; 0: use images_seen", low=0)
+    optimizer: str = setting("sgd", "optimiser", choices=("sgd", "adam", "adamw"))
+    lr: float = setting(0.1, "highest learning rate", low=0)
+    momentum: float = setting(0.9, "momentum of sgd", of="sgd", low=0, below=1)
+    weight_decay: float = setting(5e-4, "weight decay", low=0)
+    warmup: float = setting(0.08, "fraction of the steps with a rising rate", low=0, below=1)
+    schedule: str = setting("cosine", "after the warm-up: cosine to zero, or steps: a tenth from each of drops on", choices=("cosine", "steps"))
+    drops: str = setting("0.25,0.5,0.75", "fractions of the run at which the rate drops", of="steps")
+    clip_norm: float = setting(5.0, "gradient norm; 0 switches clipping off", low=0)
+    flip: bool = setting(True, "random horizontal flips")
+    precision: str = setting("fp32", "fp16 and bf16 on CUDA only", choices=("fp32", "fp16", "bf16"))
+    tf32: bool = setting(True, "CUDA: fp32 products in TensorFloat-32; no effect on a CPU")
+    channels_last: bool = setting(True, "memory format of images and convolutions")
+    fused: bool = setting(True, "CUDA: the optimiser's fused kernels; no effect on a CPU")
+    compile: str = setting("cuda", "torch.compile of an IResNet: on CUDA only, always, or never", choices=("cuda", "always", "never"))
+    seed: int = setting(0, "weights, order of the images, flips, dropout", low=0)
     # bookkeeping
-    select: str = "last"  # checkpoint that is evaluated: last, val_auc, val_loss, train_loss
-    eval_every: int = 0  # steps between validations; 0: four times a run
-    save_every: int = 0  # steps between checkpoints; 0: ten times a run
-    log_every: int = 10
-    workers: int = 0  # loader processes per rank; 0 with small data: decoded once into memory
-    processes: int = 1
-    elastic: bool = False  # any number of processes may go on with it (torchrun --nnodes 1:4)
-    threads: int = 0  # CPU threads a process; 0: cores of a node divided by its processes
+    select: str = setting("last", "checkpoint that is evaluated", choices=("last", "val_auc", "val_loss", "train_loss"))
+    eval_every: int = setting(0, "steps between validations; 0: four times a run", low=0)
+    save_every: int = setting(0, "steps between checkpoints; 0: ten times a run", low=0, changes_result=False)
+    log_every: int = setting(10, "steps between lines of metrics.jsonl", low=1, changes_result=False)
+    workers: int = setting(0, "loader processes per rank; 0 with small data: decoded once into memory", low=0, changes_result=False)
+    processes: int = setting(1, "training processes: GPUs, or CPU processes", low=1)
+    elastic: bool = setting(False, "any number of processes may go on with it (torchrun --nnodes 1:4)", changes_result=False)
+    threads: int = setting(1, "CPU threads per process: another number gives other roundings", low=1)
+    # fmt: on
 
     def __post_init__(self) -> None:
-        check(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            check_value(field, value)
+            reason = foreign(field, self)
+            if reason and value != field.default:
+                raise UserError(f"{field.name}={value!r}: {reason}; leave it at {field.default!r}")
+        check_together(self)
 
     def to_dict(self) -> dict:
         """All fields, in order."""
@@ -140,21 +138,23 @@ class Config:
         _check_keys(changes)
         return dataclasses.replace(self, **changes)
 
-    def digest(self) -> str:
-        """Eight hex digits over every field that can change a result.
+    def with_loss(self, loss: str, **changes: object) -> "Config":
+        """The same run with another loss: settings that it does not have fall back to defaults."""
+        _check_keys(changes)
+        settings = self.to_dict() | {"loss": loss} | changes
+        return Config(**(_without_foreign(settings) | changes))
 
-        Left out: how a run is watched, saved and spread over threads and loader processes,
-        settings that belong to other losses only (`_FIELDS_OF`), and later settings at the value
-        that earlier runs had (`_JOINED`).
+    def digest(self) -> str:
+        """Eight hex digits over every setting that can change a result and is not at its default.
+
+        A setting that joins the study later leaves the names of earlier runs as they are.
         """
-        others = {k for fields in _FIELDS_OF.values() for k in fields}
-        others -= set(_FIELDS_OF.get(self.loss, ()))
-        left_out = {*NOT_IN_DIGEST, *others}
         kept = {
-            k: v for k, v in self.to_dict().items()
-            if k not in left_out and not (k in _JOINED and v == _JOINED[k])
-        }  # fmt: skip
-        text = json.dumps(kept, sort_keys=True)
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["changes_result"] and getattr(self, field.name) != field.default
+        }
+        text = json.dumps([DIGEST_VERSION, kept], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -168,69 +168,71 @@ class Config:
         return {k: (theirs[k], mine[k]) for k in mine if mine[k] != theirs[k]}
 
 
-# They decide how a run is watched or spread, or (relabel) whether it can start at all.
-NOT_IN_DIGEST = ("relabel", "log_every", "save_every", "workers", "threads", "elastic")
+_OWN = own_settings()
+Config = dataclasses.make_dataclass(
+    "Config",
+    [(name, type(field.default), field) for name, field in _OWN.items()],
+    bases=(_Common,),
+    frozen=True,
+    namespace={
+        "__doc__": "Settings of one training run: those of every run and of every loss.",
+        "__module__": __name__,
+    },
+)
+FIELDS: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Config)}
+NOT_IN_DIGEST = tuple(n for n, field in FIELDS.items() if not field.metadata["changes_result"])
 
-# Settings that joined the study after its first runs. They are in the digest only where they differ
-# from these values, which are what the earlier runs did.
-_JOINED = {
-    "decode_scale": False,
-    "lora_rank": 0,
-    "lora_alpha": 8.0,
-    "lora_targets": "ffn",
-    "recompute": False,
-    "optimizer": "sgd",
-    "data_planted": 0,
-    "schedule": "cosine",
-    "drops": "0.25,0.5,0.75",
-    "images_per_identity": 0,
-    "loss_block": 0,
-    "chunk": 0,
-    "memory": "none",
-    "memory_slots": 1024,
-    "memory_encoder": 0.999,
-    "memory_centre": 0.0,
-    "memory_warmup": 0.0,
-    "sampled_centres": 0,
-    "centre_block": 0,
-    "sharded": False,
-    "tf32": True,
-    "channels_last": True,
-    "fused": True,
-    "compile": "cuda",
-}
 
-# Settings of one loss only. They are in the digest of its runs and in no other: a loss that joins
-# the study leaves the folders of all earlier runs as they are.
-_FIELDS_OF = {
-    "coreface": ("coreface_weight", "coreface_mask", "coreface_warmup"),
-    "cluster": (
-        *("cluster_margin", "cluster_contrast", "cluster_align", "cluster_term", "cluster_phi"),
-        *("cluster_lambda", "cluster_floor", "cluster_queue", "cluster_ring", "cluster_classes"),
-        *("cluster_encoder", "cluster_centre"),
-    ),
-    "center": ("center_weight", "center_alpha"),
-    "subcenter": ("subcenters",),
-    "mv_softmax": ("mv_t",),
-    "magface": ("magface_low", "magface_high", "magface_weight"),
-    "adaface": ("adaface_h",),
-    "elasticface": ("elastic_sigma",),
-}
+def foreign(field: dataclasses.Field, cfg: _Common | dict) -> str:
+    """Why a setting means nothing in a configuration: what was chosen does not have it; or ""."""
+    name, chosen = field.name, cfg if isinstance(cfg, dict) else vars(cfg)
+    if name in _OWN or field.metadata["of"] == "loss":
+        users = users_of(name)
+        if chosen["loss"] in users or chosen["loss"] not in LOSS_ROWS:
+            return ""
+        key, values = "loss", users
+    elif field.metadata["of"]:
+        key, values = OWNERS[field.metadata["of"]]
+        if chosen[key] in values:
+            return ""
+    else:
+        return ""
+    others = ", ".join(values)
+    return f"{key}={chosen[key]!r} has no such setting, it belongs to {key}={others}"
+
+
+def users_of(name: str) -> list[str]:
+    """The losses that take a setting."""
+    return [loss for loss, row in LOSS_ROWS.items() if name in row.taken]
+
+
+def _without_foreign(settings: dict[str, object]) -> dict[str, object]:
+    """The settings that mean something in the run that they describe."""
+    chosen = {name: settings.get(name, field.default) for name, field in FIELDS.items()}
+    for name, field in FIELDS.items():  # a setting stands after the one that it belongs to
+        if foreign(field, chosen):
+            chosen[name] = field.default
+    return {name: value for name, value in settings.items() if chosen[name] == value}
 
 
 def make_config(preset: str = "smoke", **changes: object) -> Config:
     """A preset with changes; a change to None means "as in the preset" (notebook parameters).
 
-    The run is called after the preset and loss unless `name` is given.
+    Where the changes name a loss, it starts from what it is published with. What the preset says
+    of settings that the loss or backbone does not have is left out. The run is called after the
+    preset and loss unless `name` is given.
 
     Raises:
-        UserError: unknown preset or key (with the nearest known one), or a value out of range.
+        UserError: unknown preset or key (with the nearest known one), a value out of range, or a
+            change to a setting that the chosen loss, backbone or data does not have.
     """
     if preset not in PRESETS:
         raise UserError(f"preset {preset!r}: allowed are {', '.join(PRESETS)}")
     _check_keys(changes)
     changes = {key: value for key, value in changes.items() if value is not None}
-    settings = {**PRESETS[preset], **PUBLISHED.get(changes.get("loss"), {}), **changes}
+    row = LOSS_ROWS.get(changes.get("loss"))
+    settings = {**PRESETS[preset], **(row.published if row else {}), **changes}
+    settings = {**_without_foreign(settings), **changes}
     for given, other in (("epochs", "images_seen"), ("images_seen", "epochs")):
         if changes.get(given) and other not in changes:
             settings[other] = 0 if other == "images_seen" else 0.0
@@ -246,7 +248,7 @@ def settings_among(names: dict[str, object]) -> dict[str, object]:
     For example `make_config(preset, **settings_among(globals()))`, in the cell that follows the
     parameters.
     """
-    return {f.name: names[f.name] for f in dataclasses.fields(Config) if f.name in names}
+    return {name: names[name] for name in FIELDS if name in names}
 
 
 def plain_config(cfg: Config) -> Config:
@@ -261,32 +263,19 @@ def plain_config(cfg: Config) -> Config:
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:
     """`["loss=infonce", "tau=0.1"]` to typed values of `Config` fields."""
-    types = typing.get_type_hints(Config)
     settings: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise UserError(f"{pair!r}: write KEY=VALUE, for example loss=infonce")
         _check_keys({key: text})
-        settings[key] = _parse(key, text, types[key])
+        settings[key] = parse_value(FIELDS[key], text)
     return settings
 
 
-def _parse(key: str, text: str, kind: type) -> object:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{key}={text!r}: allowed are true, false")
-        return text.lower() == "true"
-    try:
-        return kind(text.replace("_", "")) if kind is int else kind(text)
-    except ValueError:
-        raise UserError(f"{key}={text!r}: wanted {kind.__name__}") from None
-
-
 def _check_keys(changes: dict) -> None:
-    known = [field.name for field in dataclasses.fields(Config)]
     for key in changes:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else f"; known are {', '.join(known)}"
+        if key not in FIELDS:
+            near = difflib.get_close_matches(key, FIELDS, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else f"; known are {', '.join(FIELDS)}"
             raise UserError(f"unknown setting {key!r}{hint}")

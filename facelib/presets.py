@@ -1,24 +1,8 @@
-"""Named settings: the smoke run, the published runs on MS1M, and what each loss is published with.
+"""Named settings: the smoke run and the published runs on MS1M.
 
-A preset holds what differs from the defaults of `facelib.config.Config`.
+A preset holds what differs from the defaults of `facelib.config.Config`. What a loss is published
+with stands in its own file.
 """
-
-# What a loss is published with, where `make_config` is not told otherwise.
-PUBLISHED: dict[str, dict] = {
-    "cosface": {"m": 0.35},
-    "sphereface": {"m": 1.7},
-    "subcenter": {"m": 0.5},
-    "curricularface": {"m": 0.5},
-    "mv_softmax": {"m": 0.35},
-    "adaface": {"m": 0.4},
-    "elasticface": {"m": 0.5},
-    "circle": {"s": 256.0, "m": 0.25},
-    "circle_pairs": {"s": 80.0, "m": 0.4, "images_per_identity": 4},
-    "supcon": {"images_per_identity": 4},
-    "dcl": {"images_per_identity": 2},
-    "triplet": {"images_per_identity": 4},
-    "center": {"m": 0.0},
-}
 
 # Source A trains on two GPUs with 1,350 or 1,450 images on each, negatives from the same GPU only.
 _SOURCE_A = {
@@ -77,7 +61,7 @@ PRESETS: dict[str, dict] = {
     "ms1m-cluster-r100": {
         **_SOURCE_A, "loss": "cluster", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
         "global_batch": 512, "optimizer": "adam", "lr": 1e-3, "schedule": "steps", "warmup": 0.0,
-        "epochs": 80.0, "cluster_queue": 8192, "cluster_encoder": 0.999, "gather": True,
+        "epochs": 80.0, "cluster_slots": 8192, "cluster_encoder": 0.999, "gather": True,
         "split": "identity", "val_fraction": 0.005,
     },
 }  # fmt: skip

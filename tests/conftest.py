@@ -42,7 +42,7 @@ def tiny_records(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def planted_root(tmp_path_factory) -> Path:
     """A data root with 50 + 12 rendered training people, the 12 among 20 of the benchmarks."""
-    from facelib.rendered.synthetic import RenderedSpec, rendered_dataset
+    from facelib.rendered.dataset import RenderedSpec, rendered_dataset
 
     root = tmp_path_factory.mktemp("planted")
     spec = RenderedSpec(identities=50, images=2, test_identities=20, size=32, seed=5, planted=12)

@@ -1,14 +1,25 @@
 """Config: unknown keys, bad values, digests, presets."""
 
 import dataclasses
+import importlib
+import math
 
 import pytest
 
-from facelib.config import Config, make_config, parse_settings
+from facelib.config import (
+    FIELDS,
+    NOT_IN_DIGEST,
+    Config,
+    foreign,
+    make_config,
+    parse_settings,
+    settings_among,
+    users_of,
+)
 from facelib.errors import UserError
-from facelib.limits import CHOICES, GROUP_LOSSES, PAIR_LOSSES, TWO_VIEW_LOSSES
-from facelib.losses import LOSSES
 from facelib.presets import PRESETS, preset_for
+from facelib.rows import LOSS_ROWS, check_value, read_rows
+from tests.losses.configs import config_of
 
 
 def test_an_unknown_setting_names_the_nearest_known_one():
@@ -20,12 +31,12 @@ def test_an_unknown_setting_names_the_nearest_known_one():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "softmax"}, "loss='softmax': allowed are arcface, infonce, hybrid, coreface"),
-        ({"tau": 0.0}, "tau=0.0: must be above 0"),
+        ({"loss": "softmax"}, "loss='softmax': allowed are adaface, arcface, center"),
+        ({"loss": "infonce", "tau": 0.0}, "tau=0.0: must be above 0"),
         ({"tau": "0.1"}, "wanted float, got str"),
         ({"global_batch": 64.0}, "wanted int, got float"),
         ({"flip": 1}, "wanted bool, got int"),
-        ({"warmup": 1.0}, r"must be in \[0, 1\)"),
+        ({"warmup": 1.0}, "warmup=1.0: must be below 1"),
         ({"epochs": 2.0, "images_seen": 64}, "set exactly one above 0"),
         ({"images_seen": 0}, "set exactly one above 0"),
         ({"val_fraction": 0.0, "select": "val_auc"}, "needs val_fraction above 0"),
@@ -34,9 +45,27 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"loss": "triplet", "images_per_identity": 0}, "use 2 or more, for example 4"),
         ({"loss": "triplet", "global_batch": 4}, "two identities or more in a micro-batch; use 8"),
         ({"loss": "infonce", "images_per_identity": 4}, "takes pairs; use 0"),
-        ({"cluster_margin": 2.0}, r"cluster_margin=2.0: must be in \[0, 1\]"),
-        ({"cluster_encoder": 1.0}, r"must be in \[0, 1\)"),
-        ({"drops": "20,40"}, "drops='20,40': wanted parts of the run between 0 and 1"),
+        ({"cluster_margin": 2.0}, "cluster_margin=2.0: must be at most 1"),
+        ({"cluster_encoder": 1.0}, "must be below 1"),
+        ({"schedule": "steps", "drops": "20,40"}, "drops='20,40': wanted rising parts of the run"),
+        ({"schedule": "steps", "drops": "0.5,0.25"}, "wanted rising parts of the run"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"momentum": -5.0}, "momentum=-5.0: must be at least 0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0: must be at least 0"),
+        ({"lr": math.inf}, "lr=inf: wanted a finite number"),
+        ({"val_fraction": math.nan}, "val_fraction=nan: wanted a finite number"),
+        ({"data_spread": -3.0}, "data_spread=-3.0: must be at least 0"),
+        (
+            {"adaface_h": 0.9},
+            "loss='arcface' has no such setting, it belongs to loss=adaface; leave it at 0.333",
+        ),
+        ({"loss": "infonce", "subcenters": 5}, "loss='infonce' has no such setting"),
+        ({"loss": "magface", "gradient": "straight_through"}, "loss='magface' has no such"),
+        ({"lora_rank": 8}, "backbone='iresnet10' has no such setting"),
+        ({"backbone": "generic-vit", "width": 32}, "backbone='generic-vit' has no such setting"),
+        ({"data": "/faces", "data_seed": 3}, "data='/faces' has no such setting"),
+        ({"optimizer": "adam", "momentum": 0.5}, "optimizer='adam' has no such setting"),
+        ({"drops": "0.5"}, "schedule='cosine' has no such setting"),
         ({"loss": "cluster", "cluster_term": "triplet"}, "use 2 or more, for example 4"),
         ({"decode_scale": True, "fill_border": "replicate"}, "use decode_scale=false"),
         ({"name": "a/b"}, "a folder name without slashes"),
@@ -57,70 +86,103 @@ def test_a_batch_that_does_not_divide_names_two_that_do():
         make_config(images_per_identity=4, global_batch=66, processes=2)
 
 
-WATCHED = {
-    "relabel",
-    "log_every",
-    "save_every",
-    "workers",
-    "threads",
-    "elastic",
-}  # they change no result
-OWNERS = {
-    "coreface_": "coreface", "cluster_": "cluster", "center_": "center", "subcenters": "subcenter",
-    "mv_": "mv_softmax", "magface_": "magface", "adaface_": "adaface", "elastic_": "elasticface",
-}  # fmt: skip
+def other_value(field):
+    """A value of a setting that is not its default."""
+    if field.metadata["choices"]:
+        return next(c for c in field.metadata["choices"] if c != field.default)
+    if field.type is bool:
+        return not field.default
+    if field.type is str:
+        return field.default + "0"
+    candidates = (field.default + field.type(1), field.type(field.default / 2), field.type(0.5))
+    return next(value for value in candidates if value != field.default and allowed(field, value))
 
 
-def moving(base) -> set[str]:
-    """The fields of which another value gives another digest."""
-
-    def other(value):
-        return not value if isinstance(value, bool) else value + type(value)(1)
-
-    changed = {name: other(value) for name, value in base.to_dict().items()}
-    return {k for k, v in changed.items() if base.replace(**{k: v}).digest() != base.digest()}
+def allowed(field, value):
+    try:
+        check_value(field, value)
+    except UserError:
+        return False
+    return True
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LOSS_ROWS)
 def test_every_setting_is_in_the_digest_but_those_that_change_no_result(loss, monkeypatch):
-    # Catches: a new setting that is forgotten (two runs would share one folder), or one of another
-    # loss that moves this one's runs to other folders.
-    monkeypatch.setattr("facelib.config.check", lambda cfg: None)
-    base = Config(loss=loss)
-    foreign = {
-        name
-        for name in base.to_dict()
-        for start, owner in OWNERS.items()
-        if name.startswith(start) and owner != loss
-    }
-    assert moving(base) == set(base.to_dict()) - WATCHED - foreign
-    assert base.run_name == f"smoke-{base.digest()}"
+    # Catches: a new setting that is forgotten: two runs would share one folder.
+    monkeypatch.setattr("facelib.config.check_together", lambda cfg: None)
+    base = config_of(loss)
+    for name, field in FIELDS.items():
+        if name == "loss" or foreign(field, base):
+            continue
+        moved = base.replace(**{name: other_value(field)}).digest() != base.digest()
+        assert moved == (name not in NOT_IN_DIGEST), name
+    assert base.run_name == f"smoke-{loss}-{base.digest()}"
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_whatever_a_loss_is_built_from_is_in_its_digest(loss, monkeypatch):
-    # Catches: a setting that a loss shares with another one, of which alone it is in the digest.
-    monkeypatch.setattr("facelib.config.check", lambda cfg: None)
-    for changes in ({}, {"cluster_term": "center"}, {"cluster_term": "triplet"}):
-        base, read = Config(loss=loss, **changes), set()
+@pytest.mark.parametrize("loss", LOSS_ROWS)
+def test_a_loss_is_built_from_the_settings_that_its_row_names_and_from_all_of_them(loss):
+    # Catches: a setting read without being declared (it would not be in the digest), or declared
+    # and never read (a change of it would train the same run under a new name).
+    row, read = LOSS_ROWS[loss], set()
+    kinds = [{}, *({name: value} for name, value in row.groups_if.items())]
+    kinds += [{"cluster_ring": 2}] if "cluster_ring" in row.taken else []
+    kinds += [{"bank": "queue"}, {"sampled_centres": 2}]
+    for changes in kinds:
+        base = config_of(loss, images_per_identity=2 if row.layout != "pairs" else 0, **changes)
 
         class Spy:
-            def __getattr__(self, name, base=base, read=read):
+            def __getattr__(self, name, base=base):
                 read.add(name)
                 return getattr(base, name)
 
-        LOSSES[loss].build(Spy(), 9)
-        assert read and read <= moving(base)
+        build = importlib.import_module(f"facelib.losses.{loss}").build
+        build(Spy(), 9, base.dim)
+    shared = {n for n, f in FIELDS.items() if f.metadata["of"] == "loss" or users_of(n)}
+    bank = {name for name in FIELDS if name.startswith("bank_")}
+    assert read & shared == row.taken
+    assert read - shared <= bank | {"seed"}
 
 
-def test_a_setting_of_one_loss_is_in_the_digests_of_that_loss_alone():
-    # Catches: a new loss whose fields move every earlier run to another folder.
-    assert make_config().run_name == "smoke-arcface-d50b9703"
-    for name, value in (("coreface_weight", 0.0), ("coreface_mask", "clean"), ("cluster_ring", 2)):
-        own = name.partition("_")[0]
-        for loss, changes in (("arcface", 1), (own, 2)):
-            base = make_config(loss=loss, dropout=0.4)
-            assert len({base.digest(), base.replace(**{name: value}).digest()}) == changes
+def test_a_setting_that_the_chosen_loss_does_not_have_is_an_error_for_every_pair():
+    # Catches: a setting that is ignored, so that a run under a new name is the old one.
+    for loss, row in LOSS_ROWS.items():
+        base = config_of(loss)
+        for name, field in FIELDS.items():
+            if users_of(name) and name not in row.taken:
+                with pytest.raises(UserError, match=f"{name}=.*loss='{loss}' has no such setting"):
+                    base.replace(**{name: other_value(field)})
+
+
+def test_another_loss_on_the_same_settings_drops_what_it_does_not_have():
+    # Catches: with_loss refusing a temperature, or keeping a bank that ArcFace would ignore.
+    cfg = make_config(loss="infonce", tau=0.1, bank="queue", bank_slots=64, lr=0.3)
+    assert cfg.with_loss("arcface") == make_config(lr=0.3, name="smoke-infonce")
+    assert cfg.with_loss("hybrid").tau == 0.1
+    assert make_config("ms1m-arcface").gather  # the preset's gather=False is InfoNCE's
+    assert not make_config("ms1m-arcface", loss="infonce").gather
+
+
+def test_settings_among_names_takes_the_parameters_and_nothing_else():
+    # Catches: a notebook's other variables handed to make_config.
+    assert settings_among({"tau": 0.1, "lr": None, "run": 1, "_": 2}) == {"lr": None, "tau": 0.1}
+
+
+def test_a_row_with_a_fault_is_an_error_that_names_its_file(tmp_path):
+    # Catches: a loss that is silently left out of the study.
+    good = """ROW = LossRow(name="one", label="One", layout="plain", head=True, source="x")\n"""
+    (tmp_path / "one.py").write_text(good)
+    assert read_rows(tmp_path)["one"].label == "One"
+    for text, message in (
+        (good.replace(', label="One"', ""), "missing 1 required keyword-only argument: 'label'"),
+        (good.replace("head=True", "head=True, colour=3"), "unexpected keyword argument 'colour'"),
+        (good.replace('"plain"', '"pears"'), "layout='pears': allowed are plain, pairs, groups"),
+        (good, "ROW says name='one'; name it after its file|registered twice"),
+        ("x = 1\n", "found 0 assignments to ROW, wanted one"),
+    ):
+        (tmp_path / "two.py").write_text(text)
+        with pytest.raises(ImportError, match=message) as error:
+            read_rows(tmp_path)
+        assert "two.py" in str(error.value)
 
 
 def test_a_loss_starts_from_its_published_settings_unless_told_otherwise():
@@ -132,14 +194,6 @@ def test_a_loss_starts_from_its_published_settings_unless_told_otherwise():
     assert make_config(m=0.3).m == 0.3
     assert make_config(images_per_identity=4).digest() != make_config().digest()
     assert make_config(decode_scale=True).digest() != make_config().digest()
-
-
-def test_the_config_knows_the_layout_and_views_of_each_loss():
-    # Catches: a pair cut in two, or equal views, because the two tables disagree.
-    assert set(CHOICES["loss"]) == set(LOSSES)
-    assert {name for name, entry in LOSSES.items() if entry.layout == "pairs"} == set(PAIR_LOSSES)
-    assert {name for name, entry in LOSSES.items() if entry.layout == "groups"} == set(GROUP_LOSSES)
-    assert {name for name, entry in LOSSES.items() if entry.views == 2} == set(TWO_VIEW_LOSSES)
 
 
 def test_presets_hold_source_a_s_numbers():
@@ -185,7 +239,7 @@ def test_the_cluster_preset_holds_source_b_s_numbers():
     )
     assert (cfg.optimizer, cfg.lr, cfg.schedule, cfg.epochs) == ("adam", 1e-3, "steps", 80)
     assert [80 * float(part) for part in cfg.drops.split(",")] == [20, 40, 60]
-    assert (cfg.cluster_queue, cfg.cluster_classes, cfg.cluster_ring) == (8192, 2048, 0)
+    assert (cfg.cluster_slots, cfg.cluster_classes, cfg.cluster_ring) == (8192, 2048, 0)
     assert (cfg.cluster_encoder, cfg.cluster_centre) == (0.999, 0.9)
     assert (cfg.cluster_margin, cfg.cluster_contrast, cfg.cluster_align) == (1, 1, 0.5)
     assert (cfg.cluster_phi, cfg.cluster_lambda, cfg.cluster_term) == (
@@ -217,7 +271,7 @@ def test_config_cannot_be_changed_in_place():
 
 def test_differences_between_configs_are_listed():
     # Catches: swapped sides.
-    assert make_config(tau=0.1).changes_from(make_config()) == {"tau": (0.07, 0.1)}
+    assert make_config(lr=0.2).changes_from(make_config()) == {"lr": (0.1, 0.2)}
 
 
 def test_none_means_the_preset_s_value():

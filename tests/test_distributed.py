@@ -12,13 +12,14 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from facelib.config import make_config
 from facelib.distributed import gather, gather_with_grad, launched_ranks, mean_over_ranks
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
 from facelib.models.foundation import Foundation
 from facelib.models.lora import add_adapters
+from facelib.rows import LOSS_ROWS
 from facelib.runs.launch import free_port
 from facelib.training.learner import Learner
+from tests.losses.configs import config_of
 
 SETTINGS = {
     "arcface": {},
@@ -44,13 +45,13 @@ SETTINGS = {
 }  # fmt: skip
 CLASSES = 9
 # Losses with a memory: compared after some steps, with their state.
-MEMORIES = {
-    "infonce-queue": {"memory": "queue", "memory_slots": 20, "memory_encoder": 0.9},
-    "infonce-queue-blocks": {"memory": "queue", "memory_slots": 20, "loss_block": 5},
-    "infonce-identity": {"memory": "identity", "memory_centre": 0.5},
-    "hybrid-cross_batch": {"memory": "cross_batch", "memory_slots": 30},
-    "cluster-queue": {"cluster_queue": 30, "cluster_classes": 15},
-    "cluster-short-queue": {"cluster_queue": 5},
+STATES = {
+    "infonce-queue": {"bank": "queue", "bank_slots": 20, "bank_encoder": 0.9},
+    "infonce-queue-blocks": {"bank": "queue", "bank_slots": 20, "loss_block": 5},
+    "infonce-identity": {"bank": "identity", "bank_centre": 0.5},
+    "hybrid-cross_batch": {"bank": "cross_batch", "bank_slots": 30},
+    "cluster-queue": {"cluster_slots": 30, "cluster_classes": 15},
+    "cluster-short-queue": {"cluster_slots": 5},
     "cluster-rings": {"cluster_ring": 2, "cluster_phi": "pcl", "cluster_lambda": "clipped"},
 }
 LABELS = torch.arange(6).repeat_interleave(2)  # 6 pairs; each rank gets 3
@@ -89,10 +90,10 @@ class Adapted(torch.nn.Module):
 
 def learner(name: str) -> Learner:
     torch.manual_seed(0)
-    cfg = make_config(loss=name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
-    entry = LOSSES[cfg.loss]
+    cfg = config_of(name.split("-")[0], dim=4, s=8.0, dropout=0.4, **SETTINGS[name])
     backbone = Adapted() if name.endswith("-lora") else Backbone(5, 4)
-    return Learner(backbone, entry.build(cfg, CLASSES), entry.views).double()
+    views = LOSS_ROWS[cfg.loss].views
+    return Learner(backbone, build_loss(cfg, CLASSES), views).double()
 
 
 def batch() -> torch.Tensor:
@@ -111,21 +112,21 @@ def plain_gather(block: torch.Tensor) -> torch.Tensor:
 
 
 def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
-    from facelib.losses import contrastive
+    from facelib.losses import infonce
 
-    kept, contrastive.gather_with_grad = contrastive.gather_with_grad, plain_gather
+    kept, infonce.gather_with_grad = infonce.gather_with_grad, plain_gather
     wrapped = DistributedDataParallel(learner("infonce"))
     wrapped(batch()[own], LABELS[own])[0].backward()
-    contrastive.gather_with_grad = kept
+    infonce.gather_with_grad = kept
     return gradients(wrapped)
 
 
-def train_memory(name: str, own: slice, wrap=lambda module: module) -> dict:
+def train_with_state(name: str, own: slice, wrap=lambda module: module) -> dict:
     """Ten steps on this rank's part of the batches: last figures and gradients, and all state."""
     torch.manual_seed(0)
     loss = name.split("-")[0]
-    cfg = make_config(loss=loss, dim=4, s=8.0, cluster_encoder=0.9, **MEMORIES[name])
-    plain = Learner(Backbone(5, 4), LOSSES[loss].build(cfg, 20)).double()
+    cfg = config_of(loss, dim=4, s=8.0, cluster_encoder=0.9, **STATES[name])
+    plain = Learner(Backbone(5, 4), build_loss(cfg, 20)).double()
     wrapped = wrap(plain)
     weights = [p for p in plain.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.1)
@@ -160,8 +161,8 @@ def worker(rank: int, port: int, folder: str) -> None:
         means = mean_over_ranks({"loss": loss, **logs})
         state = {k: v.clone() for k, v in wrapped.module.criterion.named_buffers()}
         found[name] = {"means": means, "gradients": gradients(wrapped), "state": state}
-    for name in MEMORIES:
-        found[name] = train_memory(name, own, DistributedDataParallel)
+    for name in STATES:
+        found[name] = train_with_state(name, own, DistributedDataParallel)
     found["detached"] = detached_infonce_gradient(own)
     found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
     torch.save(found, f"{folder}/{rank}.pt")
@@ -197,11 +198,11 @@ def test_two_ranks_equal_one_process(two_ranks, name):
             assert torch.allclose(found[name]["state"][key], value, atol=1e-8), key
 
 
-@pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.parametrize("name", STATES)
 def test_two_ranks_hold_the_memory_of_one_process(two_ranks, name):
     # Catches: features or classes of one rank only, another order of the queue, classes drawn apart
     # on the ranks, an encoder that follows before the step, state that a broadcast makes equal.
-    alone = train_memory(name, slice(0, 12))
+    alone = train_with_state(name, slice(0, 12))
     for found in two_ranks:
         for key, value in alone["means"].items():
             assert found[name]["means"][key] == pytest.approx(value, rel=1e-6, abs=1e-6), key

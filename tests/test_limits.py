@@ -6,7 +6,7 @@ import torch
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.limits import negative_centres, negatives_per_anchor
-from facelib.losses.margin import CentreDraw
+from facelib.losses.parts.centres import CentreDraw
 
 
 def test_two_identities_must_meet_where_the_loss_sees_them():
@@ -41,14 +41,14 @@ def test_negatives_are_those_that_one_image_meets(changes, negatives):
 
 
 @pytest.mark.parametrize("changes, used", [
-    ({"memory_slots": 4096}, "memory=queue or memory=cross_batch"),
-    ({"memory": "identity", "memory_slots": 4096}, "memory=queue or memory=cross_batch"),
-    ({"memory": "cross_batch", "memory_encoder": 0.9}, "memory=queue, or leave"),
-    ({"memory": "queue", "memory_centre": 0.9}, "memory=identity, or leave"),
-    ({"memory_warmup": 0.5}, "memory=queue or memory=cross_batch or memory=identity"),
+    ({"bank_slots": 4096}, "it belongs to bank=queue, cross_batch"),
+    ({"bank": "identity", "bank_slots": 4096}, "bank='identity' has no such"),
+    ({"bank": "cross_batch", "bank_encoder": 0.9}, "bank='cross_batch' has no such"),
+    ({"bank": "queue", "bank_centre": 0.9}, "it belongs to bank=identity; leave it at 0.0"),
+    ({"bank_warmup": 0.5}, "it belongs to bank=queue, identity, cross_batch"),
 ])  # fmt: skip
-def test_a_setting_of_a_memory_that_is_not_there_is_refused(changes, used):
-    # Catches: a forgotten memory=queue, which trains plain InfoNCE under a folder of its own.
+def test_a_setting_of_a_bank_that_is_not_there_is_refused(changes, used):
+    # Catches: a forgotten bank=queue, which trains plain InfoNCE under a folder of its own.
     with pytest.raises(UserError, match=used):
         make_config(loss="infonce", **changes)
 

@@ -13,7 +13,7 @@ import yaml
 
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
 from facelib.paths import REPO
 from facelib.runs.folder import create_run, load_run
 from facelib.runs.launch import command, launch, start
@@ -49,7 +49,7 @@ def test_centres_on_two_processes_train_the_weights_of_one(tiny_records, runs_fo
 
 
 @pytest.mark.parametrize("changes", [{"loss": "arcface", "sharded": True}, {"loss": "infonce"},
-                                     {"loss": "infonce", "memory": "queue", "memory_slots": 30}],
+                                     {"loss": "infonce", "bank": "queue", "bank_slots": 30}],
                          ids=["sharded", "gathered", "queue"])  # fmt: skip
 def test_a_checkpoint_of_two_processes_goes_on_with_one_and_with_three(
     tiny_records, runs_folder, tmp_path, monkeypatch, changes
@@ -195,7 +195,7 @@ def test_a_compiled_backbone_gives_the_same_loss_and_names():
     # Catches: names of weights that a compiled module changes: such a checkpoint loads nowhere.
     cfg = make_config(loss="infonce", dim=4, compile="always")
     torch.manual_seed(0)
-    plain = Learner(torch.nn.Linear(5, 4), LOSSES["infonce"].build(cfg, 6))
+    plain = Learner(torch.nn.Linear(5, 4), build_loss(cfg, 6))
     images, labels = torch.randn(8, 5), torch.arange(4).repeat_interleave(2)
     expected, names = plain(images, labels)[0], list(plain.state_dict())
     assert compile_backbone(cfg, plain, torch.device("cpu"))

@@ -11,13 +11,13 @@ import pytest
 from facelib import readers
 from facelib.audit.checks import read_people
 from facelib.errors import BadData, UserError
+from facelib.evaluate.ijb import _read_columns
 from facelib.evaluate.labelled import load_labelled
 from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.formats.face_index import excluded_labels, read_names
 from facelib.formats.recordio import write_face_records
 from facelib.metrics.features import open_features
 from facelib.metrics.scores import load_scores
-from facelib.metrics.templates import _read_columns
 from facelib.models.weights import _read_config
 from facelib.prepare.align import LANDMARK_COLUMNS, read_fiducials, read_landmarks_csv
 from facelib.prepare.cfp import _read_list, _read_numbers

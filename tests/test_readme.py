@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from facelib.__main__ import build_parser
+from facelib.cli.main import build_parser
 from facelib.config import make_config, parse_settings
 from facelib.paths import REPO, published_root
 from facelib.runner.notebooks import check_values, list_notebooks, split_assignments
 from facelib.runner.sweep import split_values
-from facelib.studies.records import RESULTS_BEGIN, RESULTS_END, readme_section
+from facelib.studies.readme import RESULTS_BEGIN, RESULTS_END, readme_section
 
 TEXT = (REPO / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.S)

@@ -1,4 +1,4 @@
-"""Audit a training set against benchmarks: `python -m facelib overlap`, and as frames.
+"""Audit a training set against benchmarks, as frames.
 
 RUN/embeddings/overlap-FOLDER.npz   (2, N, d) sums of the training identities' unit embeddings
 """
@@ -6,7 +6,6 @@ RUN/embeddings/overlap-FOLDER.npz   (2, N, d) sums of the training identities' u
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from facelib.audit import checks
 from facelib.audit.hashes import duplicates, hash_images, hash_threshold, mismatch_counts
 from facelib.audit.people_names import match_names
+from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.errors import UserError
+from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images
 from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image
 from facelib.metrics.geometry import centroids, unit
+from facelib.runs.folder import load_run
+from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
 CHUNK = 16_384  # images embedded before they are added to their identities
@@ -32,8 +36,6 @@ class TrainingSet:
     """A face RecordIO set as an audit needs it; names, hashes and sums are made once."""
 
     def __init__(self, folder: Path):
-        from facelib.data.datasets import FaceRecords
-
         self.folder = Path(folder)
         self.records = FaceRecords(folder, size=112)
         self.names: list[str] | None = self.records.names
@@ -46,12 +48,8 @@ class TrainingSet:
 
     def halves(self, run_dir: Path | str) -> np.ndarray:
         """Sums (2, N, d) of the unit embeddings of even and odd images, by a run's network."""
-        from facelib.evaluate.embed import cached_embeddings
-        from facelib.runs.folder import load_run
-        from facelib.training.train import load_model
-
         run = load_run(run_dir)
-        model, checkpoint = load_model(run.path)
+        model, checkpoint = load_model(run)
         stat = (self.folder / "train.rec").stat()
         parts = [checkpoint, str(self.folder.resolve()), stat.st_size, stat.st_mtime_ns]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -72,17 +70,10 @@ class TrainingSet:
 
     def embed(self, run_dir: Path | str, rows: np.ndarray) -> np.ndarray:
         """Unit embeddings (R, d) of some images by a run's network."""
-        from facelib.runs.folder import load_run
-        from facelib.training.train import load_model
-
-        return self._embed(load_model(run_dir)[0], load_run(run_dir).config, rows)
+        run = load_run(run_dir)
+        return self._embed(load_model(run)[0], run.config, rows)
 
     def _embed(self, model, cfg, rows: np.ndarray) -> np.ndarray:
-        import torch
-
-        from facelib.data.datasets import Jpegs
-        from facelib.evaluate.embed import embed_images
-
         device = "cuda" if torch.cuda.is_available() else "cpu"
         emb, _ = embed_images(
             model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
@@ -115,12 +106,8 @@ class Audit:
 
 def benchmark_images(run_dir: Path | str, bench: Benchmark) -> np.ndarray:
     """Unit embeddings (U, d) of a benchmark by a run's network, cached beside the run."""
-    from facelib.evaluate.embed import embed_benchmark
-    from facelib.runs.folder import load_run
-    from facelib.training.train import load_model
-
     run = load_run(run_dir)
-    cfg, (model, checkpoint) = run.config, load_model(run.path)
+    cfg, (model, checkpoint) = run.config, load_model(run)
     found = embed_benchmark(run.path, bench, model, checkpoint, cfg.image_size, cfg.fill_border)
     return unit(found[0])
 
@@ -206,42 +193,3 @@ def summary(found: Sequence[Audit]) -> pd.DataFrame:
         row["training identities"] = len(one.labels)
         rows[one.bench.name] = row
     return pd.DataFrame(rows).T.rename_axis("benchmark")
-
-
-def run_overlap(options) -> None:
-    """The verb `overlap`: print one table (or JSON), write the exclusion list."""
-    from facelib.cli.common import print_json
-    from facelib.data.locate import benchmark_path, train_folder
-    from facelib.runs.folder import load_run
-
-    if not (options.train or options.run_name):
-        raise UserError("overlap: give --train FOLDER, --train rendered, or a --run")
-    if options.names and not options.names.is_file():
-        raise UserError(f"--names: no file {options.names}; wanted lines id<TAB>name")
-    run = load_run(options.run_name) if options.run_name else None
-    train = TrainingSet(train_folder(run.config) if not options.train else _folder(options))
-    paths = [Path(name) if Path(name).is_file() else benchmark_path(name, train.folder)
-             for name in options.benchmark]  # fmt: skip
-    found = [audit(train, path, options.names, run and run.path) for path in paths]
-    labels = sorted({label for one in found for label in one.labels})
-    written = checks.write_exclusions(options.out, labels, train.names) if options.out else None
-    if options.json:
-        report = {"labels": labels, "lines_written": written, "benchmarks": {}}
-        for one in found:
-            people = one.people[one.people["signals"] > 0].drop(columns="labels").reset_index()
-            rows = json.loads(people.to_json(orient="records"))
-            report["benchmarks"][one.bench.name] = {**one.facts, "matches": rows}
-        print_json(report)
-        return
-    sys.stdout.write(summary(found).to_string() + "\n")
-    if written is not None:
-        sys.stdout.write(f"{options.out}: {written} identities; train with exclude={options.out}\n")
-
-
-def _folder(options) -> Path:
-    from facelib.cli.common import settings_of
-    from facelib.config import make_config
-    from facelib.data.locate import train_folder
-
-    options.set = [*options.set, f"data={options.train}"]
-    return train_folder(make_config(**settings_of(options)))

@@ -25,8 +25,9 @@ def cluster_file(path: Path, eps: float | None, tune: Path | None, lgcn: Path | 
     import numpy as np
 
     from facelib.evaluate.labelled import load_labelled
-    from facelib.metrics.clustering import choose_eps, cluster_all, neighbour_graph
+    from facelib.metrics.clustering import choose_eps, cluster_all
     from facelib.metrics.lgcn import load_links
+    from facelib.metrics.neighbours import neighbour_graph
 
     if eps is not None and not 0 < eps < 2:
         raise UserError(f"--eps {eps}: wanted a cosine distance above 0 and below 2, e.g. 0.4")
@@ -50,7 +51,7 @@ def add_cluster(verbs) -> None:
 
     def run(options: argparse.Namespace) -> None:
         if options.export:
-            from facelib.evaluate.labelled import export_run
+            from facelib.studies.labelled_runs import export_run
 
             images, people = export_run(options.export, options.file, options.benchmark)
             sys.stdout.write(f"{options.file}: {images} images of {people} identities\n")

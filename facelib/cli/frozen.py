@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from facelib.data.locate import benchmark_paths, train_folder
-    from facelib.evaluate.frozen import evaluate_frozen
+    from facelib.studies.frozen import evaluate_frozen
 
     data = options.data
     if data and Path(data).is_dir():

@@ -30,19 +30,20 @@ def _ijb(options: argparse.Namespace) -> None:
         raise UserError("give either --features EMBEDDINGS.npy, or --run RUN with --images FOLDER")
     if options.save and options.save.suffix != ".npy":
         raise UserError(f"--save {options.save}: wanted a name that ends with .npy")
-    from facelib.metrics import templates
+    from facelib.evaluate import ijb
     from facelib.metrics.features import open_features
+    from facelib.metrics.templates import verify_templates
 
-    protocol = templates.read_protocol(options.meta, options.name)
+    protocol = ijb.read_protocol(options.meta, options.name)
     if options.features:
         kept = open_features(options.features)
         emb = kept.read(0, kept.rows)
     else:
-        embed, size, border = templates.run_embedder(options.run_name)
-        emb = templates.embed_faces(protocol, options.images, embed, size, border=border)
+        embed, size, border = ijb.run_embedder(options.run_name)
+        emb = ijb.embed_faces(protocol, options.images, embed, size, border=border)
         if options.save:
-            templates.save_array(options.save, emb)
-    found = templates.verify_templates(protocol, emb, not options.no_detector_score)
+            ijb.save_array(options.save, emb)
+    found = verify_templates(protocol, emb, not options.no_detector_score)
     _show(found, options.json)
 
 

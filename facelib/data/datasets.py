@@ -16,10 +16,10 @@ from facelib.formats.decode import FILL_BORDER, decode
 from facelib.formats.face_index import (
     check_gap_free,
     excluded_labels,
+    read_face_index,
     read_names,
 )
-from facelib.formats.kept_index import open_face_set
-from facelib.formats.recordio import unpack
+from facelib.formats.recordio import RecordReader, unpack
 
 __all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
 
@@ -64,7 +64,8 @@ class FaceRecords(Dataset):
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-        self.reader, keys, labels = open_face_set(folder)
+        self.reader = RecordReader(folder)
+        keys, labels = read_face_index(self.reader)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
         if not relabel:

@@ -13,9 +13,8 @@ from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
 from facelib.errors import UserError
-from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
-from facelib.losses import LOSSES
-from facelib.training.learner import memory_format
+from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
+from facelib.rows import LOSS_ROWS
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
@@ -37,6 +36,11 @@ def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return split(labels, cfg.val_fraction, cfg.seed)
 
 
+def memory_format(cfg: Config) -> torch.memory_format:
+    """How images and convolutions of a config lie in memory."""
+    return torch.channels_last if cfg.channels_last else torch.contiguous_format
+
+
 class Feed:
     """Training images, validation images and the batches of one process.
 
@@ -50,8 +54,8 @@ class Feed:
 
     def __init__(self, cfg: Config, device: torch.device):
         self.cfg, self.device = cfg, device
-        entry = LOSSES[cfg.loss]
-        if cfg.select == "val_loss" and entry.needs_head and cfg.split == "identity":
+        entry = LOSS_ROWS[cfg.loss]
+        if cfg.select == "val_loss" and entry.head and cfg.split == "identity":
             raise UserError(
                 f"select='val_loss' with loss={cfg.loss!r} needs split='within' (unseen identities "
                 "have no class centre); or use select='val_auc'"
@@ -94,14 +98,14 @@ class Feed:
         }
         if layout != "plain":
             facts["negatives_per_anchor"] = negatives_per_anchor(cfg)
-        if cfg.memory != "none":
-            facts["memory_negatives"] = memory_negatives(cfg, self.classes)
+        if cfg.bank != "none":
+            facts["bank_negatives"] = bank_negatives(cfg, self.classes)
         if cfg.chunk:
             facts["chunk"] = cfg.chunk
         if layout != "plain" or cfg.images_per_identity:
             facts["identities_with_one_image"] = self.sampler.single_images
             facts["coverage"] = round(self.sampler.coverage, 4)
-        if LOSSES[cfg.loss].needs_head:
+        if LOSS_ROWS[cfg.loss].head:
             facts["negative_centres"] = negative_centres(cfg, self.classes)
         return facts
 

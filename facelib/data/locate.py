@@ -5,12 +5,11 @@ from pathlib import Path
 from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import data_root
+from facelib.rendered.dataset import RenderedSpec, ShapesSpec, rendered_dataset, shapes_dataset
 
 
-def rendered_spec(cfg: Config):
+def rendered_spec(cfg: Config) -> RenderedSpec:
     """The specification of the rendered faces that a config asks for."""
-    from facelib.rendered.synthetic import RenderedSpec
-
     return RenderedSpec(
         identities=cfg.data_identities,
         images=cfg.data_images,
@@ -23,22 +22,16 @@ def rendered_spec(cfg: Config):
     )
 
 
-def shapes_spec(cfg: Config):
+def shapes_spec(cfg: Config) -> ShapesSpec:
     """The specification of the pictures without faces that a config asks for."""
-    from facelib.rendered.shapes import ShapesSpec
-
     return ShapesSpec(cfg.data_identities, cfg.data_images, cfg.data_size, cfg.data_seed)
 
 
 def train_folder(cfg: Config) -> Path:
     """Folder with train.rec, train.idx and property; what is drawn here is made on first use."""
     if cfg.data == "shapes":
-        from facelib.rendered.shapes import shapes_dataset
-
         return shapes_dataset(shapes_spec(cfg))
     if cfg.data == "rendered":
-        from facelib.rendered.synthetic import rendered_dataset
-
         return rendered_dataset(rendered_spec(cfg))
     folder = _resolve(cfg.data)
     if not (folder / "train.rec").is_file():

@@ -23,6 +23,7 @@ from torch import nn
 
 from facelib import distributed
 from facelib.data.feed import to_input
+from facelib.data.locate import benchmark_paths
 from facelib.errors import BadData, UserError
 from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
@@ -30,6 +31,9 @@ from facelib.formats.decode import decode
 from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
 from facelib.readers import read_arrays
+from facelib.runs.files import read_evaluation
+from facelib.runs.folder import load_run, write_json
+from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
 
@@ -279,16 +283,12 @@ def evaluate_run(
         bootstrap: replicates of the identity bootstrap, 0 for no intervals.
         force: embed again even if the embeddings are there.
     """
-    from facelib.data.locate import benchmark_paths
-    from facelib.runs.folder import load_run
-    from facelib.training.train import load_model
-
     run = load_run(run_dir)
     cfg = run.config
     paths = [Path(p) for p in benchmarks] if benchmarks else benchmark_paths(cfg)
     if not paths:
         raise UserError(f"{run.name}: no benchmark to evaluate; set benchmarks=lfw,cfp_ff,cfp_fp")
-    model, checkpoint = load_model(run.path)
+    model, checkpoint = load_model(run)
     reports, known = {}, {}
     for path in paths:
         bench = load_benchmark(path)
@@ -312,9 +312,6 @@ def evaluate_run(
 
 def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
-    from facelib.runs.files import read_evaluation
-    from facelib.runs.folder import write_json
-
     kept = read_evaluation(path) or {}
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports

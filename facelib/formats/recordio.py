@@ -103,7 +103,6 @@ class RecordReader:
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
         idx_path: the index, by default beside the records.
-        index: keys ascending and offsets, where they are known (`facelib.formats.kept_index`).
 
     Attributes:
         keys: int64 (N,), ascending.
@@ -117,7 +116,6 @@ class RecordReader:
         self,
         rec_path: Path,
         idx_path: Path | None = None,
-        index: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self.rec_path = rec_file(rec_path)
         self.idx_path = Path(idx_path) if idx_path else self.rec_path.with_suffix(".idx")
@@ -129,7 +127,7 @@ class RecordReader:
         if not self.idx_path.is_file():
             raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
         self.size = self.rec_path.stat().st_size
-        self.keys, self.offsets = index or _sorted_index(self.idx_path)
+        self.keys, self.offsets = _sorted_index(self.idx_path)
         beyond = np.flatnonzero(self.offsets + FRAME.size + HEADER.size > self.size)
         if len(beyond):
             key, offset = self.keys[beyond[0]], self.offsets[beyond[0]]

@@ -7,14 +7,55 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather
-from facelib.losses.margin import (
-    ArcFace,
-    LossOutput,
-    cosine_of_sum,
-    margin_softmax,
-    sample_classes,
+from facelib.losses.arcface import ArcFace
+from facelib.losses.center import CenterLoss
+from facelib.losses.parts.centres import sample_classes
+from facelib.losses.parts.cluster_store import ClassRings, ClusterStore, RecentFeatures
+from facelib.losses.parts.margin import LossOutput, cosine_of_sum, margin_softmax
+from facelib.losses.triplet import Triplet
+from facelib.rows import LossRow, setting
+
+ROW = LossRow(
+    name="cluster",
+    label="cluster-guided",
+    layout="plain",
+    head=True,
+    takes=("s", "m", "gradient", "tau", "gather"),
+    settings={
+        "cluster_margin": setting(
+            1.0, "1 guides ArcFace's margin, 0 leaves it as it is", low=0, high=1
+        ),
+        "cluster_contrast": setting(1.0, "weight of CluCon, or of what replaces it; 0: off", low=0),
+        "cluster_align": setting(0.5, "weight of CluAli; 0: off", low=0),
+        "cluster_term": setting(
+            "clucon",
+            "CluCon, or what replaces it in the ablation",
+            choices=("clucon", "center", "triplet"),
+        ),
+        "cluster_phi": setting(
+            "literal",
+            "CluCon's temperatures: pcl rescales them, tau0 learns one",
+            choices=("literal", "pcl", "tau0"),
+        ),
+        "cluster_lambda": setting(
+            "literal",
+            "margin's scale: clipped at the percentiles 10 and 90",
+            choices=("literal", "clipped"),
+        ),
+        "cluster_floor": setting(0.5, "least lambda where it is clipped", low=0, high=1),
+        "cluster_slots": setting(
+            24, "recent features kept; 0.1 per class, as 8,192 for 85,742 classes", low=1
+        ),
+        "cluster_ring": setting(0, "features kept of each class; 0: one store for all", low=0),
+        "cluster_classes": setting(2048, "M, classes drawn for CluCon and CluAli", low=2),
+        "cluster_encoder": setting(
+            0.99, "momentum of the encoder; 0.999 wants a longer run", low=0, below=1
+        ),
+        "cluster_centre": setting(0.9, "momentum of the centre bank", low=0, below=1),
+    },
+    groups_if={"cluster_term": "triplet"},
+    source="arXiv 2312.04029",
 )
-from facelib.losses.memory import ClusterMemory
 
 SHARE_EVERY = 10  # training batches between two measurements of the gradient shares
 MIN_TAU = 0.01  # of learned temperatures: CLIP's bound (arXiv 2103.00020)
@@ -48,17 +89,17 @@ class ClusterGuided(nn.Module):
     CluCon = −(1/B) Σ_i log( e^{f_i·C_{y_i}/φ_{y_i}} / Σ_{j=1..M} e^{f_i·C_j/φ_j} )
     CluAli = −(1/M) Σ_i log( e^{C_i·W_i/τ} / Σ_{j=1..M} e^{C_i·W_j/τ} ),  τ learned
 
-    C (bank) and φ (concentration) come from the `memory` and carry no gradient: CluCon trains the
+    C (bank) and φ (concentration) come from the `store` and carry no gradient: CluCon trains the
     embedding, CluAli the classifier's centres W and τ only. M classes are drawn at each step, those
     of the joint batch among them. Before each training batch the trainer gives the momentum
     encoder's unit features of the same images to `remember`.
 
     Where the literal reading gives a signal that does not live, the labelled variants are:
     phi="pcl" (`temperatures_pcl`), phi="tau0" (one learned temperature instead of φ),
-    tightness="clipped" (`tightness_clipped`), and a memory of `ClassRings`.
+    tightness="clipped" (`tightness_clipped`), and a store of `ClassRings`.
 
     Args:
-        arcface: the classifier (its m is the full margin). memory: bank and concentration.
+        arcface: the classifier (its m is the full margin). store: bank and concentration.
         margin_weight: 0 is plain ArcFace, 1 the literal λ(φ_y)·m; between them 1 − w·(1 − λ).
         contrast_weight, align_weight: w_c, w_a; a term with weight 0 is not computed.
         phi, tightness: "literal", or a variant. floor: least λ of "clipped". tau: first value of
@@ -72,7 +113,7 @@ class ClusterGuided(nn.Module):
     def __init__(
         self,
         arcface: ArcFace,
-        memory: ClusterMemory,
+        store: ClusterStore,
         margin_weight: float = 1.0,
         contrast_weight: float = 1.0,
         align_weight: float = 0.5,
@@ -86,7 +127,7 @@ class ClusterGuided(nn.Module):
         instead: nn.Module | None = None,
     ):
         super().__init__()
-        self.arcface, self.memory, self.instead = arcface, memory, instead
+        self.arcface, self.store, self.instead = arcface, store, instead
         self.margin_weight, self.contrast_weight = margin_weight, contrast_weight
         self.align_weight, self.phi, self.tightness = align_weight, phi, tightness
         self.floor, self.tau, self.sampled, self.seed = floor, tau, sampled, seed
@@ -100,11 +141,11 @@ class ClusterGuided(nn.Module):
     @property
     def each_rank_keeps(self) -> list[str]:
         """Buffers that need no broadcast from the first rank."""
-        return [f"memory.{name}" for name, _ in self.memory.named_buffers()]
+        return [f"store.{name}" for name, _ in self.store.named_buffers()]
 
     def remember(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Called by the trainer before a training batch, with the momentum encoder's (B, d)."""
-        self.memory.remember(F.normalize(features), labels)
+        self.store.remember(F.normalize(features), labels)
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
@@ -116,18 +157,18 @@ class ClusterGuided(nn.Module):
     def margins(self) -> torch.Tensor:
         """The margin of each class in radians, (N,)."""
         if self.tightness == "clipped":
-            share = tightness_clipped(self.memory.phi, self.floor)
+            share = tightness_clipped(self.store.phi, self.floor)
         else:
-            share = tightness_literal(self.memory.phi)
+            share = tightness_literal(self.store.phi)
         return self.arcface.m * (1 - self.margin_weight * (1 - share))
 
     def temperatures(self) -> torch.Tensor:
         """CluCon's temperature of each class, (N,)."""
         if self.phi == "tau0":
-            return self.log_tau0.exp().expand(len(self.memory.phi))
+            return self.log_tau0.exp().expand(len(self.store.phi))
         if self.phi == "pcl":
-            return temperatures_pcl(self.memory.phi, self.tau)
-        return self.memory.phi.clamp_min(1e-6)
+            return temperatures_pcl(self.store.phi, self.tau)
+        return self.store.phi.clamp_min(1e-6)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         cg, logs = self._classify(z, labels)
@@ -143,7 +184,7 @@ class ClusterGuided(nn.Module):
             term = self._align(chosen)
             terms["cluali"] = self.align_weight * term
             logs |= {"align": term, "align_temperature": self.log_tau.exp()}
-        if self.training and z.requires_grad and self.memory.updates % SHARE_EVERY == 0:
+        if self.training and z.requires_grad and self.store.updates % SHARE_EVERY == 0:
             self._measure_shares(terms, z)
         return sum(terms.values()), {**logs, "cg_arcface": cg, **self._shares(terms)}
 
@@ -151,8 +192,8 @@ class ClusterGuided(nn.Module):
         """The step's classes (M,) of CluCon and CluAli; None where neither is computed."""
         if not self.align_weight and (self.instead is not None or not self.contrast_weight):
             return None
-        seed = (self.seed << 32) + self.memory.updates
-        return sample_classes(gather(labels), len(self.memory.bank), self.sampled, seed)
+        seed = (self.seed << 32) + self.store.updates
+        return sample_classes(gather(labels), len(self.store.bank), self.sampled, seed)
 
     def _classify(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """CG-ArcFace."""
@@ -168,10 +209,10 @@ class ClusterGuided(nn.Module):
     def _contrast(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> LossOutput:
         """CluCon. The temperature of a row is that of its own class, where logits are largest."""
         t = self.temperatures()[chosen]  # (M,)
-        place = labels.new_zeros(len(self.memory.bank))
+        place = labels.new_zeros(len(self.store.bank))
         place[chosen] = torch.arange(len(chosen), device=labels.device)
         target = place[labels]
-        logits = F.normalize(z) @ self.memory.bank[chosen].T / t  # (B, M)
+        logits = F.normalize(z) @ self.store.bank[chosen].T / t  # (B, M)
         log_p = logits.log_softmax(1)
         entropy = -(log_p.exp() * log_p).sum(1).mean()
         return F.nll_loss(log_p, target), {
@@ -183,7 +224,7 @@ class ClusterGuided(nn.Module):
     def _align(self, chosen: torch.Tensor) -> torch.Tensor:
         """CluAli."""
         w = F.normalize(self.arcface.weight[chosen])
-        logits = self.memory.bank[chosen] @ w.T / self.log_tau.exp()  # (M, M)
+        logits = self.store.bank[chosen] @ w.T / self.log_tau.exp()  # (M, M)
         return F.cross_entropy(logits, torch.arange(len(chosen), device=chosen.device))
 
     def _measure_shares(self, terms: dict[str, torch.Tensor], z: torch.Tensor) -> None:
@@ -205,23 +246,53 @@ class ClusterGuided(nn.Module):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
-        """State of the memory for a metrics line: the same on all ranks.
+        """State of the store for a metrics line: the same on all ranks.
 
         queue_*: share of classes with that |Q_k|. phi_qXX, margin_qXX: quantiles over classes.
         bank_cosine: mean cosine of C_k and W_k over classes with C_k ≠ 0 (1 − it is the drift);
         bank_norm: their mean ‖C_k‖.
         """
-        sizes = self.memory.sizes()
+        sizes = self.store.sizes()
         found = {
             f"queue_{name}": ((sizes >= low) & (sizes <= high)).float().mean()
             for name, (low, high) in SIZES.items()
         }
-        at = torch.tensor(QUANTILES, dtype=self.memory.phi.dtype, device=sizes.device)
-        for name, values in (("phi", self.memory.phi), ("margin", self.margins())):
+        at = torch.tensor(QUANTILES, dtype=self.store.phi.dtype, device=sizes.device)
+        for name, values in (("phi", self.store.phi), ("margin", self.margins())):
             quantiles = values.quantile(at)
             found |= {f"{name}_q{round(100 * q)}": v for q, v in zip(QUANTILES, quantiles)}
-        norm = self.memory.bank.norm(dim=1)
+        norm = self.store.bank.norm(dim=1)
         there = norm > 0
-        cosine = F.cosine_similarity(self.memory.bank, self.arcface.weight)
+        cosine = F.cosine_similarity(self.store.bank, self.arcface.weight)
         found |= {"bank_cosine": cosine[there].mean(), "bank_norm": norm[there].mean()}
         return {name: value.item() for name, value in found.items()}
+
+
+def build(cfg, classes: int, dim: int) -> ClusterGuided:
+    """From a `Config`."""
+    kind, slots = (ClassRings, cfg.cluster_ring) if cfg.cluster_ring else (
+        RecentFeatures, cfg.cluster_slots
+    )  # fmt: skip
+    return ClusterGuided(
+        ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient),
+        kind(classes, dim, slots=slots, momentum=cfg.cluster_centre),
+        margin_weight=cfg.cluster_margin,
+        contrast_weight=cfg.cluster_contrast,
+        align_weight=cfg.cluster_align,
+        phi=cfg.cluster_phi,
+        tightness=cfg.cluster_lambda,
+        floor=cfg.cluster_floor,
+        tau=cfg.tau,
+        sampled=cfg.cluster_classes,
+        seed=cfg.seed,
+        encoder_momentum=cfg.cluster_encoder,
+        instead=_INSTEAD[cfg.cluster_term](cfg, classes, dim),
+    )
+
+
+# What takes CluCon's place, by `cluster_term`.
+_INSTEAD = {
+    "clucon": lambda cfg, classes, dim: None,
+    "center": lambda cfg, classes, dim: CenterLoss(classes, dim),
+    "triplet": lambda cfg, classes, dim: Triplet(gather=cfg.gather),
+}

@@ -7,8 +7,32 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather, gather_with_grad, rank
-from facelib.losses.chunked import log_sum_exp_of_others
-from facelib.losses.margin import ArcFace, LossOutput
+from facelib.losses.arcface import ArcFace
+from facelib.losses.arcface import build as build_arcface
+from facelib.losses.parts.margin import LossOutput
+from facelib.losses.scale.chunked import log_sum_exp_of_others
+from facelib.rows import CENTRES, LossRow, setting
+
+ROW = LossRow(
+    name="coreface",
+    label="CoReFace",
+    layout="plain",
+    head=True,
+    views=2,
+    takes=("s", "m", "gradient", "gather", "loss_block", *CENTRES),
+    settings={
+        "coreface_weight": setting(0.05, "weight of the contrastive term; 0 is its control", low=0),
+        "coreface_mask": setting(
+            "zero",
+            "same identities: zero as in the published code; clean leaves them out",
+            choices=("zero", "clean"),
+        ),
+        "coreface_warmup": setting(
+            0.3, "fraction of the run without the contrastive term", low=0, below=1
+        ),
+    },
+    source="Song and Wang, arXiv 2304.11668",
+)
 
 MASKS = {"zero": 0.0, "clean": -math.inf}  # cosine that a same-identity column is given
 
@@ -120,3 +144,15 @@ class CoReFace(nn.Module):
         if self.training:
             gap = gather((positive.detach() - hardest).mean()[None]).mean()
             self.margin.copy_(0.99 * gap + 0.01 * self.margin)
+
+
+def build(cfg, classes: int, dim: int) -> CoReFace:
+    """From a `Config`."""
+    return CoReFace(
+        build_arcface(cfg, classes, dim),
+        weight=cfg.coreface_weight,
+        mask=cfg.coreface_mask,
+        warmup=cfg.coreface_warmup,
+        gather=cfg.gather,
+        block=cfg.loss_block,
+    )

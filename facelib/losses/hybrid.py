@@ -3,8 +3,26 @@
 import torch
 from torch import nn
 
-from facelib.losses.contrastive import InfoNCE
-from facelib.losses.margin import ArcFace, LossOutput
+from facelib.losses.arcface import ArcFace
+from facelib.losses.arcface import build as build_arcface
+from facelib.losses.infonce import InfoNCE
+from facelib.losses.infonce import build as build_infonce
+from facelib.losses.parts.margin import LossOutput
+from facelib.rows import CENTRES, LossRow, setting
+
+ROW = LossRow(
+    name="hybrid",
+    label="ArcFace + InfoNCE",
+    layout="pairs",
+    head=True,
+    takes=("s", "m", "gradient", "tau", "gather", "loss_block", *CENTRES, "bank"),
+    settings={
+        "contrastive_weight": setting(
+            0.5, "weight of InfoNCE beside ArcFace (source A: 0.5)", low=0
+        ),
+    },
+    source="source A (see README)",
+)
 
 
 class Hybrid(nn.Module):
@@ -31,3 +49,9 @@ class Hybrid(nn.Module):
         nce, nce_logs = self.infonce(z, labels)
         logs = {**nce_logs, **arc_logs, "arcface": arc, "infonce": nce}
         return arc + self.weight * nce, logs
+
+
+def build(cfg, classes: int, dim: int) -> Hybrid:
+    """From a `Config`."""
+    arcface, infonce = build_arcface(cfg, classes, dim), build_infonce(cfg, classes, dim)
+    return Hybrid(arcface, infonce, cfg.contrastive_weight)

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelib.errors import UserError
-from facelib.metrics.scores import Scores
-from facelib.metrics.verification import DISTANCE_GRID, EPSILON, FARS, STRICT_FAR, far_name
+from facelib.metrics.scores import DISTANCE_GRID, EPSILON, FARS, STRICT_FAR, Scores, far_name
 
 BLOCK = 100  # most replicates at once
 BLOCK_WEIGHTS = 2_000_000  # most weights at once: 16 MB, whatever the number of pairs

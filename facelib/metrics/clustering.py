@@ -16,8 +16,6 @@ grows with N·k, never with N².
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,13 +23,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from facelib.metrics.geometry import unit
-
-if TYPE_CHECKING:
-    from facelib.metrics.lgcn import LinkNetwork
+from facelib.metrics.lgcn import LinkNetwork, lgcn
+from facelib.metrics.neighbours import Graph, neighbour_graph
 
 log = logging.getLogger(__name__)
 
-NEIGHBOURS = 64  # of each item in the graph
 BLOCK = 1024  # rows at a time: 1,024 × 68,195 cosines are 280 MB
 ITERATIONS = 30  # of K-means, at most
 MIN_SAMPLES = 3  # of DBSCAN, the item itself included
@@ -107,36 +103,6 @@ def figures(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
         "nmi": nmi(labels, clusters),
         "clusters": len(np.unique(clusters)),
     }
-
-
-@dataclass(frozen=True, eq=False)
-class Graph:
-    """The k nearest neighbours of N items, nearest first, without the item itself.
-
-    Attributes:
-        cosine: (N, k) float32.
-        neighbour: (N, k) int64.
-    """
-
-    cosine: np.ndarray
-    neighbour: np.ndarray
-
-
-def neighbour_graph(emb: np.ndarray, k: int = NEIGHBOURS, block: int = BLOCK) -> Graph:
-    """Exact nearest neighbours by cosine of unit rows (N, d); k is cut to N − 1.
-
-    Extra memory: block·N floats for the cosines of a block, N·k·12 bytes for the result.
-    """
-    x = torch.from_numpy(np.ascontiguousarray(emb, dtype=np.float32))
-    items, k = len(x), min(k, len(x) - 1)
-    cosine, neighbour = torch.empty(items, k), torch.empty(items, k, dtype=torch.int64)
-    for start in range(0, items, block):
-        cos = x[start : start + block] @ x.T  # (block, N)
-        own = torch.arange(len(cos))
-        cos[own, start + own] = -2.0  # below every cosine
-        torch.topk(cos, k, dim=1, out=(cosine[start : start + block],
-                                       neighbour[start : start + block]))  # fmt: skip
-    return Graph(cosine.numpy(), neighbour.numpy())
 
 
 def spherical_kmeans(
@@ -300,8 +266,6 @@ def cluster_all(
     entry = finish("dbscan", dbscan(graph, eps), start, shared)
     entry |= {"eps": eps, "eps_rule": rule, "min_samples": MIN_SAMPLES}
     if links is not None:
-        from facelib.metrics.lgcn import lgcn
-
         start = time.perf_counter()
         finish("lgcn", lgcn(links, emb, graph), start, shared)
     return report

@@ -19,8 +19,8 @@ import torch
 
 from facelib.errors import UserError
 from facelib.metrics.features import Features
+from facelib.metrics.scores import far_name
 from facelib.metrics.templates import score_pairs
-from facelib.metrics.verification import far_name
 
 log = logging.getLogger(__name__)
 

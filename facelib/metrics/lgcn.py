@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from facelib.archive import check_digest, tensors_digest
 from facelib.errors import BadData, UserError
-from facelib.metrics.clustering import Graph, neighbour_graph
+from facelib.metrics.neighbours import Graph, neighbour_graph
 from facelib.paths import atomic_file
 
 log = logging.getLogger(__name__)

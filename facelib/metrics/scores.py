@@ -25,6 +25,19 @@ from facelib.readers import read_arrays
 TENTHS = 10
 
 
+# Protocols: the share of impostors that the strict one accepts, the step above the highest of
+# them, the rates of TAR@FAR, and the squared L2 distances that InsightFace tries.
+STRICT_FAR = 1e-3
+EPSILON = 1e-6
+FARS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+DISTANCE_GRID = np.arange(0, 4, 0.01)
+
+
+def far_name(far: float) -> str:
+    """0.001 -> "1e-3", as keys of figures are written."""
+    return f"{far:.0e}".replace("e-0", "e-")
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Checked scores of P pairs; `fold` holds 0..F-1, `fold_labels` (F,) the file's own numbers."""

@@ -17,12 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.metrics.scores import Scores, load_scores, make_scores
-
-STRICT_FAR = 1e-3
-EPSILON = 1e-6
-FARS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-DISTANCE_GRID = np.arange(0, 4, 0.01)
+from facelib.metrics.bootstrap import bootstrap_intervals
+from facelib.metrics.scores import (
+    DISTANCE_GRID,
+    EPSILON,
+    FARS,
+    STRICT_FAR,
+    Scores,
+    load_scores,
+    make_scores,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +56,6 @@ class BestResult:
     tar_at_far: np.ndarray  # (F,)
     far_at_far: np.ndarray  # (F,)
     predicted: np.ndarray  # (P,) bool
-
-
-def far_name(far: float) -> str:
-    """0.001 -> "1e-3", as keys of figures are written."""
-    return f"{far:.0e}".replace("e-0", "e-")
 
 
 def fold_mean(values: np.ndarray) -> float:
@@ -253,8 +252,6 @@ def verify_scores(scores: Scores, bootstrap: int = 0, seed: int = 0) -> Report:
     score, same, fold = scores.score, scores.same, scores.fold
     extra = {}
     if bootstrap:
-        from facelib.metrics.bootstrap import bootstrap_intervals
-
         extra = bootstrap_intervals(scores, bootstrap, seed)
     return Report(
         scores=scores,

@@ -1,4 +1,8 @@
-"""Backbones, built from a `Config`."""
+"""Backbones, built from a `Config`: IResNet, foundation models, LoRA adapters.
+
+May import runs and losses and all below them.
+To add one: a file here, its name in `limits.py`, a branch in `build_backbone`.
+"""
 
 from torch import nn
 

@@ -15,15 +15,19 @@ itself on pictures without any face (preset "generic-vit").
 """
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.models.registry import FOUNDATIONS, cached_folder, download_hint, entry_of
 from facelib.models.weights import build_encoder, load_encoder
+from facelib.paths import make_folder, runs_root
+from facelib.runs.folder import load_run
 
 __all__ = [
     "FOUNDATIONS",
@@ -32,9 +36,12 @@ __all__ = [
     "cached_folder",
     "download_hint",
     "load_foundation",
+    "save_weights",
     "weights_digest",
 ]
 
+STAND_IN = "generic-vit"
+WEIGHTS_FOLDER = "weights"  # of a run that trained all weights of the stand-in
 INPUT_LIMIT = 224  # DINOv2's config names 518 pixels, its last phase; source A feeds 224
 
 _LINEAR = {
@@ -131,7 +138,7 @@ def load_foundation(name: str, weights: str = "pretrained") -> Foundation:
     """
     if weights == "scratch":
         return Foundation(name, build_encoder(name, entry_of(name).config))
-    if name == "generic-vit" and not (Path(weights) / "model.safetensors").is_file():
+    if name == STAND_IN and not (Path(weights) / "model.safetensors").is_file():
         return _load_stand_in(weights)
     if weights == "pretrained":
         folder = cached_folder(name)
@@ -178,11 +185,6 @@ def _sizes(encoder: nn.Module, kind: str) -> tuple[int, int]:
 
 def _load_stand_in(weights: str) -> Foundation:
     """generic-vit as trained by a run: its preset's, or one by folder or name."""
-    from facelib.config import make_config
-    from facelib.paths import runs_root
-    from facelib.runs.folder import load_run
-    from facelib.training.train import load_model
-
     own = make_config("generic-vit").run_name
     path = runs_root() / own if weights == "pretrained" else Path(weights)
     if weights == "pretrained" and not (path / "config.json").is_file():
@@ -195,6 +197,17 @@ def _load_stand_in(weights: str) -> Foundation:
         )
     if run.state != "done":
         raise UserError(f"{run.name} is not done: python -m facelib train --run {run.name}")
-    model = load_model(run.path)[0]
+    model = Foundation("generic-vit", load_encoder("generic-vit", run.path / WEIGHTS_FOLDER)).eval()
     model.weights = "pretrained" if run.name == own else run.name
     return model
+
+
+def save_weights(model: Foundation, folder: Path) -> None:
+    """Write an encoder as published models come: config.json and model.safetensors."""
+
+    def write(temporary: Path) -> None:
+        model.encoder.save_pretrained(temporary)
+
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of an earlier end of the same run
+    make_folder(folder, write)

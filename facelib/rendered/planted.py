@@ -21,20 +21,20 @@ import json
 import logging
 import shutil
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from facelib.data.datasets import FaceRecords
 from facelib.errors import UserError
 from facelib.formats.benchmarks import Benchmark, load_benchmark
 from facelib.formats.decode import decode, encode_jpeg
-from facelib.formats.recordio import write_face_records
+from facelib.formats.face_index import read_face_index
+from facelib.formats.record_bytes import unpack
+from facelib.formats.recordio import RecordReader, write_face_records
 from facelib.rendered.heads import load_assets
-from facelib.rendered.synthetic import PLANTED, RenderedSpec, drawn, rendered_dataset
+from facelib.rendered.synthetic import PLANTED, RenderedSpec, drawn
 
 log = logging.getLogger(__name__)
 NAME_KINDS = ("match", "match", "match", "spelling", "other", "other")
@@ -60,12 +60,11 @@ def has_copies(k: int) -> bool:
     return (k // len(NAME_KINDS) + k) % 3 == 0
 
 
-def build_planted(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
+def build_planted(spec: RenderedSpec, folder: Path, base: Path, root: Path, workers: int) -> None:
     """Write the data set of a spec with `planted` above 0 into `folder`.
 
-    Only the new pictures are drawn; the set without overlap is made first if it is missing.
+    Only the new pictures are drawn; `base` is the same set without overlap.
     """
-    base = rendered_dataset(replace(spec, planted=0), root, workers)
     for path in base.iterdir():
         if path.suffix in (".bin", ".npz") and not path.name.startswith("train"):
             shutil.copy2(path, folder / path.name)
@@ -102,9 +101,11 @@ class _Images:
 
     def all(self, identities, bar):
         """Yield (label, JPEG)."""
-        clean = FaceRecords(self.base, self.spec.size)
-        written = len(clean)
-        yield from ((int(clean.labels[i]), clean.jpeg(i)) for i in range(len(clean)))
+        reader = RecordReader(self.base)
+        keys, labels = read_face_index(reader)
+        written = len(keys)
+        for key, label in zip(keys.tolist(), labels.tolist(), strict=True):
+            yield label, bytes(unpack(reader.read(key), f"{self.base}: record {key}")[1])
         for k, person in enumerate(self.people):
             label = self.spec.identities + k
             for jpeg, _ in next(identities):

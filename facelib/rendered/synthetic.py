@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from facelib.errors import UserError
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.recordio import write_face_records
-from facelib.paths import data_root, make_folder
+from facelib.paths import data_root
 from facelib.rendered.heads import load_assets
 from facelib.rendered.mesh import build_model
 from facelib.rendered.pairs import FOLDS, choose_pairs
@@ -138,28 +138,7 @@ def draw_identity(spec: RenderedSpec, split: int, identity: int, root: Path) -> 
     return pictures
 
 
-def rendered_dataset(
-    spec: RenderedSpec | None = None, root: Path | None = None, workers: int | None = None
-) -> Path:
-    """Folder of the rendered data set of `spec`, made on first use.
-
-    Args:
-        root: where data sets live, default `data_root()`.
-        workers: drawing processes, default one a core.
-
-    Raises:
-        UserError: a value out of range, or the 3-D assets are not installed.
-    """
-    spec = spec or RenderedSpec()
-    root = Path(root or data_root())
-    workers, build = workers or len(os.sched_getaffinity(0)), _build
-    if spec.planted:
-        from facelib.rendered.planted import build_planted as build
-    folder = root / f"rendered-{spec.digest()}"
-    return make_folder(folder, lambda temporary: build(spec, temporary, root, workers))
-
-
-def _build(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
+def build_rendered(spec: RenderedSpec, folder: Path, root: Path, workers: int) -> None:
     load_assets(root)  # parse once, before several processes would
     jobs = [(spec, TRAIN, i, root) for i in range(spec.identities)]
     jobs += [(spec, TEST, i, root) for i in range(spec.test_identities)]

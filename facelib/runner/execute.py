@@ -23,7 +23,7 @@ from pathlib import Path
 
 from facelib.errors import UserError
 from facelib.paths import REPO, data_root, runs_root
-from facelib.runner import notebooks
+from facelib.readers import read_object, reading
 from facelib.runs.folder import list_runs
 from facelib.runs.launch import die_with_parent
 from facelib.runs.progress import describe
@@ -279,7 +279,8 @@ def _pass_signals_to(started: list) -> threading.Event:
 
 
 def _count_code_cells(notebook: Path) -> int:
-    return sum(cell.cell_type == "code" for cell in notebooks.read_notebook(notebook).cells)
+    with reading(notebook, "a notebook"):
+        return sum(cell["cell_type"] == "code" for cell in read_object(notebook)["cells"])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file
+from facelib.runner.execute import Execution
 
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
@@ -182,8 +183,6 @@ def refresh_outputs(only: Iterable[str] | None = None, folder: Path | None = Non
     Raises:
         UserError: a notebook fails; it is left as it was.
     """
-    from facelib.runner.execute import Execution
-
     refreshed = []
     for path in select_notebooks(list_notebooks(folder), only):
         for purpose in ("computing", "writing outputs"):

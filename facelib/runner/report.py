@@ -14,10 +14,12 @@ from pathlib import Path
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
+from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
 from facelib.runs.folder import list_runs
+from facelib.studies.results import LABELS, method_of
 
 log = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("site")
@@ -78,9 +80,6 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
 def results_html() -> str:
     """Table of the evaluated runs: both protocols side by side; empty where there are none."""
     import pandas as pd
-
-    from facelib.metrics.tables import percent
-    from facelib.studies.results import LABELS, method_of
 
     evaluated = []
     for run in list_runs():

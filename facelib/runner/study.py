@@ -18,6 +18,7 @@ from facelib.errors import UserError
 from facelib.paths import data_root, published_root, runs_root
 from facelib.runner import notebooks
 from facelib.runner.execute import Execution, held
+from facelib.runner.report import build_site
 from facelib.runs.folder import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -186,8 +187,6 @@ def _execute(step: Step, label: str) -> None:
 
 
 def _build_site() -> Path:
-    from facelib.runner.report import build_site
-
     index = build_site(runs_root() / "notebooks", runs_root() / "site")
     log.info("the site: %s", index.as_uri())
     return index

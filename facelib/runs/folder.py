@@ -116,12 +116,14 @@ def create_run(cfg: Config, root: Path | None = None) -> Run:
     return Run(path, cfg)
 
 
-def load_run(name: str | Path) -> Run:
-    """A run by folder, by name under the runs root, or by a beginning of its name.
+def load_run(name: str | Path | Run) -> Run:
+    """A run as it is, or by folder, by name under the runs root, or by a beginning of its name.
 
     Of several that begin so, the one of that name (`smoke-arcface`, then a digest) counts, or of
     several such the one without other settings.
     """
+    if isinstance(name, Run):
+        return name
     path = Path(name)
     if not (path / "config.json").is_file():
         matches = _folders_beginning(path)

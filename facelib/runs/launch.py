@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facelib.config import Config
@@ -24,7 +25,6 @@ from facelib.runs.progress import show_progress
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
-SIDE_BY_SIDE = 2  # runs that `launch_all` trains at a time on a CPU
 
 
 def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
@@ -61,30 +61,36 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
 
 
 def launch_all(configs: Sequence[Config]) -> list[Run]:
-    """`launch` several configs; on a CPU two at a time, each on half of the cores.
+    """`launch` several configs; on a CPU side by side, as many as their threads fill its cores.
 
-    Small networks gain little from a second thread: two runs side by side take less time than one
-    after the other. On CUDA, and for runs of several processes, one after the other.
+    The next run starts as soon as one ends. Small networks gain little from a second thread: two
+    runs side by side take less time than one after the other with two threads. On CUDA, and for
+    runs of several processes, one after the other.
 
     Raises:
         UserError, KeyboardInterrupt: as `launch`; the other runs have stopped with a checkpoint.
     """
     found = {run.path: run for run in map(create_run, configs)}
-    waiting = [run for run in found.values() if run.state not in ("done", "running")]
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // SIDE_BY_SIDE
-    alone = _cuda_devices() or any(cfg.processes > 1 for cfg in configs)
-    if alone or not threads or len(waiting) < SIDE_BY_SIDE:
+    waiting = deque(run for run in found.values() if run.state not in ("done", "running"))
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    places = max(1, cores // max((cfg.threads for cfg in configs), default=1))
+    if places == 1 or _cuda_devices() or any(cfg.processes > 1 for cfg in configs):
         return [launch(cfg) for cfg in configs]
-    for first in range(0, len(waiting), SIDE_BY_SIDE):
-        runs = waiting[first : first + SIDE_BY_SIDE]
-        children = [start(run, threads=threads) for run in runs]
-        try:
-            for run, child in zip(runs, children):
-                _follow(run, child)
-        except BaseException:
-            for run, child in zip(runs, children):
-                stop(run, child)
-            raise
+    children: dict[Path, subprocess.Popen] = {}
+
+    def fill() -> None:
+        while waiting and sum(child.poll() is None for child in children.values()) < places:
+            run = waiting.popleft()
+            children[run.path] = start(run)
+
+    try:
+        for run in list(waiting):
+            fill()
+            _follow(run, children[run.path], fill)
+    except BaseException:
+        for path, child in children.items():
+            stop(found[path], child)
+        raise
     return [launch(cfg) for cfg in configs]
 
 
@@ -103,19 +109,12 @@ def command(
     return [*line, "-m", "facelib.training.train", str(folder)], extra
 
 
-def start(run: Run, processes: int | None = None, threads: int | None = None) -> subprocess.Popen:
-    """Start the child with its output in train.log.
-
-    Args:
-        processes: None: the config's. threads: on a CPU, where the config names none.
-    """
+def start(run: Run, processes: int | None = None) -> subprocess.Popen:
+    """Start the child with its output in train.log; `processes` None: the config's."""
     line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
     count = processes or run.config.processes
-    if not threads and count > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, (os.cpu_count() or 1) // count)  # else accelerate says 1
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
+    environment["OMP_NUM_THREADS"] = str(run.config.threads)
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
     )
@@ -156,9 +155,11 @@ def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) 
         child.kill()
 
 
-def _follow(run: Run, child: subprocess.Popen | None) -> None:
+def _follow(
+    run: Run, child: subprocess.Popen | None, meanwhile: Callable[[], None] | None = None
+) -> None:
     try:
-        show_progress(run, child)
+        show_progress(run, child, meanwhile)
     except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
         stop(run, child)
         raise

@@ -13,8 +13,14 @@ from facelib.runs.files import read_metrics
 from facelib.runs.folder import Run
 
 
-def show_progress(run: Run, child: subprocess.Popen | None) -> None:
-    """Show a run's progress until it ends: its child exits, or (attached) its lock is free."""
+def show_progress(
+    run: Run, child: subprocess.Popen | None, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Show a run's progress until it ends: its child exits, or (attached) its lock is free.
+
+    Args:
+        meanwhile: called several times a second.
+    """
     show, every = _display()
     shown, text = 0.0, ""
     while True:
@@ -27,6 +33,8 @@ def show_progress(run: Run, child: subprocess.Popen | None) -> None:
             shown, text = now, line
         if ended:
             return
+        if meanwhile:
+            meanwhile()
         time.sleep(0.2)
 
 

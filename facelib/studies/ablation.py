@@ -48,8 +48,8 @@ def row_config(row: str, base: Config) -> Config:
         raise UserError(f"row {row!r}: allowed are {', '.join(ROWS)}")
     preset = base.name.partition("-")[0]
     if row == "baseline":
-        return base.replace(loss="arcface", name=f"{preset}-arcface")
-    return base.replace(loss="cluster", name=f"{preset}-cluster", **ROWS[row][1])
+        return base.with_loss("arcface", name=f"{preset}-arcface")
+    return base.with_loss("cluster", name=f"{preset}-cluster", **ROWS[row][1])
 
 
 def method_of_row(settings: Mapping) -> str:

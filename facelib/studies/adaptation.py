@@ -6,11 +6,11 @@ import torch
 from facelib.config import Config, make_config
 from facelib.data.locate import benchmark_paths, train_folder
 from facelib.evaluate.embed import embed_images
-from facelib.evaluate.frozen import evaluate_frozen
 from facelib.formats.benchmarks import load_benchmark
 from facelib.models import build_backbone
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
+from facelib.studies.frozen import evaluate_frozen
 from facelib.studies.results import Result
 from facelib.training.train import load_model
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from facelib.config import Config
 from facelib.losses.cluster import tightness_literal
-from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.losses.parts.cluster_store import ClassRings, RecentFeatures
 from facelib.metrics.geometry import similarity_gap
 from facelib.metrics.tables import percent
 from facelib.runs.folder import Run
@@ -89,11 +89,11 @@ def simulate_queue(
     from scipy.stats import binom
 
     generator = torch.Generator().manual_seed(seed)
-    memory = FeatureQueue(classes, 1, slots=slots)
+    store = RecentFeatures(classes, 1, slots=slots)
     for _ in range(steps):
         labels = torch.randint(0, classes, (batch,), generator=generator)
-        memory.remember(torch.ones(batch, 1), labels)
-    counts = torch.bincount(memory.sizes()).numpy()
+        store.remember(torch.ones(batch, 1), labels)
+    counts = torch.bincount(store.sizes()).numpy()
     sizes = np.arange(len(counts))
     chance = binom.pmf(sizes, min(slots, steps * batch), 1 / classes)
     return pd.DataFrame({"size": sizes, "share": counts / classes, "binomial": chance})
@@ -121,21 +121,22 @@ def simulate_concentration(
         last image; 0 is the last batch).
     """
     generator = torch.Generator().manual_seed(seed)
-    kind = ClassRings(classes, dim, slots=ring) if ring else FeatureQueue(classes, dim, slots=slots)
+    kind, size = (ClassRings, ring) if ring else (RecentFeatures, slots)
+    store = kind(classes, dim, slots=size)
     mean = F.normalize(torch.randn(classes, dim, generator=generator))
     spread = 0.4 + 0.6 * torch.rand(classes, generator=generator)
-    kind.bank.copy_(mean / (1 + spread.square())[:, None].sqrt())  # mean of the unit features
+    store.bank.copy_(mean / (1 + spread.square())[:, None].sqrt())  # mean of the unit features
     last = torch.full((classes,), -1)
     for step in range(steps):
         labels = torch.randint(0, classes, (batch,), generator=generator)
         noise = torch.randn(batch, dim, generator=generator) / dim**0.5
-        kind.remember(F.normalize(mean[labels] + spread[labels, None] * noise), labels)
+        store.remember(F.normalize(mean[labels] + spread[labels, None] * noise), labels)
         last[labels] = step
     seen = last >= 0
     frame = {
         "spread": spread[seen],
-        "phi": kind.phi[seen],
-        "share": tightness_literal(kind.phi)[seen],
+        "phi": store.phi[seen],
+        "share": tightness_literal(store.phi)[seen],
         "age": steps - 1 - last[seen],
     }
     return pd.DataFrame({name: tensor.numpy() for name, tensor in frame.items()})

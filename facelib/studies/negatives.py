@@ -11,9 +11,9 @@ import pandas as pd
 
 from facelib.config import Config
 from facelib.errors import UserError
-from facelib.runs.folder import Run
+from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
-from facelib.studies.records import load_record, repeat_intervals
+from facelib.studies.records import load_record, repeat_differences, repeat_intervals
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
 
@@ -76,15 +76,15 @@ def row_config(row: str, base: Config) -> Config:
     changes = {
         "batch": larger,
         "chunks": {**larger, "chunk": base.global_batch // shares},
-        "queue": {**nce, "memory": "queue", "memory_slots": max(spare, 1)},
-        "cross_batch": {**nce, "memory": "cross_batch", "memory_slots": max(spare, 1)},
-        "identity": {**nce, "memory": "identity"},
-        "mean": {**nce, "memory": "identity", "memory_centre": 0.9},
+        "queue": {**nce, "bank": "queue", "bank_slots": max(spare, 1)},
+        "cross_batch": {**nce, "bank": "cross_batch", "bank_slots": max(spare, 1)},
+        "identity": {**nce, "bank": "identity"},
+        "mean": {**nce, "bank": "identity", "bank_centre": 0.9},
         "centres": {**arc, "sampled_centres": max(n - 1, 0)},
         "softmax": {**arc, "m": 0.0, "s": round(1 / base.tau, 6)},
         "scaled": {**arc, "m": 0.0},
     }[family]
-    return base.replace(**changes)
+    return base.with_loss(**changes)
 
 
 def label_of(row: str) -> str:
@@ -132,14 +132,12 @@ def compute(settings: Mapping) -> float:
 
     A forward pass is a third of that: a momentum encoder and chunks add one for each image.
     """
-    extra = (settings["memory"] == "queue") + (settings["chunk"] > 0)
+    extra = (settings["bank"] == "queue") + (settings["chunk"] > 0)
     return float(settings["images_seen"]) * (1 + extra / 3)
 
 
 def row_facts(row: str, result: Result) -> dict:
     """The row of a sweep: settings, figures, and what the metrics say."""
-    from facelib.runs.folder import load_run
-
     settings, run = result.config.to_dict(), load_run(result.folder)
     if not settings["images_seen"]:
         epoch = run.status["facts"]["images_per_epoch"]
@@ -198,8 +196,6 @@ def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.
 def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = None,
         figure: str = "best.accuracy") -> pd.DataFrame:  # fmt: skip
     """Paired differences of rows a − b over repeats, in points; `images`: lengths of a and b."""
-    from facelib.studies.records import repeat_differences
-
     both = images or (lengths(frame)[0],) * 2
     sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
              for row, length, side in zip((a, b), both, ("a", "b"))]  # fmt: skip

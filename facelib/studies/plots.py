@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy.stats import binomtest
 
+from facelib.formats.decode import decode, resize
 from facelib.metrics.scores import Scores
 from facelib.metrics.verification import roc as roc_points
 
@@ -337,8 +338,6 @@ def _side_by_side(images, scores: Scores, row: int, size: int) -> np.ndarray:
 
 
 def _picture(image: bytes | np.ndarray, size: int) -> np.ndarray:
-    from facelib.formats.decode import decode, resize
-
     return resize(image, size) if isinstance(image, np.ndarray) else decode(image, size)
 
 

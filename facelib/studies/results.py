@@ -18,32 +18,16 @@ from facelib.metrics.scores import Scores, load_scores
 from facelib.metrics.tables import figures_table, percent
 from facelib.models import build_backbone
 from facelib.paths import runs_root
+from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
 from facelib.studies import ablation
 from facelib.studies.plots import pose_frame
 
 MIN_POSE_PAIRS = 20
 LABELS = {
-    "arcface": "ArcFace",
-    "infonce": "InfoNCE",
-    "hybrid": "ArcFace + InfoNCE",
-    "coreface": "CoReFace",
+    **{name: row.label for name, row in LOSS_ROWS.items()},
     "coreface-clean": "CoReFace, clean mask",
     "coreface-control": "ArcFace, two dropout views",
-    "cosface": "CosFace",
-    "sphereface": "SphereFace",
-    "subcenter": "Sub-center ArcFace",
-    "curricularface": "CurricularFace",
-    "mv_softmax": "MV-Softmax",
-    "magface": "MagFace",
-    "adaface": "AdaFace",
-    "elasticface": "ElasticFace",
-    "circle": "Circle, centres",
-    "circle_pairs": "Circle, image pairs",
-    "supcon": "SupCon",
-    "dcl": "DCL",
-    "triplet": "Triplet",
-    "center": "Softmax + center loss",
     **ablation.LABELS,
 }
 
@@ -169,7 +153,7 @@ class Result:
 
 def evaluate(run: Run, bootstrap: int = 1000) -> Result:
     """Evaluate a finished run on its benchmarks (embeddings are cached)."""
-    report = evaluate_run(run.path, bootstrap=bootstrap)
+    report = evaluate_run(run, bootstrap=bootstrap)
     return Result(run.path, run.config, report, LABELS[method_of(run.config.to_dict())])
 
 

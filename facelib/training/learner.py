@@ -4,10 +4,12 @@ import torch
 from torch import nn
 
 from facelib.config import Config
+from facelib.data.feed import memory_format
 from facelib.limits import FOUNDATION_MODELS
-from facelib.losses import LOSSES
-from facelib.losses.memory import MomentumEncoder
+from facelib.losses import build_loss
+from facelib.losses.parts.encoder import MomentumEncoder
 from facelib.models import build_backbone
+from facelib.rows import LOSS_ROWS
 
 
 class Learner(nn.Module):
@@ -93,11 +95,6 @@ def at_least_fp32(z: torch.Tensor) -> torch.Tensor:
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
-def memory_format(cfg: Config) -> torch.memory_format:
-    """How images and convolutions of a config lie in memory."""
-    return torch.channels_last if cfg.channels_last else torch.contiguous_format
-
-
 def compile_backbone(cfg: Config, learner: Learner, device: torch.device) -> bool:
     """torch.compile, in place, where the config asks for it; returns whether it did.
 
@@ -114,6 +111,5 @@ def build_learner(cfg: Config, classes: int) -> Learner:
     """Seeded weights: the same on every rank and in every run with this seed."""
     torch.manual_seed(cfg.seed)
     backbone = build_backbone(cfg).to(memory_format=memory_format(cfg))
-    entry = LOSSES[cfg.loss]
-    dim = getattr(backbone, "dim", cfg.dim)  # a foundation model brings its own
-    return Learner(backbone, entry.build(cfg.replace(dim=dim), classes), entry.views)
+    dim = getattr(backbone, "dim", None)  # a foundation model brings its own
+    return Learner(backbone, build_loss(cfg, classes, dim), LOSS_ROWS[cfg.loss].views)

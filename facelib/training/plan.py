@@ -13,14 +13,13 @@ from facelib.data.feed import MEMORY_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.limits import (
-    BLOCK_LOSSES,
-    memory_negatives,
+    bank_negatives,
     negative_centres,
     negatives_per_anchor,
 )
-from facelib.losses import LOSSES
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
+from facelib.rows import LOSS_ROWS
 from facelib.training.checkpoint import trained_state
 from facelib.training.gradcache import embed_in_chunks
 from facelib.training.learner import build_learner
@@ -45,7 +44,7 @@ def plan(cfg: Config) -> dict:
         train_folder(cfg), cfg.image_size, exclude=exclusion_file(cfg), relabel=cfg.relabel
     )
     train, val = split_records(cfg, records.labels)
-    entry = LOSSES[cfg.loss]
+    entry = LOSS_ROWS[cfg.loss]
     classes = len(np.unique(records.labels[train]))
     sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)
     steps = total_steps(cfg, sampler.steps_per_epoch)
@@ -65,8 +64,8 @@ def plan(cfg: Config) -> dict:
         "epochs": round(steps * cfg.global_batch / len(train), 2),
         "negatives_per_anchor": None if entry.layout == "plain" else negatives_per_anchor(cfg),
         "chunk": cfg.chunk or None,
-        "memory_negatives": memory_negatives(cfg, classes) or None,
-        "negative_centres": negative_centres(cfg, classes) if entry.needs_head else None,
+        "bank_negatives": bank_negatives(cfg, classes) or None,
+        "negative_centres": negative_centres(cfg, classes) if entry.head else None,
         "parameters": parameters,
         "trained_parameters": trained if cfg.lora_rank else None,
         "images_per_s": round(speed, 1),
@@ -121,16 +120,16 @@ def _activations(cfg: Config, learner: torch.nn.Module) -> float:
 
 def _logits(cfg: Config, own: int, classes: int) -> float:
     """Numbers in the criterion's matrices: cosines, logits, softmax and their gradient."""
-    entry = LOSSES[cfg.loss]
+    entry = LOSS_ROWS[cfg.loss]
     joint = own * (cfg.processes if cfg.gather else 1)
     found = 0.0
-    if entry.needs_head:
+    if entry.head:
         centres = 1 + negative_centres(cfg, classes)
         rows = own * cfg.processes if cfg.sharded else own
         found += _matrix(cfg.centre_block, rows * entry.views,
                          centres / (cfg.processes if cfg.sharded else 1))  # fmt: skip
-    if cfg.loss in BLOCK_LOSSES or entry.layout == "groups":
-        found += _matrix(cfg.loss_block, own, joint + memory_negatives(cfg, classes))
+    if "loss_block" in entry.taken or entry.layout == "groups":
+        found += _matrix(cfg.loss_block, own, joint + bank_negatives(cfg, classes))
     return found
 
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from facelib import distributed
-from facelib.losses.sharded import Shard
+from facelib.losses.scale.sharded import Shard
 
 PIECE = 1 << 24  # numbers that are sent at a time
 

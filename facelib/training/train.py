@@ -11,7 +11,6 @@ run continues bit for bit.
 import contextlib
 import logging
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from facelib.errors import UserError
 from facelib.guard import explain
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
+from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs.folder import AlreadyTraining, Run, environment, hold, load_run, write_json
 from facelib.training.checkpoint import (
@@ -55,10 +55,7 @@ def make_accelerator(cfg: Config) -> Accelerator:
         )
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
-    if cfg.threads or "OMP_NUM_THREADS" not in os.environ:
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))  # on this node
-        share = (os.cpu_count() or 1) // here
-        torch.set_num_threads(cfg.threads or max(1, share))
+    torch.set_num_threads(cfg.threads)  # whatever the machine offers: roundings depend on it
     if accelerator.num_processes != cfg.processes and not cfg.elastic:
         raise UserError(
             f"{accelerator.num_processes} process(es) run, the configuration says processes="
@@ -261,14 +258,16 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
         trainer.fit()
         if main:
             if run.config.lora_rank:
-                save_adapters(load_model(run.path)[0], run.path / "adapters")
+                save_adapters(load_model(run)[0], run.path / "adapters")
+            elif run.config.backbone == STAND_IN:
+                save_weights(load_model(run)[0], run.path / WEIGHTS_FOLDER)
             run.set_status(state="done", step=trainer.step)
         accelerator.wait_for_everyone()  # a rank that ends first has the launcher stop the others
 
 
-def load_trained(run_dir: str | Path) -> dict:
+def load_trained(run: Run | str | Path) -> dict:
     """The checkpoint that speaks for a run: best.pt where the config selects one, else last.pt."""
-    run = load_run(run_dir)
+    run = load_run(run)
     name = "last.pt" if run.config.select == "last" else "best.pt"
     path = run.path / "checkpoints" / name
     if not path.is_file():
@@ -278,13 +277,13 @@ def load_trained(run_dir: str | Path) -> dict:
     return load_checkpoint(path)
 
 
-def load_model(run_dir: str | Path) -> tuple[nn.Module, str]:
+def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     """The trained backbone in eval mode, and a digest of its checkpoint (see `load_trained`).
 
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
-    run = load_run(run_dir)
-    state, cfg = load_trained(run.path), run.config
+    run = load_run(run)
+    state, cfg = load_trained(run), run.config
     # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
     backbone = build_backbone(cfg.replace(init=init))

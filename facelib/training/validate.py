@@ -7,8 +7,8 @@ from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.sampler import build_sampler, local_slice
 from facelib.limits import group_size
-from facelib.losses import LOSSES
 from facelib.metrics.verification import auc
+from facelib.rows import LOSS_ROWS
 from facelib.training.gradcache import embed_in_chunks
 
 MAX_IMAGES = 20_000  # of the validation part; a fixed, seeded choice
@@ -83,7 +83,7 @@ def _loss(trainer) -> float:
     """Mean criterion over validation batches of the training layout, without augmentation."""
     cfg, feed = trainer.cfg, trainer.feed
     ranks, rank = distributed.world_size(), distributed.rank()
-    layout = LOSSES[cfg.loss].layout
+    layout = LOSS_ROWS[cfg.loss].layout
     unit = max(group_size(cfg), 2) * ranks * cfg.accumulate
     batch = min(cfg.global_batch, len(feed.val) // unit * unit)
     sampler = build_sampler(cfg, layout, feed.val_labels, batch)

@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from facelib.losses.chunked import log_sum_exp_of_others
-from facelib.losses.contrastive import InfoNCE
+from facelib.losses.infonce import InfoNCE
+from facelib.losses.scale.chunked import log_sum_exp_of_others
 
 DIM, TAU = 512, 0.07
 

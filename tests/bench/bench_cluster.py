@@ -18,7 +18,7 @@ import time
 import torch
 
 from facelib.config import Config, make_config
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
 from facelib.training.learner import build_learner
 from facelib.training.schedule import build_optimizer
 
@@ -69,8 +69,8 @@ def compare(classes: int, steps: int, **settings: object) -> dict:
 
 def head_ms(name: str, classes: int, steps: int) -> float:
     """Forward and backward of one criterion at the paper's sizes, without any backbone."""
-    cfg = make_config(loss=name, dim=512, cluster_queue=8192)
-    criterion = LOSSES[name].build(cfg, classes).train()
+    cfg = make_config(loss=name, dim=512, cluster_slots=8192)
+    criterion = build_loss(cfg, classes).train()
     z = torch.randn(512, 512, requires_grad=True)
 
     def step() -> None:

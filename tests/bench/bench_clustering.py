@@ -16,9 +16,10 @@ import sys
 import numpy as np
 import torch
 
-from facelib.metrics.clustering import NEIGHBOURS, cluster_all
+from facelib.metrics.clustering import cluster_all
 from facelib.metrics.geometry import unit
 from facelib.metrics.lgcn import train_links
+from facelib.metrics.neighbours import NEIGHBOURS
 
 LIMIT_MB = 4096
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from bench_chunked import DIM, TAU, child, resident
 
-from facelib.losses.margin import ArcFace
+from facelib.losses.arcface import ArcFace
 
 BATCHES = (1024, 2048, 4096, 8192, 16_384, 32_768)
 CENTRES = (10_000, 85_742, 250_000, 500_000, 1_000_000, 2_000_000)

@@ -2,11 +2,10 @@
 
     python tests/bench/bench_index.py [--images 1000 10000 100000 1000000 5822653]
 
-Each time is [wall, CPU] seconds, best of the repeats. `parse_s` is the first start: the text index,
-the labels, and for large sets the kept index that is written. `open_s` is every start after that,
-`feed_s` the same with split, sampler and the first batch's indices of a run (`Feed` without
-decoding). The records hold no picture (32 bytes instead of 5,000), so that 5.8 million take 0.3 GB,
-which are deleted; labels come from the page cache here.
+Each time is [wall, CPU] seconds, best of the repeats. `open_s` reads the text index and the labels,
+`feed_s` adds split, sampler and the first batch's indices of a run (`Feed` without decoding). The
+records hold no picture (32 bytes instead of 5,000), so that 5.8 million take 0.3 GB, which are
+deleted; labels come from the page cache here.
 """
 
 import argparse
@@ -25,7 +24,6 @@ import torch
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
 from facelib.data.feed import Feed
-from facelib.formats.kept_index import index_places
 from facelib.formats.record_bytes import FRAME, HEADER, MAGIC
 
 PER_IDENTITY = 68  # MS1M-ArcFace: 5,822,653 images of 85,742 people
@@ -64,24 +62,17 @@ def best_seconds(call: Callable[[], object], repeats: int) -> list[float]:
 
 
 def measure(folder: Path, images: int, repeats: int) -> dict:
-    """Seconds of a first start, of the next ones, and of a run's whole feed."""
+    """Seconds to open a face set, and of a run's whole feed."""
     write_empty_faces(folder, images)
-    kept = index_places(folder / "train.rec")[0]
     cfg = make_config(
         data=str(folder), image_size=112, workers=1, val_fraction=0.2, split="within", width=4
     )
 
-    def parse() -> None:
-        kept.unlink(missing_ok=True)
-        FaceRecords(folder, 112)
-
     def feed() -> None:
         Feed(cfg, torch.device("cpu")).sampler.indices(0)
 
-    found = {"parse_s": best_seconds(parse, min(repeats, 2)), "kept": kept.is_file()}
-    found["open_s"] = best_seconds(lambda: FaceRecords(folder, 112), repeats)
+    found = {"open_s": best_seconds(lambda: FaceRecords(folder, 112), repeats)}
     found["feed_s"] = best_seconds(feed, min(repeats, 2))
-    found["kept_mb"] = round(kept.stat().st_size / 1e6, 1) if found["kept"] else 0
     return found
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.evaluate.ijb import read_protocol
 from facelib.metrics.features import open_features
 from facelib.metrics.identification import identify
-from facelib.metrics.templates import read_protocol, template_embeddings, verify_templates
+from facelib.metrics.templates import template_embeddings, verify_templates
 
 DIM = 512
 TEMPLATES, IMAGES_A_TEMPLATE, PEOPLE = 23_124, 4, 3_531

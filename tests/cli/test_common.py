@@ -15,7 +15,7 @@ from facelib.formats.recordio import Header, RecordWriter, pack, write_face_reco
 def test_every_verb_has_help_with_examples():
     # Catches: a verb without a description, or help that imports torch (it must come at once).
     code = (
-        "import sys; from facelib.__main__ import build_parser as build;"
+        "import sys; from facelib.cli.main import build_parser as build;"
         "text = build().format_help();"
         "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules); print(text)"
     )

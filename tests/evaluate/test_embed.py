@@ -225,7 +225,7 @@ def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
     bench, tmp_path, monkeypatch
 ):
     # catches: eval.json overwritten, figures of an older checkpoint kept, every face "rendered"
-    import facelib.training.train
+    import facelib.evaluate.embed
 
     run = create_run(make_config(name="toy", image_size=16), root=tmp_path / "runs")
     other = tmp_path / "rendered" / "other.bin"
@@ -239,7 +239,7 @@ def test_evaluating_another_benchmark_keeps_the_figures_of_the_same_checkpoint(
         ("b", other, {"other": True}),
     ):
         monkeypatch.setattr(
-            facelib.training.train, "load_model", lambda _, c=checkpoint: (model, c)
+            facelib.evaluate.embed, "load_model", lambda _, c=checkpoint: (model, c)
         )
         report = evaluate_run(run.path, [path], bootstrap=5)
         assert report == run.evaluation() and report["checkpoint"] == checkpoint

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from facelib.__main__ import main
-from facelib.evaluate.labelled import load_labelled, run_items
+from facelib.evaluate.labelled import load_labelled
 from facelib.formats.benchmarks import save_benchmark
-from facelib.metrics.clustering import choose_eps, label_free_eps, neighbour_graph
+from facelib.metrics.clustering import choose_eps, label_free_eps
+from facelib.metrics.neighbours import neighbour_graph
+from facelib.studies.labelled_runs import run_items
 from tests.metrics.test_clustering import made_faces
 from tests.studies.test_centres import runs  # noqa: F401 - a fixture
 

@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.adaptive import AdaFace, CurricularFace, ElasticFace, MagFace, MVSoftmax
-from facelib.losses.margin import ArcFace, CosFace
+from facelib.losses import build_loss
+from facelib.losses.adaface import AdaFace
+from facelib.losses.arcface import ArcFace
+from facelib.losses.cosface import CosFace
+from facelib.losses.curricularface import CurricularFace
+from facelib.losses.elasticface import ElasticFace
+from facelib.losses.magface import MagFace
+from facelib.losses.mv_softmax import MVSoftmax
 from tests.losses.test_arcface import example
 from tests.losses.test_margin import cosines_of, naive_softmax
 
@@ -167,7 +172,7 @@ def test_elasticface_without_spread_is_arcface_also_on_the_hard_branch():
 def test_settings_reach_the_losses():
     # Catches: the table building a loss with defaults instead of the config's values.
     def build(name, **changes):
-        return LOSSES[name].build(make_config(loss=name, s=20.0, dim=16, **changes), 9)
+        return build_loss(make_config(loss=name, s=20.0, dim=16, **changes), 9)
 
     assert build("curricularface").m == 0.5
     assert (build("mv_softmax", mv_t=1.3).t, build("mv_softmax").m) == (1.3, 0.35)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facelib.losses.margin import ArcFace
+from facelib.losses.arcface import ArcFace
 
 
 def naive_arcface(z, w, labels, s, m):

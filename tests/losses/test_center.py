@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.margin import ArcFace
-from facelib.losses.pairwise import CenterLoss, CenterSoftmax
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
+from facelib.losses.center import CenterLoss, CenterSoftmax
 from tests.losses.test_arcface import example, naive_arcface
 
 
@@ -72,6 +72,6 @@ def test_bf16_embeddings_give_a_finite_fp32_loss_and_fp32_centres():
 def test_settings_reach_the_loss():
     # Catches: the table building a loss with defaults instead of the config's values.
     cfg = make_config(loss="center", s=20.0, center_weight=0.3, center_alpha=0.1, dim=16)
-    loss = LOSSES["center"].build(cfg, 9)
+    loss = build_loss(cfg, 9)
     assert (loss.weight, loss.center.alpha, loss.center.centres.shape) == (0.3, 0.1, (9, 16))
     assert (loss.classifier.s, loss.classifier.m) == (20, 0)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from facelib.config import make_config
-from facelib.limits import BLOCK_LOSSES
-from facelib.losses import LOSSES
-from facelib.losses.chunked import log_sum_exp_of_others, mean_cosines
-from facelib.losses.negatives import ANCHORS
+from facelib.losses import build_loss
+from facelib.losses.parts.banks import ANCHORS
+from facelib.losses.scale.chunked import log_sum_exp_of_others, mean_cosines
+from tests.losses.configs import WITH_BLOCKS, config_of
 
 BLOCKS = [1, 3, 7, 64]  # of 16 rows: single rows, a short last block twice, one block
 
@@ -29,10 +29,10 @@ def build(name, block, **changes):
     torch.manual_seed(0)
     size = {"images_per_identity": 4} if name in ("supcon", "dcl") else {}
     start = {"coreface_warmup": 0.0, "coreface_weight": 1.0, "dropout": 0.4}
-    cfg = make_config(loss=name, dim=6, s=8.0, loss_block=block, **start, **size, **changes)
+    cfg = config_of(name, dim=6, s=8.0, loss_block=block, **start, **size, **changes)
     labels = torch.arange(16) // (size.get("images_per_identity", 2))
     labels = labels[:8].repeat(2) if name == "coreface" else labels
-    return LOSSES[name].build(cfg, 8).double(), labels
+    return build_loss(cfg, 8).double(), labels
 
 
 def value_and_gradient(loss, z, labels):
@@ -42,7 +42,7 @@ def value_and_gradient(loss, z, labels):
     return value.detach(), logs, z.grad
 
 
-CASES = [(n, {}) for n in BLOCK_LOSSES] + [("coreface", {"coreface_mask": "clean"})]
+CASES = [(n, {}) for n in WITH_BLOCKS] + [("coreface", {"coreface_mask": "clean"})]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -122,7 +122,7 @@ def test_one_identity_has_no_negative_and_no_loss_by_blocks_either(name):
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("name", BLOCK_LOSSES)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_gradient_passes_a_numeric_check(name):
     # Catches: an error that whole matrix and blocks share (CoReFace's margin stands in eval mode).
     loss, labels = build(name, 5)
@@ -130,7 +130,7 @@ def test_gradient_passes_a_numeric_check(name):
     assert torch.autograd.gradcheck(lambda x: loss.eval()(x, labels)[0], z)
 
 
-@pytest.mark.parametrize("name", BLOCK_LOSSES)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_fp32_agrees_with_fp64(name):
     # Catches: sums whose rounding grows with the number of blocks.
     loss, labels = build(name, 3)
@@ -167,7 +167,7 @@ def test_blocks_never_hold_the_matrix():
     g = torch.Generator().manual_seed(0)
     z, labels = torch.randn(256, 8, generator=g), torch.arange(256) // 2
     for name in ("infonce", "supcon", "dcl"):
-        loss = LOSSES[name].build(make_config(loss=name, loss_block=32, images_per_identity=0
+        loss = build_loss(make_config(loss=name, loss_block=32, images_per_identity=0
                                               if name == "infonce" else 2), 1)  # fmt: skip
         with Largest() as largest:
             value_and_gradient(loss, z, labels)

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from pytorch_metric_learning.losses import CircleLoss
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.pairwise import Circle, CirclePairs
+from facelib.losses import build_loss
+from facelib.losses.circle import Circle
+from facelib.losses.circle_pairs import CirclePairs
 from tests.losses.test_arcface import example as classified
 from tests.losses.test_triplet import example
 
@@ -88,7 +89,7 @@ def test_separated_identities_cost_next_to_nothing():
 
 def test_settings_reach_the_losses():
     # Catches: the table building a loss with defaults instead of the config's values.
-    centres = LOSSES["circle"].build(make_config(loss="circle", dim=16), 9)
+    centres = build_loss(make_config(loss="circle", dim=16), 9)
     assert (centres.s, centres.m, centres.weight.shape) == (256, 0.25, (9, 16))
-    pairs = LOSSES["circle_pairs"].build(make_config(loss="circle_pairs", s=20.0, gather=False), 9)
+    pairs = build_loss(make_config(loss="circle_pairs", s=20.0, gather=False), 9)
     assert (pairs.s, pairs.m, pairs.gather) == (20, 0.4, False)

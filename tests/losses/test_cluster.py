@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.losses import LOSSES, pairwise
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
+from facelib.losses.center import CenterLoss
 from facelib.losses.cluster import (
     ClusterGuided,
     sample_classes,
@@ -18,8 +20,9 @@ from facelib.losses.cluster import (
     tightness_clipped,
     tightness_literal,
 )
-from facelib.losses.margin import ArcFace, cosine_of_sum
-from facelib.losses.memory import ClassRings, FeatureQueue
+from facelib.losses.parts.cluster_store import ClassRings, RecentFeatures
+from facelib.losses.parts.margin import cosine_of_sum
+from facelib.losses.triplet import Triplet
 
 N, D, S, M = 9, 5, 8.0, 0.5
 LABELS = torch.tensor([0, 4, 4, 7, 2, 0])
@@ -46,12 +49,12 @@ def slow_terms(f, W, y, C, phi, classes, tau):
     return cg, clucon, cluali
 
 
-def build(memory=None, sampled=2048, **settings):
+def build(store=None, sampled=2048, **settings):
     torch.manual_seed(0)
-    memory = memory or FeatureQueue(N, D, slots=12)
+    store = store or RecentFeatures(N, D, slots=12)
     arcface = ArcFace(N, D, S, M)
     torch.nn.init.normal_(arcface.weight)
-    loss = ClusterGuided(arcface, memory, sampled=sampled, **settings).double()
+    loss = ClusterGuided(arcface, store, sampled=sampled, **settings).double()
     for step in range(5):
         g = torch.Generator().manual_seed(step)
         features = torch.randn(10, D, generator=g, dtype=torch.float64) + 0.5
@@ -69,8 +72,8 @@ def test_the_three_terms_equal_the_definition_written_with_loops(sampled):
     # Catches: φ of the row instead of the column, λ of the image instead of the class, a mean over
     # N instead of M, C or W of the wrong class, a target outside the sampled classes.
     loss, z = build(sampled=sampled), example()
-    classes = sample_classes(LABELS, N, sampled, loss.memory.updates).tolist()
-    C, phi = loss.memory.bank.numpy(), loss.memory.phi.tolist()
+    classes = sample_classes(LABELS, N, sampled, loss.store.updates).tolist()
+    C, phi = loss.store.bank.numpy(), loss.store.phi.tolist()
     W = loss.arcface.weight.detach().numpy()
     wanted = slow_terms(z.numpy(), W, LABELS.tolist(), C, phi, classes, 0.07)
     value, logs = loss(z, LABELS)
@@ -82,7 +85,7 @@ def test_the_three_terms_equal_the_definition_written_with_loops(sampled):
 def test_equal_concentration_is_plain_arcface():
     # Catches: 0/0 where φ_min = φ_max (so at the first step), a margin other than m there.
     loss, z = build(contrast_weight=0.0, align_weight=0.0), example()
-    loss.memory.phi.fill_(0.3)
+    loss.store.phi.fill_(0.3)
     assert loss(z, LABELS)[0].item() == pytest.approx(loss.arcface(z, LABELS)[0].item())
     unguided = build(margin_weight=0.0, contrast_weight=0.0, align_weight=0.0)
     assert unguided(z, LABELS)[0].item() == pytest.approx(loss.arcface(z, LABELS)[0].item())
@@ -91,8 +94,8 @@ def test_equal_concentration_is_plain_arcface():
 def test_the_tightest_class_gets_no_margin_and_the_loosest_the_full_one():
     # Catches: λ upside down. This is the literal reading; an outlier sets the scale of all.
     loss = build()
-    loss.memory.phi.copy_(torch.linspace(0.1, 0.2, N))
-    loss.memory.phi[-1] = 10.0
+    loss.store.phi.copy_(torch.linspace(0.1, 0.2, N))
+    loss.store.phi[-1] = 10.0
     m = loss.margins()
     assert (m[0].item(), m[-1].item()) == pytest.approx((0, M))
     assert m[:-1].max() < 0.006
@@ -113,7 +116,7 @@ def test_the_contrast_trains_the_embedding_and_the_alignment_the_classifier_alon
     for name, touched in (("contrast", (1, 0, 0)), ("align", (0, 1, 1))):
         found = torch.autograd.grad(logs[name], at, retain_graph=True, allow_unused=True)
         assert [int(g is not None and bool(g.norm() > 0)) for g in found] == list(touched)
-    assert not any(b.requires_grad for b in loss.memory.buffers())
+    assert not any(b.requires_grad for b in loss.store.buffers())
 
 
 @pytest.mark.parametrize("phi", ["literal", "pcl", "tau0"])
@@ -175,12 +178,12 @@ def test_learned_temperatures_stay_above_a_hundredth():
 def test_diagnostics_say_what_the_state_holds():
     # Catches: shares that do not add up to 1, quantiles of another tensor, drift upside down.
     loss = build()
-    loss.arcface.weight.data.copy_(loss.memory.bank)
+    loss.arcface.weight.data.copy_(loss.store.bank)
     found = loss.diagnostics()
     assert sum(v for k, v in found.items() if k.startswith("queue_")) == pytest.approx(1)
-    share_of_ones = (loss.memory.labels.bincount(minlength=N) == 1).float().mean().item()
+    share_of_ones = (loss.store.labels.bincount(minlength=N) == 1).float().mean().item()
     assert found["queue_1"] == pytest.approx(share_of_ones)
-    assert found["phi_q50"] == pytest.approx(loss.memory.phi.median().item())
+    assert found["phi_q50"] == pytest.approx(loss.store.phi.median().item())
     assert (found["margin_q0"], found["margin_q100"]) == pytest.approx((0, M))
     assert found["bank_cosine"] == pytest.approx(1)
 
@@ -191,7 +194,7 @@ def test_gradient_shares_are_measured_now_and_then():
     assert loss(z, LABELS)[1]["share_z_clucon"] == 0
     for _ in range(5):
         loss.remember(example(), LABELS)
-    assert loss.memory.updates == 10
+    assert loss.store.updates == 10
     _, logs = loss(z, LABELS)
 
     def norm(term, at):
@@ -205,9 +208,7 @@ def test_gradient_shares_are_measured_now_and_then():
         assert logs[share].item() == pytest.approx(own / (others + own))
 
 
-@pytest.mark.parametrize(
-    ("term", "own"), [("center", pairwise.CenterLoss(N, D)), ("triplet", pairwise.Triplet())]
-)
+@pytest.mark.parametrize(("term", "own"), [("center", CenterLoss(N, D)), ("triplet", Triplet())])
 def test_center_or_triplet_takes_clucon_s_place(term, own, monkeypatch):
     # Catches: CluCon computed all the same, the other term without its weight or on unit features.
     monkeypatch.setattr(ClusterGuided, "_contrast", lambda *_: 1 / 0)
@@ -215,7 +216,7 @@ def test_center_or_triplet_takes_clucon_s_place(term, own, monkeypatch):
         loss="cluster", cluster_term=term, cluster_contrast=2.0, cluster_align=0.0,
         cluster_phi="tau0", images_per_identity=2, dim=D,
     )  # fmt: skip
-    loss, own, labels = LOSSES["cluster"].build(cfg, N).double(), own.double(), LABELS.sort()[0]
+    loss, own, labels = build_loss(cfg, N).double(), own.double(), LABELS.sort()[0]
     for seed in (0, 1):  # the second time, centres have moved
         z = example(seed)
         wanted, arcface = own(z, labels)[0].item(), loss.arcface(z, labels)[0].item()
@@ -230,14 +231,14 @@ def test_settings_reach_the_loss():
     cfg = make_config(
         loss="cluster", dim=16, s=20.0, cluster_margin=0.5, cluster_contrast=2.0, tau=0.1,
         cluster_align=0.25, cluster_phi="tau0", cluster_lambda="clipped", cluster_floor=0.3,
-        cluster_queue=77, cluster_classes=5, cluster_encoder=0.9, cluster_centre=0.8, seed=3,
+        cluster_slots=77, cluster_classes=5, cluster_encoder=0.9, cluster_centre=0.8, seed=3,
     )  # fmt: skip
-    loss = LOSSES["cluster"].build(cfg, 9)
+    loss = build_loss(cfg, 9)
     assert (loss.margin_weight, loss.contrast_weight, loss.align_weight) == (0.5, 2.0, 0.25)
     assert (loss.phi, loss.tightness, loss.floor, loss.sampled) == ("tau0", "clipped", 0.3, 5)
-    assert (loss.memory.features.shape, loss.memory.momentum) == ((77, 16), 0.8)
+    assert (loss.store.features.shape, loss.store.momentum) == ((77, 16), 0.8)
     assert (loss.encoder_momentum, loss.seed, loss.arcface.s) == (0.9, 3, 20)
     assert loss.log_tau0.exp().item() == pytest.approx(0.1)
-    rings = LOSSES["cluster"].build(cfg.replace(cluster_ring=3), 9).memory
+    rings = build_loss(cfg.replace(cluster_ring=3), 9).store
     assert isinstance(rings, ClassRings)
     assert rings.features.shape == (10, 3, 16)

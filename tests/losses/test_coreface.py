@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
 from facelib.losses.coreface import CoReFace
-from facelib.losses.margin import ArcFace
 from tests.losses.test_arcface import naive_arcface
 
 LABELS = [0, 1, 1, 2, 0, 1]
@@ -141,6 +141,6 @@ def test_settings_reach_the_loss():
         loss="coreface", dropout=0.4, s=20.0, dim=16, coreface_weight=0.1, coreface_mask="clean",
         coreface_warmup=0.5, gather=False,
     )  # fmt: skip
-    loss = LOSSES["coreface"].build(cfg, 9)
+    loss = build_loss(cfg, 9)
     assert (loss.weight, loss.masked, loss.warmup, loss.gather) == (0.1, -math.inf, 0.5, False)
     assert (loss.arcface.s, loss.arcface.weight.shape) == (20, (9, 16))

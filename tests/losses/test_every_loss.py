@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from facelib.config import make_config
-from facelib.limits import GROUP_LOSSES
-from facelib.losses import LOSSES
+from facelib.losses import build_loss
+from facelib.rows import LOSS_ROWS
 from facelib.studies.results import LABELS, method_of
+from tests.losses.configs import ON_GROUPS, config_of
 
 CLASSES, DIM = 5, 4
 # For a numeric check of gradients. AdaFace's margin is a constant of the gradient, but moves with
@@ -19,15 +19,15 @@ CONSTANTS = ("circle", "circle_pairs", "coreface")
 def build(name, **changes):
     """(loss in float64, its embeddings, its labels)."""
     torch.manual_seed(0)
-    size = {"images_per_identity": 2} if name in GROUP_LOSSES else {}
-    cfg = make_config(loss=name, dim=DIM, s=8.0, dropout=0.4, **size, **changes)
-    entry = LOSSES[name]
+    size = {"images_per_identity": 2} if name in ON_GROUPS else {}
+    cfg = config_of(name, dim=DIM, s=8.0, **size, **changes)
+    entry = LOSS_ROWS[name]
     z = torch.randn(8 * entry.views, DIM, dtype=torch.float64)
     labels = torch.arange(4).repeat_interleave(2).repeat(entry.views)
-    return entry.build(cfg, CLASSES).double(), z, labels
+    return build_loss(cfg, CLASSES).double(), z, labels
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in CONSTANTS])
+@pytest.mark.parametrize("name", [name for name in LOSS_ROWS if name not in CONSTANTS])
 def test_gradient_passes_a_numeric_check(name):
     # Catches: a detach, or a wrong derivative, between z and the loss. State and chance are still.
     loss, z, labels = build(name, **STILL.get(name, {}))
@@ -35,7 +35,7 @@ def test_gradient_passes_a_numeric_check(name):
     assert torch.autograd.gradcheck(lambda x: loss(x, labels)[0], z.requires_grad_())
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSS_ROWS)
 def test_bf16_embeddings_give_a_finite_fp32_loss(name):
     # Catches: margins, exponents or state in half precision.
     loss, z, labels = build(name)
@@ -46,7 +46,7 @@ def test_bf16_embeddings_give_a_finite_fp32_loss(name):
     assert all(b.dtype == torch.float32 for b in loss.buffers() if b.is_floating_point())
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSS_ROWS)
 def test_embeddings_on_one_point_have_finite_gradients(name):
     # Catches: roots, arc cosines and norms whose slope is infinite at a cosine of 1.
     loss, z, labels = build(name)
@@ -57,7 +57,7 @@ def test_embeddings_on_one_point_have_finite_gradients(name):
     assert z.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSS_ROWS)
 def test_eval_mode_moves_no_state_and_repeats_itself(name):
     # Catches: a validation that changes what training goes on with; a margin drawn in eval mode.
     loss, z, labels = build(name)
@@ -84,7 +84,7 @@ def test_training_moves_the_state_and_a_checkpoint_holds_it(name, state):
 
 def test_every_loss_has_a_name_for_tables():
     # Catches: a loss that trains and then fails when its figures are shown.
-    for loss in LOSSES:
-        settings = make_config(loss=loss, dropout=0.4).to_dict()
+    for loss in LOSS_ROWS:
+        settings = config_of(loss).to_dict()
         assert method_of(settings) in LABELS
         assert method_of({**settings, "backbone": "generic-vit"}) in LABELS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.losses.contrastive import InfoNCE
+from facelib.losses.infonce import InfoNCE
 
 
 def naive_infonce(z, tau):

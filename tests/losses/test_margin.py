@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from pytorch_metric_learning import losses as others
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.margin import ArcFace, CosFace, SphereFace, SubCenterArcFace
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
+from facelib.losses.cosface import CosFace
+from facelib.losses.sphereface import SphereFace
+from facelib.losses.subcenter import SubCenterArcFace
 from tests.losses.test_arcface import example
 
 
@@ -119,8 +122,8 @@ def test_values_and_gradients_equal_pytorch_metric_learning(mine, theirs):
 def test_settings_reach_the_losses():
     # Catches: the table building a loss with defaults instead of the config's values.
     cfg = make_config(loss="subcenter", s=20.0, subcenters=2, dim=16, gradient="straight_through")
-    loss = LOSSES["subcenter"].build(cfg, 9)
+    loss = build_loss(cfg, 9)
     assert (loss.s, loss.m, loss.gradient, loss.weight.shape) == (20, 0.5, cfg.gradient, (18, 16))
     for name, m in (("cosface", 0.35), ("sphereface", 1.7)):
-        loss = LOSSES[name].build(make_config(loss=name, s=20.0, dim=16), 9)
+        loss = build_loss(make_config(loss=name, s=20.0, dim=16), 9)
         assert (loss.s, loss.m, loss.weight.shape) == (20, m, (9, 16))

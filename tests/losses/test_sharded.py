@@ -4,21 +4,20 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.limits import SPLIT_LOSSES
-from facelib.losses import LOSSES
-from facelib.losses.margin import ArcFace
-from facelib.losses.sharded import Shard, own_shard
+from facelib.losses import build_loss
+from facelib.losses.arcface import ArcFace
+from facelib.losses.scale.sharded import Shard, own_shard
+from tests.losses.configs import WITH_SPLIT_CENTRES, config_of
 
 CLASSES, DIM = 11, 6
 
 
 def build(name, **changes):
     torch.manual_seed(0)
-    start = {"coreface_warmup": 0.0, "dropout": 0.4, **changes}
-    cfg = make_config(loss=name, dim=DIM, s=8.0, m=0.3, **start)
-    return LOSSES[name].build(cfg, CLASSES).double()
+    start = {"coreface_warmup": 0.0, **changes}
+    cfg = config_of(name, dim=DIM, s=8.0, m=0.3, **start)
+    return build_loss(cfg, CLASSES).double()
 
 
 def example(name):
@@ -37,7 +36,7 @@ def run(loss, z, labels):
 
 @pytest.mark.parametrize("changes", [{"centre_block": 1}, {"centre_block": 4}, {"sharded": True},
                                      {"centre_block": 4, "sampled_centres": 9}])  # fmt: skip
-@pytest.mark.parametrize("name", SPLIT_LOSSES)
+@pytest.mark.parametrize("name", WITH_SPLIT_CENTRES)
 def test_blocks_equal_the_whole_matrix(name, changes):
     # Catches: the own centre in the sum of the others, a short last block, a margin left out,
     # weights whose gradient misses the target's column, another draw of centres.
@@ -104,6 +103,6 @@ def test_shards_together_are_the_draw_of_one_process(total, dim, ranks):
 
 def test_fewer_identities_than_processes_are_refused(monkeypatch):
     # Catches: an empty shard, which fails at its first image with an index error.
-    monkeypatch.setattr("facelib.losses.sharded.world_size", lambda: 4)
+    monkeypatch.setattr("facelib.losses.scale.sharded.world_size", lambda: 4)
     with pytest.raises(UserError, match="3 identities do not fill 4 processes"):
         own_shard(3)

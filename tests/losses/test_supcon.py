@@ -11,9 +11,10 @@ import torch
 from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.contrastive import InfoNCE
-from facelib.losses.pairwise import DCL, SupCon
+from facelib.losses import build_loss
+from facelib.losses.dcl import DCL
+from facelib.losses.infonce import InfoNCE
+from facelib.losses.supcon import SupCon
 from tests.losses.test_triplet import example
 
 
@@ -79,5 +80,5 @@ def test_values_and_gradients_equal_pytorch_metric_learning(mine, theirs, images
 def test_settings_reach_the_losses():
     # Catches: the table building a loss with defaults instead of the config's values.
     for name in ("supcon", "dcl"):
-        loss = LOSSES[name].build(make_config(loss=name, tau=0.2, gather=False), 9)
+        loss = build_loss(make_config(loss=name, tau=0.2, gather=False), 9)
         assert (loss.tau, loss.gather) == (0.2, False)

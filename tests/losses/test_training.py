@@ -7,7 +7,7 @@ import torch
 
 from facelib.config import make_config
 from facelib.data.feed import Feed
-from facelib.losses import LOSSES
+from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import create_run
 from facelib.training.train import Trainer, make_accelerator
 
@@ -25,7 +25,7 @@ def trained(cfg, steps):
     return trainer
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LOSS_ROWS)
 def test_three_steps_and_three_more_equal_six_bit_for_bit(tiny_records, runs_folder, loss):
     # Catches: centres, statistics, curricula or draws that a checkpoint does not hold; a layout
     # that the sampler does not know; weights that the loss does not move.

@@ -8,8 +8,8 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.reducers import MeanReducer
 
 from facelib.config import make_config
-from facelib.losses import LOSSES
-from facelib.losses.pairwise import Triplet
+from facelib.losses import build_loss
+from facelib.losses.triplet import Triplet
 
 
 def naive_triplets(z, labels):
@@ -94,5 +94,5 @@ def test_bf16_embeddings_give_a_finite_fp32_loss():
 
 def test_settings_reach_the_loss():
     # Catches: the table building a loss with defaults instead of the config's values.
-    loss = LOSSES["triplet"].build(make_config(loss="triplet", m=0.4, gather=False), 9)
+    loss = build_loss(make_config(loss="triplet", m=0.4, gather=False), 9)
     assert (loss.m, loss.gather) == (0.4, False)

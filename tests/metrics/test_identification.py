@@ -10,7 +10,8 @@ from facelib.errors import BadData, UserError
 from facelib.metrics import identification
 from facelib.metrics.features import CV_32F, HEADER, open_features, read_feature
 from facelib.metrics.identification import LargestScores, identify, mate_pairs
-from facelib.metrics.verification import far_name, tar_at_far
+from facelib.metrics.scores import far_name
+from facelib.metrics.verification import tar_at_far
 
 
 def write_features(path, emb, **arrays):

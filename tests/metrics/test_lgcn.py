@@ -7,7 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from facelib.errors import BadData, UserError
 from facelib.metrics import lgcn as lg
-from facelib.metrics.clustering import bcubed, neighbour_graph
+from facelib.metrics.clustering import bcubed
+from facelib.metrics.neighbours import neighbour_graph
 from tests.metrics.test_clustering import made_faces
 
 

@@ -9,13 +9,11 @@ import torch
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
+from facelib.evaluate.ijb import embed_faces, read_protocol, run_embedder
 from facelib.formats.decode import encode_jpeg
 from facelib.metrics import templates
 from facelib.metrics.templates import (
     TemplateProtocol,
-    embed_faces,
-    read_protocol,
-    run_embedder,
     score_pairs,
     template_embeddings,
     verify_templates,
@@ -137,7 +135,7 @@ def test_wrong_files_are_one_clear_error(tmp_path):
     with pytest.raises(BadData, match=r"labels \[2\], wanted 0 and 1"):
         read_protocol(tmp_path)
     write_meta(tmp_path, IMAGES, [(7, "x", 1)])
-    with pytest.raises(BadData, match="wanted lines of template id, template id, label"):
+    with pytest.raises(BadData, match="lines of template id, template id, label"):
         read_protocol(tmp_path)
     write_meta(tmp_path, [(7, "1 5"), *IMAGES[1:]], PAIRS)
     with pytest.raises(BadData, match="tid_mid.txt: .*wanted lines of"):
@@ -188,7 +186,7 @@ def test_pixels_outside_a_picture_are_filled_as_the_run_asks(tmp_path, monkeypat
 def test_a_run_s_border_is_the_one_it_was_trained_with(runs_folder, monkeypatch, fill, border):
     # Catches: a fixed border; black edges that a run trained with filled ones has never seen.
     run = create_run(make_config(fill_border=fill))
-    monkeypatch.setattr("facelib.training.train.load_model", lambda _: (torch.nn.Identity(), ""))
+    monkeypatch.setattr("facelib.evaluate.ijb.load_model", lambda _: (torch.nn.Identity(), ""))
     assert run_embedder(run.path)[1:] == (32, border)
 
 

@@ -188,7 +188,7 @@ def test_less_than_one_percent_trains_at_full_size(name, percent):
 
 def test_settings_that_make_no_sense_are_refused():
     # Catches: adapters on a network without pretrained weights, which would train nearly nothing.
-    with pytest.raises(UserError, match="lora_rank=8 needs a foundation model, not .*iresnet10"):
+    with pytest.raises(UserError, match="lora_rank=8: backbone='iresnet10' has no such setting"):
         make_config(lora_rank=8)
     with pytest.raises(UserError, match="init='scratch' has none: use init=pretrained"):
         make_config(lora_rank=8, backbone="generic-vit")
@@ -197,11 +197,11 @@ def test_settings_that_make_no_sense_are_refused():
 def test_a_momentum_encoder_of_adapters_keeps_no_base_in_the_checkpoint(folders):
     # Catches: a second copy of the frozen weights in each checkpoint of cluster-guided LoRA.
     init = str(folders["dinov2-vit-b14"])
-    settings = {"backbone": "dinov2-vit-b14", "init": init, "lora_rank": 2, "dim": 32}
+    settings = {"backbone": "dinov2-vit-b14", "init": init, "lora_rank": 2}
     learner = build_learner(make_config(loss="cluster", **settings), classes=5)
     saved = trained_state(learner)
     networks = [key for key in saved if key.startswith(("backbone.", "encoder."))]
     assert len(networks) == 2 * 2 * 2 * 2  # networks × blocks × layers × (A, B)
     assert all(is_adapter(key) for key in networks)
-    assert "criterion.memory.bank" in saved
+    assert "criterion.store.bank" in saved
     load_trained_state(learner, {"learner": saved, "base": learner.backbone.base_digest}, "run")

@@ -12,8 +12,8 @@ from facelib.audit.people_names import match_names
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
 from facelib.errors import UserError
+from facelib.rendered.dataset import RenderedSpec, rendered_dataset
 from facelib.rendered.planted import COPIES, planted_people
-from facelib.rendered.synthetic import RenderedSpec, rendered_dataset
 
 CLEAN = RenderedSpec(identities=50, images=2, test_identities=20, size=32, seed=5)
 PLANTED = replace(CLEAN, planted=12)

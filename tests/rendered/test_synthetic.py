@@ -9,7 +9,8 @@ from facelib.errors import UserError
 from facelib.formats.benchmarks import load_benchmark
 from facelib.formats.recordio import RecordReader
 from facelib.rendered import synthetic
-from facelib.rendered.synthetic import RenderedSpec, choose_pairs, contact_sheet, rendered_dataset
+from facelib.rendered.dataset import rendered_dataset
+from facelib.rendered.synthetic import RenderedSpec, choose_pairs, contact_sheet
 
 TINY = RenderedSpec(identities=4, images=3, test_identities=20, size=32, seed=5)
 

@@ -119,8 +119,8 @@ def test_the_headline_table_tells_runs_of_one_loss_apart():
     # Catches: five rows that all read "infonce"; settings of the preset listed as changes.
     cfg = make_config(loss="infonce")
     assert report.changed_settings(cfg) == ""
-    other = cfg.replace(memory="queue", memory_slots=192, log_every=5)
-    assert report.changed_settings(other) == "memory=queue memory_slots=192"
+    other = cfg.replace(bank="queue", bank_slots=192, log_every=5)
+    assert report.changed_settings(other) == "bank=queue bank_slots=192"
     views = make_config(loss="coreface", dropout=0.4)  # the smoke preset has no dropout
     assert report.changed_settings(views) == "dropout=0.4"
     large = make_config("ms1m-arcface", data="/data/faces", s=64.0)

@@ -17,20 +17,39 @@ from facelib.runs.folder import create_run
 from facelib.runs.launch import launch, launch_all, start, stop
 from facelib.training import interrupts
 from facelib.training.train import Trainer
-from tests.training.test_train import tiny
+from tests.training.test_train import tiny, weights
 
 
-def test_two_runs_train_side_by_side(tiny_records, runs_folder, monkeypatch):
-    # Catches: one after the other, more threads than cores, one config trained twice at once.
+def test_runs_train_side_by_side_and_the_next_starts_as_one_ends(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: one after the other, more threads than cores, one config trained twice at once, a
+    # core that is idle until both of a pair have ended.
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    configs = [tiny(tiny_records, seed=seed, images_seen=1600, threads=0) for seed in (0, 1, 0, 2)]
+    lengths = {0: 9600, 1: 1600, 2: 1600}
+    configs = [tiny(tiny_records, seed=s, images_seen=lengths[s]) for s in (0, 1, 0, 2)]
     runs = launch_all(configs)
     assert [run.config for run in runs] == configs
     assert all(run.state == "done" for run in runs)
-    starts = [(run.path / "env.json").stat().st_mtime for run in runs[:2]]
-    ends = [run.status["updated"] for run in runs[:2]]
-    assert max(starts) < min(ends)
+    started = {run.config.seed: (run.path / "env.json").stat().st_mtime for run in runs}
+    ended = {run.config.seed: run.status["updated"] for run in runs}
+    assert started[1] < ended[0]
+    assert ended[1] < started[2] < ended[0]
     assert all(a.path == b.path for a, b in zip(runs, launch_all(configs)))
+
+
+def test_weights_do_not_depend_on_the_cores_that_are_offered(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: one run name with two results: threads taken from the machine or its environment.
+    settings = {"width": 16, "image_size": 32, "global_batch": 32}
+    found = []
+    for cores in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        monkeypatch.setenv("FACELIB_RUNS", str(runs_folder / cores))
+        found.append(weights(launch(tiny(tiny_records, **settings))))
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    assert tiny(tiny_records, threads=2).run_name != tiny(tiny_records).run_name
 
 
 def test_a_failed_run_stops_the_one_beside_it_with_a_checkpoint(
@@ -175,12 +194,13 @@ def test_where_steps_are_slow_each_is_a_place_to_stop(device, changes, slow):
     assert Trainer._slow_steps.fget(asked) is slow
 
 
-def test_processes_of_a_run_share_the_cores(tiny_records, runs_folder, monkeypatch):
-    # Catches: accelerate's one thread a process, whatever the machine has.
+def test_each_process_of_a_run_has_the_threads_that_its_name_says(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: a share of this machine's cores, so that another machine gives another result.
     seen = {}
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
     monkeypatch.setattr(subprocess, "Popen", lambda line, **options: seen.update(options["env"])
                         or SimpleNamespace(pid=os.getpid()))  # fmt: skip
     start(create_run(tiny(tiny_records, processes=2)))
-    assert seen["OMP_NUM_THREADS"] == "4"
+    assert seen["OMP_NUM_THREADS"] == "1"

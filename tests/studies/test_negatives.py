@@ -9,7 +9,7 @@ import pytest
 
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.limits import memory_negatives, negative_centres, negatives_per_anchor
+from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.runs.launch import launch
 from facelib.studies import negatives as study
 from facelib.studies import plots_negatives
@@ -24,7 +24,7 @@ def test_rows_of_one_n_have_as_many_negatives(row):
     if row.startswith("centres"):
         assert negative_centres(cfg, 2000) == 254
     else:
-        assert negatives_per_anchor(cfg) + memory_negatives(cfg, 2000) == 254
+        assert negatives_per_anchor(cfg) + bank_negatives(cfg, 2000) == 254
 
 
 def test_the_ladder_changes_one_thing_a_step():
@@ -32,7 +32,7 @@ def test_the_ladder_changes_one_thing_a_step():
     base = make_config(loss="infonce")
     configs = [study.row_config(row, base) for row in study.LADDER]
     steps = [set(b.changes_from(a)) - {"name"} for a, b in pairwise(configs)]
-    assert steps == [{"memory"}, {"memory_centre"}, {"loss", "memory", "memory_centre", "m", "s"},
+    assert steps == [{"bank"}, {"bank_centre"}, {"loss", "bank", "bank_centre", "m", "s"},
                      {"s"}, {"m"}]  # fmt: skip
     assert configs[3].s == pytest.approx(1 / base.tau, rel=1e-4)
     assert configs[-1] == make_config(loss="arcface")
@@ -60,14 +60,14 @@ def test_a_wrong_row_is_one_clear_error(row, message):
 
 def test_a_momentum_encoder_and_chunks_cost_a_third_each():
     # Catches: rows called equal in compute that are not.
-    settings = {"memory": "queue", "chunk": 0, "images_seen": 90_000}
+    settings = {"bank": "queue", "chunk": 0, "images_seen": 90_000}
     assert study.compute(settings) == pytest.approx(120_000)
-    assert study.compute({**settings, "memory": "none", "chunk": 8}) == pytest.approx(120_000)
+    assert study.compute({**settings, "bank": "none", "chunk": 8}) == pytest.approx(120_000)
 
 
 def test_figures_of_a_run_come_from_its_metrics(tiny_records, runs_folder):
     # Catches: the count of a batch for a row with a memory, the first ticks instead of the last.
-    run = launch(tiny(tiny_records, loss="infonce", memory="cross_batch", memory_slots=40,
+    run = launch(tiny(tiny_records, loss="infonce", bank="cross_batch", bank_slots=40,
                       images_seen=160))  # fmt: skip
     found = study.measured(run)
     assert 14 + 30 < found["negatives"] <= 54  # 40 stored, fewer of other identities

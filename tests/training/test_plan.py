@@ -50,5 +50,5 @@ def test_logits_follow_the_batch_the_centres_and_the_blocks():
     assert parts(sampled_centres=100)["logits"] == pytest.approx(4 * 64 * 100 * 4 / 2**20)
     pairs = parts(loss="infonce")["logits"]
     assert pairs == pytest.approx(4 * 64 * 64 * 4 / 2**20)
-    assert parts(loss="infonce", memory="queue", memory_slots=192)["logits"] == 4 * pairs
+    assert parts(loss="infonce", bank="queue", bank_slots=192)["logits"] == 4 * pairs
     assert parts(loss="infonce", loss_block=16)["logits"] == pytest.approx(2 * 256 * 4 / 2**20)

@@ -58,8 +58,8 @@ def test_a_run_learns_and_leaves_its_files(tiny_records, runs_folder):
     [
         *({"loss": n} for n in ("arcface", "infonce", "hybrid", "coreface", "cluster")),
         {"loss": "coreface", "chunk": 8},
-        {"loss": "infonce", "memory": "queue", "memory_slots": 60},
-        {"loss": "hybrid", "memory": "identity", "memory_centre": 0.5},
+        {"loss": "infonce", "bank": "queue", "bank_slots": 60},
+        {"loss": "hybrid", "bank": "identity", "bank_centre": 0.5},
         {"loss": "arcface", "sampled_centres": 10, "global_batch": 8, "images_seen": 48},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
@@ -119,7 +119,7 @@ def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_rec
     learner = build_learner(tiny(tiny_records, loss="cluster", cluster_encoder=0.5), 24).train()
     images, labels = torch.randn(6, 3, 16, 16), torch.arange(6)
     learner(images, labels)[0].backward()
-    stored = learner.criterion.memory.features[:6]
+    stored = learner.criterion.store.features[:6]
     wanted = torch.nn.functional.normalize(learner.encoder(images))
     assert torch.allclose(stored, wanted, atol=1e-6)
     before = learner.encoder.network.fc.weight.clone()
@@ -128,7 +128,7 @@ def test_the_momentum_encoder_follows_the_backbone_and_feeds_the_memory(tiny_rec
     learner.after_step(0.5)
     assert torch.allclose(learner.encoder.network.fc.weight, before + 0.5, atol=1e-6)
     learner.eval()(images, labels)
-    assert learner.criterion.memory.seen == 6
+    assert learner.criterion.store.seen == 6
     assert build_learner(tiny(tiny_records), 24).encoder is None
 
 

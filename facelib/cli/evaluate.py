@@ -1,0 +1,73 @@
+"""The verbs `eval`, `verify` and `compare`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from facelib.cli.common import add_verb, print_json
+
+
+def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
+              force: bool = False) -> None:  # fmt: skip
+    from facelib.distributed import launched_ranks
+    from facelib.evaluate.embed import evaluate_run
+    from facelib.metrics.tables import figures_table
+
+    with launched_ranks():
+        report = evaluate_run(run, benchmarks or None, force=force)
+    if not report:
+        return  # another rank has the figures
+    if as_json:
+        print_json(report)
+    else:
+        sys.stdout.write(figures_table(report).to_string() + "\n")
+
+
+def add_eval(verbs) -> None:
+    """The verb `eval`."""
+
+    def run(options: argparse.Namespace) -> None:
+        show_evaluation(options.name, options.json, options.benchmarks, options.force)
+
+    verb = add_verb(verbs, "eval", "evaluate a run on its benchmarks, or on others", run,
+                 "eval smoke-arcface\neval smoke-arcface --benchmarks lfw.bin agedb_30.bin --json",
+                 )  # fmt: skip
+    verb.add_argument("name", help="run folder, run name, or a unique beginning of it")
+    verb.add_argument("--benchmarks", nargs="*", metavar="BIN")
+    verb.add_argument("--force", action="store_true", help="embed again")
+    verb.add_argument("--json", action="store_true")
+
+
+def add_verify(verbs) -> None:
+    """The verb `verify`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.metrics.tables import figures_table
+        from facelib.metrics.verification import verify_file
+
+        found = verify_file(options.scores, bootstrap=options.bootstrap)
+        if options.json:
+            print_json(found)
+        else:
+            table = figures_table({"benchmarks": {options.scores.stem: found}})
+            sys.stdout.write(table.to_string() + "\n")
+
+    verb = add_verb(verbs, "verify", "all verification figures of a file of scores", run,
+                 "verify scores.npz --json\nverify scores.npz --bootstrap 1000")  # fmt: skip
+    verb.add_argument("scores", type=Path, help="npz: score (P,), same (P,), optional fold (P,)")
+    verb.add_argument("--bootstrap", type=int, default=0, metavar="N", help="for intervals")
+    verb.add_argument("--json", action="store_true")
+
+
+def add_compare(verbs) -> None:
+    """The verb `compare`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.metrics.compare import compare_files
+
+        print_json(compare_files(options.a, options.b))
+
+    verb = add_verb(verbs, "compare", "two files of scores of the same pairs: McNemar, bootstrap",
+                 run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz")  # fmt: skip
+    verb.add_argument("a", type=Path)
+    verb.add_argument("b", type=Path)

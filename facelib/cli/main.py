@@ -1,0 +1,51 @@
+"""The parser of all verbs, and what a person sees of an error."""
+
+import argparse
+import logging
+import sys
+
+from facelib.cli.cluster import add_cluster
+from facelib.cli.data import add_inspect
+from facelib.cli.evaluate import add_compare, add_eval, add_verify
+from facelib.cli.frozen import add_frozen
+from facelib.cli.notebooks import add_report, add_sweep
+from facelib.cli.overlap import add_overlap
+from facelib.cli.prepare import add_prepare
+from facelib.cli.protocols import add_ijb, add_megaface
+from facelib.cli.settings import add_settings
+from facelib.cli.start import add_doctor, add_study
+from facelib.cli.train import add_follow, add_runs, add_train
+from facelib.guard import guarded
+
+EXAMPLES = """examples:
+  python -m facelib doctor                          is everything here?
+  python -m facelib train --set loss=infonce        train on rendered faces (a minute), evaluate
+  python -m facelib train --preset ms1m-arcface --set data=/data/ms1m-arcface --dry-run
+  python -m facelib verify runs/RUN/scores/cfp_fp.npz --json
+  python -m facelib runs                            all runs and their figures
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Returns 0, 2 (wrong input, one clear line) or 130 (interrupted)."""
+    options = build_parser().parse_args(arguments)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    return guarded(lambda: options.run(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m facelib",
+        description="Face verification by contrastive learning: ArcFace against InfoNCE.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for add in (add_study, add_doctor, add_prepare, add_inspect, add_settings, add_train,
+                add_eval, add_frozen, add_verify, add_compare, add_ijb, add_megaface, add_cluster,
+                add_overlap, add_sweep, add_follow, add_runs, add_report):  # fmt: skip
+        add(verbs)
+    return parser

@@ -1,0 +1,54 @@
+"""The verbs `sweep` and `report`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from facelib.cli.common import add_verb
+
+
+def add_sweep(verbs) -> None:
+    """The verb `sweep`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runner.sweep import run_sweep_command
+
+        run_sweep_command(options)
+
+    verb = add_verb(verbs, "sweep", "run a notebook over a grid of its parameters, resumable", run,
+                 "sweep 03_infonce --grid global_batch=64,128 seed=0,1 --jobs 2")  # fmt: skip
+    verb.add_argument("notebook", help="name or path of a notebook")
+    verb.add_argument("--grid", nargs="+", required=True, metavar="KEY=V1,V2")
+    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    verb.add_argument("--jobs", type=int, default=1, help="cells of the grid side by side")
+    verb.add_argument("--out", type=Path)
+
+
+def add_report(verbs) -> None:
+    """The verb `report`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runner.report import build_site
+
+        if options.publish:
+            from facelib.studies.records import publish_sweep
+
+            results, name, *command = options.publish
+            found = publish_sweep(Path(results), name, " ".join(command), options.note)
+            sys.stdout.write(f"{found}\n")
+            return
+        if options.readme:
+            from facelib.paths import REPO
+            from facelib.studies.readme import refresh_readme
+
+            refresh_readme(REPO / "README.md", options.readme)
+            return
+        sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
+
+    verb = add_verb(verbs, "report", "one HTML site of the executed notebooks", run,
+                 "report\nreport --out /tmp/site")  # fmt: skip
+    verb.add_argument("--out", type=Path)
+    verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),
+                      help="a sweep's rows as a committed record")  # fmt: skip
+    verb.add_argument("--note", default="", help="what its readers must know beside the figures")
+    verb.add_argument("--readme", metavar="NAME", help="write a record into the README's results")

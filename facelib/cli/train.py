@@ -1,0 +1,87 @@
+"""The verbs `train`, `follow` and `runs`."""
+
+import argparse
+import sys
+
+from facelib.cli.common import add_verb, print_json, settings_of
+from facelib.cli.evaluate import show_evaluation
+from facelib.cli.settings import settings_table
+from facelib.config import make_config
+from facelib.presets import PRESETS
+
+
+def add_train(verbs) -> None:
+    """The verb `train`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runs.folder import create_run, load_run
+        from facelib.runs.launch import launch
+
+        given = load_run(options.run_name).config if options.run_name else None
+        cfg = given or make_config(options.preset, **settings_of(options))
+        if options.dry_run:
+            from facelib.training.plan import describe_plan, plan
+
+            found = plan(cfg)
+            print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
+            return
+        if options.create:
+            sys.stdout.write(f"{create_run(cfg).path}\n")
+            return
+        trained = launch(cfg, processes=options.processes)
+        if not options.no_eval and cfg.benchmarks:
+            show_evaluation(trained.path, options.json)
+        else:
+            sys.stdout.write(f"{trained.path}\n")
+
+    examples = (
+        "train --set loss=infonce tau=0.1\n"
+        "train --preset ms1m-arcface --set data=/data/ms1m-arcface processes=8 --dry-run\n"
+        "train --run smoke-infonce          (resume by name)"
+    )
+    verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
+    head = "settings for --set (more on one: python -m facelib settings NAME):"
+    verb.epilog += f"\n\n{head}\n{settings_table()}"
+    verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
+    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
+    verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
+    verb.add_argument("--dry-run", action="store_true", help="estimate time, memory, disk; stop")
+    verb.add_argument("--create", action="store_true",
+                      help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
+    verb.add_argument("--processes", type=int, metavar="N",
+                      help="go on with an elastic run on N processes")  # fmt: skip
+    verb.add_argument("--no-eval", action="store_true")
+    verb.add_argument("--json", action="store_true")
+
+
+def add_follow(verbs) -> None:
+    """The verb `follow`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runs.folder import load_run
+        from facelib.runs.launch import stop, wait_and_follow
+
+        if options.stop:
+            stop(load_run(options.name))
+        sys.stdout.write(f"{wait_and_follow(options.name).state}\n")
+
+    verb = add_verb(verbs, "follow", "watch a running training, or stop it", run,
+                 "follow smoke-arcface\nfollow smoke-arcface --stop")  # fmt: skip
+    verb.add_argument("name")
+    verb.add_argument("--stop", action="store_true", help="save its checkpoint and stop it")
+
+
+def add_runs(verbs) -> None:
+    """The verb `runs`."""
+
+    def run(options: argparse.Namespace) -> None:
+        from facelib.runs.folder import compare_configs, load_run, tabulate
+
+        chosen = [load_run(name) for name in options.names] or None
+        frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
+        sys.stdout.write((frame.to_string() if len(frame) else "no runs yet") + "\n")
+
+    verb = add_verb(verbs, "runs", "list runs and figures, or what changed between them", run,
+                 "runs\nruns smoke-arcface smoke-infonce --diff")  # fmt: skip
+    verb.add_argument("names", nargs="*")
+    verb.add_argument("--diff", action="store_true", help="settings in which the runs differ")

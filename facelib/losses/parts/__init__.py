@@ -1,0 +1,1 @@
+"""What several losses share: margins, cosines of a batch, banks of features, the cluster store."""
