@@ -22,10 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from facelib.errors import UserError
+from facelib.mortal import die_with_parent
 from facelib.paths import REPO, data_root, runs_root
 from facelib.readers import read_object, reading
 from facelib.runs.folder import list_runs
-from facelib.runs.launch import die_with_parent
 from facelib.runs.progress import describe
 
 log = logging.getLogger(__name__)

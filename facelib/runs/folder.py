@@ -309,6 +309,17 @@ def is_alive(path: Path) -> bool:
     return own_process(read_status(path / "status.json")) is not None
 
 
+def identify(pid: int) -> dict:
+    """What names a process for good: its id, when it started, and on which machine."""
+    import psutil
+
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:
+        started = 0
+    return {"pid": pid, "pid_started": started, "host": socket.gethostname()}
+
+
 def own_process(status: dict):
     """The live process that a status names (`psutil.Process`), or None.
 

@@ -11,8 +11,14 @@ run continues bit for bit.
 import contextlib
 import logging
 import math
+import os
 import sys
 from pathlib import Path
+
+from facelib.mortal import FIRST_PARENT, die_with_parent, make_workers_mortal
+
+if __name__ == "__main__":
+    die_with_parent(FIRST_PARENT)  # before the imports, which take seconds; `main` looks again
 
 import torch
 from accelerate import Accelerator
@@ -27,7 +33,15 @@ from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
-from facelib.runs.folder import AlreadyTraining, Run, environment, hold, load_run, write_json
+from facelib.runs.folder import (
+    AlreadyTraining,
+    Run,
+    environment,
+    hold,
+    identify,
+    load_run,
+    write_json,
+)
 from facelib.training.checkpoint import (
     BACKBONE,
     load_checkpoint,
@@ -253,7 +267,10 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
             trained, parameters = count_parameters(trainer.plain_learner)
             facts = {**feed.facts, "parameters": parameters, "trained_parameters": trained}
             facts["processes"] = accelerator.num_processes
-            run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts)
+            # Torchrun, also inside accelerate, would start a rank anew: it is who must be stopped.
+            leader = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+            run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts,
+                           **identify(leader))  # fmt: skip
             log.info("%s: %d steps; %s", run.name, trainer.steps, facts)
         trainer.fit()
         if main:
@@ -295,9 +312,8 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
 
 def main(arguments: list[str]) -> int:
     """Entry of the subprocess. Exit codes: 0 done, 2 wrong input, 130 stopped with a checkpoint."""
-    from facelib.runs.launch import die_with_parent
-
-    die_with_parent()
+    die_with_parent(FIRST_PARENT)
+    make_workers_mortal()
     listen()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run = load_run(arguments[0])
