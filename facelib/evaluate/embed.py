@@ -11,8 +11,6 @@ share of the images; the first writes the files and has the figures.
 
 import logging
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +28,9 @@ from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.formats.decode import decode, map_in_threads
 from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
-from facelib.runs.folder import load_run, read_json, write_json
+from facelib.runs.files import read_evaluation
+from facelib.runs.folder import load_run, write_json
+from facelib.safety.readers import read_arrays
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
@@ -181,11 +181,11 @@ def cached_embeddings(
     """(emb, emb_flip) from `path` if it was written under `key`, else computed and written."""
     if path.is_file() and not force:
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                if str(kept["key"]) == key:
-                    return kept["emb"], kept["emb_flip"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s: unreadable cache (%s), embedding again", path, error)
+            kept = read_arrays(path, "kept embeddings", "they are made again")
+            if str(kept.get("key")) == key and {"emb", "emb_flip"} <= set(kept):
+                return kept["emb"], kept["emb_flip"]
+        except BadData as error:
+            log.warning("%s", error)
     emb, emb_flip = compute()
     if distributed.rank():
         return emb, emb_flip
@@ -306,7 +306,7 @@ def evaluate_run(
 
 def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
-    kept = read_json(path, default={})
+    kept = read_evaluation(path) or {}
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports
     result = {

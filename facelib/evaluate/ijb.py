@@ -27,6 +27,7 @@ from facelib.metrics.templates import TemplateProtocol
 from facelib.paths import atomic_file
 from facelib.prepare.align import LANDMARK_COLUMNS, align
 from facelib.runs.folder import load_run
+from facelib.safety.readers import reading
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
@@ -74,16 +75,14 @@ def _read_columns(path: Path, columns: list[str], meaning: str) -> pd.DataFrame:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted lines of {meaning}")
     kinds = {c: str if c == "name" else np.float64 if c[0] in "xys" else np.int32 for c in columns}
-    try:
-        with warnings.catch_warnings():  # of columns beyond the last, which pandas cuts off
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
-                skipinitialspace=True,
-            )  # fmt: skip
-    except (ValueError, pd.errors.ParserWarning) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BadData(f"{path}: {reason}; wanted lines of {meaning}") from None
+    wanted = f"lines of {meaning}"
+    with reading(path, wanted), warnings.catch_warnings():
+        # Of columns beyond the last, which pandas cuts off.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
+            skipinitialspace=True,
+        )  # fmt: skip
     if not len(frame):
         raise BadData(f"{path}: empty; wanted lines of {meaning}")
     return frame

@@ -33,6 +33,7 @@ from facelib.formats.record_bytes import (
     unpack,
 )
 from facelib.paths import atomic_file
+from facelib.safety.readers import one_line
 
 __all__ = [
     "Header",
@@ -271,6 +272,8 @@ def write_face_records(
             raise UserError(f"{end} records; record 0 counts in float32, exact to {FLOAT32_EXACT}")
         if names is not None and len(names) != len(starts):
             raise UserError(f"{len(names)} names for {len(starts)} identities")
+        if broken := [name for name in names or () if not one_line(name)]:
+            raise UserError(f"name {broken[0]!r} has a line break: names.txt has one name a line")
         writer.write(0, pack(Header(2, [key + 1, end], 0, 0), b""))
         bounds = [*starts, key + 1]
         for label in range(len(starts)):
@@ -283,7 +286,7 @@ def write_face_records(
 
 def _write_text(path: Path, text: str) -> None:
     with atomic_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:

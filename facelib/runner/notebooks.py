@@ -70,7 +70,8 @@ def read_notebook(path: Path):
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
-        raise BadData(f"{path}: not a notebook ({str(error).splitlines()[0][:120]})") from error
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise BadData(f"{path}: not a notebook ({type(error).__name__}: {reason})") from error
 
 
 def read_parameters(path: Path) -> dict[str, dict]:

@@ -123,7 +123,7 @@ def finished_runs() -> dict[str, str]:
     for figures in sorted(runs_root().glob("*/eval.json")):
         config = figures.with_name("config.json")
         if config.is_file():
-            content = [config.read_text(), figures.read_text()]
+            content = [path.read_text(errors="replace") for path in (config, figures)]
             digests[figures.parent.name] = digest_values(content)
     return digests
 

@@ -25,6 +25,7 @@ from facelib.formats.benchmarks import person_of_image
 from facelib.formats.face_index import read_face_index
 from facelib.metrics import geometry as an
 from facelib.paths import atomic_file, data_root
+from facelib.safety.readers import read_rows
 from facelib.studies.centres import SEED, Geometry, open_records
 
 FIGURES = {
@@ -89,7 +90,7 @@ def without(cfg: Config, people: np.ndarray) -> Config:
     keys, labels = read_face_index(records.reader)  # numbered as in the file, exclusions included
     gone = records.keys[np.isin(records.labels, left_out)]
     before = exclusion_file(cfg)
-    lines = before.read_text(encoding="utf-8").split("\n") if before else []
+    lines = read_rows(before, "one name or label a line") if before else []
     lines += [str(label) for label in np.unique(labels[np.isin(keys, gone)])]
     text = "".join(f"{line}\n" for line in lines if line.strip())
     name = f"held-out-{digest(text, digits=8)}.txt"

@@ -136,7 +136,7 @@ def test_wrong_files_are_one_clear_error(tmp_path):
     with pytest.raises(BadData, match=r"labels \[2\], wanted 0 and 1"):
         read_protocol(tmp_path)
     write_meta(tmp_path, IMAGES, [(7, "x", 1)])
-    with pytest.raises(BadData, match="wanted lines of template id, template id, label"):
+    with pytest.raises(BadData, match="lines of template id, template id, label"):
         read_protocol(tmp_path)
     write_meta(tmp_path, [(7, "1 5"), *IMAGES[1:]], PAIRS)
     with pytest.raises(BadData, match="tid_mid.txt: .*wanted lines of"):
