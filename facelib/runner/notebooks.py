@@ -14,6 +14,7 @@ checked here first. The notebook's metadata hold, under `facelib`, what machines
 import ast
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -72,6 +73,17 @@ def read_notebook(path: Path):
     except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
         reason = (str(error).splitlines() or [""])[0][:120]
         raise BadData(f"{path}: not a notebook ({type(error).__name__}: {reason})") from error
+
+
+def study_map(folder: Path | None = None) -> str:
+    """All notebooks and the question that each opens with, as a Markdown table."""
+    lines = ["| notebook | question |", "|---|---|"]
+    for path in list_notebooks(folder):
+        first = read_notebook(path).cells[0].source
+        asked = re.search(r"\*\*Question\.\*\* (.*)", first)
+        question = asked[1].replace("*", "") if asked else ""
+        lines.append(f"| {path.stem} | {question[: question.rfind('?') + 1]} |")
+    return "\n".join(lines)
 
 
 def read_parameters(path: Path) -> dict[str, dict]:

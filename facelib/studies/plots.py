@@ -34,7 +34,11 @@ YAW_BINS = (0, 15, 30, 45, 60, 75, 90)
 
 
 def set_theme() -> None:
-    """One look for all notebooks: 80 dpi, readable type, colours that colour-blind people tell."""
+    """One look for all notebooks: 80 dpi, readable type, colours that colour-blind people tell.
+
+    Tables show up to 100 rows.
+    """
+    pd.set_option("display.max_rows", 100)
     sns.set_theme(
         style="whitegrid",
         palette="colorblind",
