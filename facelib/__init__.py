@@ -16,7 +16,8 @@ Rooms, from the top down. Each may import the rooms below it and none above (`ma
     runs        run folders; the subprocess that trains
     metrics     arrays in, numbers out
     formats     bytes: RecordIO, `.bin`, benchmarks, decoding (no torch)
+    safety      one rule each: files of people and runs, ends of commands, orphans
 
-Below them: config, limits, presets, paths, errors, distributed, doctor.
+Beside them: config, limits, rows, presets, paths, digests, errors, distributed, doctor.
 Where to add something: `.github/CONTRIBUTING.md`. Command line: `python -m facelib --help`.
 """

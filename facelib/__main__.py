@@ -2,7 +2,15 @@
 
 import sys
 
-from facelib.cli.main import main
+from facelib.safety.guard import guarded
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`facelib.cli.main.main`; its imports take a second, and Ctrl-C in them is no traceback."""
+    from facelib.cli.main import main
+
+    return main(arguments)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -9,10 +9,9 @@ Settings of single losses stand in the files of these losses (`facelib.rows`).
 
 import dataclasses
 import difflib
-import hashlib
-import json
 from dataclasses import dataclass
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.limits import FOUNDATION_MODELS, IRESNETS, check_together
 from facelib.presets import PRESETS
@@ -154,8 +153,7 @@ class _Common:
             for field in dataclasses.fields(self)
             if field.metadata["changes_result"] and getattr(self, field.name) != field.default
         }
-        text = json.dumps([DIGEST_VERSION, kept], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest_values([DIGEST_VERSION, kept], digits=8)
 
     @property
     def run_name(self) -> str:
@@ -246,9 +244,9 @@ def settings_among(names: dict[str, object]) -> dict[str, object]:
     """The entries of `names` that are settings: of a notebook's `globals()`, its parameters.
 
     For example `make_config(preset, **settings_among(globals()))`, in the cell that follows the
-    parameters.
+    parameters. `name` is left out: a run is called after its preset and loss.
     """
-    return {name: names[name] for name in FIELDS if name in names}
+    return {name: names[name] for name in FIELDS if name in names and name != "name"}
 
 
 def plain_config(cfg: Config) -> Config:

@@ -12,17 +12,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facelib.errors import UserError
+
 REPO = Path(__file__).resolve().parent.parent
 
 
 def data_root() -> Path:
     """Folder of the data sets: `$FACELIB_DATA`, else `.data/` in the repository."""
-    return Path(os.environ.get("FACELIB_DATA") or REPO / ".data").expanduser().resolve()
+    return _root("FACELIB_DATA", REPO / ".data")
 
 
 def runs_root() -> Path:
     """Folder of the runs: `$FACELIB_RUNS`, else `runs/` in the repository."""
-    return Path(os.environ.get("FACELIB_RUNS") or REPO / "runs").expanduser().resolve()
+    return _root("FACELIB_RUNS", REPO / "runs")
+
+
+def _root(variable: str, otherwise: Path) -> Path:
+    value = os.environ.get(variable)
+    try:
+        return Path(value or otherwise).expanduser().resolve()
+    except (RuntimeError, ValueError) as error:  # ~nobody; a loop of links
+        raise UserError(
+            f"{variable}={value!r}: {error}; set it to the full path of a folder"
+        ) from error
 
 
 def published_root() -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from facelib.config import FIELDS
 from facelib.errors import UserError
 from facelib.paths import REPO
 from facelib.runner import notebooks
@@ -23,7 +24,7 @@ def complaints(path: Path) -> list[str]:
     notebook = notebooks.read_notebook(path)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = [*_title(notebook, path), *_parameters(path, code), *_metadata(path, notebook)]
-    found += [*_counts(code), *_links(notebook, path)]
+    found += [*_counts(code), *_links(notebook, path), *_settings(code)]
     for number, cell in enumerate(code, start=1):
         checks = (*_source(cell.source), *_outputs(cell))
         found += [f"code cell {number}: {complaint}" for complaint in checks]
@@ -55,6 +56,32 @@ def _parameters(path: Path, code: list) -> Iterator[str]:
             yield f"parameters, line {node.lineno}: wanted `name: type = literal  # help`"
         elif node.target.id not in helped:
             yield f"parameter {node.target.id}: papermill reads no help after it"
+
+
+def _settings(code: list) -> Iterator[str]:
+    """The parameters reach make_config in one call, which a cell that is run again repeats."""
+    for number, cell in enumerate(code, start=1):
+        tree = ast.parse(TransformerManager().transform_cell(cell.source))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _called(node) == "make_config":
+                again = [k.arg for k in node.keywords if getattr(k.value, "id", "") == k.arg]
+                if again and again != ["loss"]:
+                    yield f"code cell {number}: make_config retypes {', '.join(again)}"
+        if "parameters" not in cell.metadata.get("tags", []):
+            for name in sorted(_assigned(tree) & set(FIELDS) - {"name"}):
+                yield f"code cell {number}: {name} is a setting, and a variable here"
+
+
+def _assigned(tree: ast.AST) -> set[str]:
+    """Names that a cell leaves behind: not those of comprehensions and functions."""
+    inside = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif not isinstance(node, (*inside, ast.FunctionDef)):
+            found |= _assigned(node)
+    return found
 
 
 def _metadata(path: Path, notebook) -> Iterator[str]:

@@ -22,7 +22,7 @@ from facelib.training.schedule import build_optimizer
 from facelib.training.train import load_model
 from tests.training.test_train import largest_difference, tiny, weights
 
-CLUSTER = REPO / "notebooks" / "cluster"
+SLURM = REPO / "notebooks" / "slurm"
 STILL = {"freeze_batchnorm": True, "lr": 0.02}  # batch statistics are those of a process
 
 
@@ -151,7 +151,7 @@ def test_the_slurm_script_trains_a_run_and_asks_to_come_again_when_stopped(
     cfg = tiny(tiny_records, elastic=True, processes=2, images_seen=160_000)
     settings = [f"{k}={v}" for k, v in cfg.to_dict().items() if k not in ("elastic", "processes")
                 and v != getattr(make_config(), k)]  # fmt: skip
-    job = subprocess.Popen(["bash", str(CLUSTER / "slurm.sh"), "smoke", *settings], cwd=REPO,
+    job = subprocess.Popen(["bash", str(SLURM / "slurm.sh"), "smoke", *settings], cwd=REPO,
                            env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
     try:
         run = None
@@ -172,7 +172,7 @@ def test_the_slurm_script_trains_a_run_and_asks_to_come_again_when_stopped(
     assert asked.count(f"requeue {os.getpid()}") == 1
     # A turn that dies before it trains finds the status of this one: it must not come again.
     (tools / "srun").write_text("#!/bin/sh\nexit 3\n")
-    again = subprocess.run(["bash", str(CLUSTER / "slurm.sh"), str(run.path)], cwd=REPO,
+    again = subprocess.run(["bash", str(SLURM / "slurm.sh"), str(run.path)], cwd=REPO,
                            env=environment, timeout=60)  # fmt: skip
     assert again.returncode == 3
     assert (tmp_path / "asked").read_text().count("requeue") == 1
@@ -182,8 +182,8 @@ def test_the_accelerate_file_is_one_that_accelerate_reads():
     # Catches: a key that accelerate does not know, which ends the launch.
     from accelerate.commands.config.config_args import ClusterConfig
 
-    content = yaml.safe_load((CLUSTER / "accelerate.yaml").read_text())
-    config = ClusterConfig.from_yaml_file(yaml_file=str(CLUSTER / "accelerate.yaml"))
+    content = yaml.safe_load((SLURM / "accelerate.yaml").read_text())
+    config = ClusterConfig.from_yaml_file(yaml_file=str(SLURM / "accelerate.yaml"))
     assert (config.num_machines, config.num_processes) == (2, 16)
     assert set(content) <= set(ClusterConfig.__dataclass_fields__) | {"compute_environment"}
 

@@ -24,6 +24,7 @@ from facelib.formats.face_index import normalise_name
 from facelib.metrics.geometry import nearest_centres, unit
 from facelib.metrics.verification import strict_threshold
 from facelib.paths import atomic_file
+from facelib.safety.readers import is_number, read_rows
 
 MATCH_RATE = 0.01  # of strangers whose nearest training identity passes for themselves
 SIGNALS = {"by_name": "names", "by_hash": "images", "by_embedding": "embeddings"}
@@ -181,11 +182,11 @@ def read_people(path: Path) -> dict[int, str]:
     """
     path = Path(path)
     people: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_rows(path, "lines id<TAB>name"), start=1):
         if not line.strip():
             continue
         identity, tab, name = line.partition("\t")
-        if not tab or not identity.strip().isdigit() or not name.strip():
+        if not tab or not is_number(identity.strip()) or not name.strip():
             raise BadData(f"{path}, line {number}: {line[:40]!r}, wanted id<TAB>name")
         if int(identity) in people:
             raise BadData(f"{path}, line {number}: id {identity} occurs twice")

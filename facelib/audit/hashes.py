@@ -11,9 +11,6 @@ searching the mirror images too.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from os import cpu_count
 
 import cv2
 import numpy as np
@@ -21,7 +18,7 @@ import pandas as pd
 from scipy.fft import dct
 
 from facelib.errors import UserError
-from facelib.formats.decode import decode
+from facelib.formats.decode import decode, map_in_threads
 
 SIDE, KEPT = 32, 8
 DCT = dct(np.eye(SIDE), axis=0)[:KEPT].astype(np.float32)  # (8, 32): the first rows of the DCT
@@ -46,11 +43,8 @@ def hash_images(images: Iterable[bytes]) -> np.ndarray:
     def one(jpeg: bytes) -> np.ndarray:
         return hash_pixels(decode(jpeg))
 
-    images, parts = iter(images), [np.empty(0, np.uint64)]
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        while chunk := list(islice(images, BLOCK)):  # map takes all its input at once
-            parts.append(pack_bits(np.array(list(pool.map(one, chunk)))))
-    return np.concatenate(parts)
+    parts = [pack_bits(np.array(bits)) for bits in map_in_threads(one, images, BLOCK)]
+    return np.concatenate([np.empty(0, np.uint64), *parts])
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:

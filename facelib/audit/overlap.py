@@ -3,8 +3,6 @@
 RUN/embeddings/overlap-FOLDER.npz   (2, N, d) sums of the training identities' unit embeddings
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from facelib.audit import checks
 from facelib.audit.hashes import duplicates, hash_images, hash_threshold, mismatch_counts
 from facelib.audit.people_names import match_names
 from facelib.data.datasets import FaceRecords, Jpegs
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images
 from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image
@@ -52,7 +51,7 @@ class TrainingSet:
         model, checkpoint = load_model(run)
         stat = (self.folder / "train.rec").stat()
         parts = [checkpoint, str(self.folder.resolve()), stat.st_size, stat.st_mtime_ns]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        key = digest_values(parts)
         path = run.path / "embeddings" / f"overlap-{self.folder.name}.npz"
         found = cached_embeddings(path, key, lambda: tuple(self._sums(model, run.config)))
         return np.stack(found)

@@ -15,7 +15,7 @@ from facelib.cli.protocols import add_ijb, add_megaface
 from facelib.cli.settings import add_settings
 from facelib.cli.start import add_doctor, add_study
 from facelib.cli.train import add_follow, add_runs, add_train
-from facelib.errors import UserError
+from facelib.safety.guard import guarded
 
 EXAMPLES = """examples:
   python -m facelib doctor                          is everything here?
@@ -31,24 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    try:
-        return options.run(options) or 0
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "facelib").partition(".")[0] == "facelib":
-            raise  # a fault of ours
-        sys.stderr.write(f"error: {sys.executable} has no package {error.name!r}: make setup, or "
-                         "in conda: conda env update -f environment.yml\n")  # fmt: skip
-        return 2
-    except OSError as error:
-        where = error.filename or "a file"
-        sys.stderr.write(f"error: {where}: {error.strerror or error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues\n")
-        return 130
+    return guarded(lambda: options.run(options))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -65,5 +65,7 @@ def _run(options: argparse.Namespace) -> None:
 def _folder(options: argparse.Namespace) -> Path:
     from facelib.data.locate import train_folder
 
-    options.set = [*options.set, f"data={options.train}"]
+    """The training set's folder: one that is there, or rendered faces with their settings."""
+    if options.train != "rendered":
+        return train_folder(make_config(data=str(Path(options.train).absolute())))
     return train_folder(make_config(**settings_of(options)))

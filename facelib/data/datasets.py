@@ -3,8 +3,6 @@
 import copy
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import FILL_BORDER, decode
+from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.face_index import (
     check_gap_free,
     excluded_labels,
@@ -24,6 +22,7 @@ from facelib.formats.recordio import RecordReader, unpack
 __all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
 
 log = logging.getLogger(__name__)
+BLOCK = 4096  # images that wait for a thread
 
 
 class FaceRecords(Dataset):
@@ -159,9 +158,8 @@ class FaceRecords(Dataset):
         def fill(place: int) -> None:
             images[place] = self.image(int(indices[place]))[0]
 
-        with ThreadPoolExecutor(cpu_count()) as threads:
-            for _ in threads.map(fill, range(len(indices))):
-                pass
+        for _ in map_in_threads(fill, range(len(indices)), BLOCK):
+            pass
         return images
 
     def load_all(self) -> np.ndarray:

@@ -8,7 +8,6 @@ costs a third of the time of decoding it. Mirroring and scaling to [-1, 1] come 
 device, a batch at a time. So Python runs once an image only for "find the record, decode it".
 """
 
-import mmap
 from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
@@ -19,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from facelib.data.datasets import FaceRecords
 from facelib.errors import BadData
-from facelib.formats.decode import decode_into
-from facelib.formats.record_bytes import read_record, unpack
+from facelib.formats.decode import decode
+from facelib.formats.recordio import unpack
 
 AHEAD = 2  # batches that each worker has under way
 
@@ -34,20 +33,16 @@ class RecordBlocks(Dataset):
     """
 
     def __init__(self, records: FaceRecords, slots: torch.Tensor):
-        self.rec_path, self.slots = records.reader.rec_path, slots
-        self.options = {"fill_border": records.fill_border, "scale": records.decode_scale}
-        self._map: mmap.mmap | None = None
+        self.file, self.slots = records.reader.file, slots
+        self.options = records.size, records.fill_border, records.decode_scale
 
     def __getitem__(self, wanted: tuple[int, np.ndarray]) -> list[int]:
-        if self._map is None:
-            with open(self.rec_path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         slot, offsets = wanted
         images, bad = self.slots[slot].numpy(), []
         for place, offset in enumerate(offsets.tolist()):
             try:
-                payload = unpack(read_record(self._map, offset, "record")[0])[1]
-                decode_into(images[place], payload, **self.options)
+                payload = unpack(self.file.read(offset, "record"))[1]
+                images[place] = decode(payload, *self.options)
             except BadData:
                 bad.append(place)
         return bad

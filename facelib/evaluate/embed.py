@@ -9,14 +9,9 @@ embedded again and an unchanged one is not. Where torchrun starts several proces
 share of the images; the first writes the files and has the figures.
 """
 
-import hashlib
-import json
 import logging
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +21,21 @@ from torch import nn
 from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.locate import benchmark_paths
+from facelib.digests import digest_values
 from facelib.errors import BadData, UserError
 from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
-from facelib.formats.decode import decode
+from facelib.formats.decode import decode, map_in_threads
 from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
-from facelib.runs.folder import load_run, read_json, write_json
+from facelib.runs.files import read_evaluation
+from facelib.runs.folder import load_run, write_json
+from facelib.safety.readers import read_arrays
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
 
 BATCH = 256
-DECODERS = 4  # threads: JPEG decoding and resizing release the GIL
 LOG_SECONDS = 10
 
 
@@ -114,10 +111,7 @@ def _batches(images, size: int, batch: int, fill_border: str, where) -> Iterator
         except BadData as error:
             raise BadData(f"{where(i)}: {error}") from error
 
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for start in range(0, len(images), batch):
-            rows = range(start, min(start + batch, len(images)))
-            yield np.stack(list(pool.map(decode_one, rows)))
+    yield from map(np.stack, map_in_threads(decode_one, range(len(images)), batch))
 
 
 def _log_progress(batches: Iterator[np.ndarray], total: int) -> Iterator[np.ndarray]:
@@ -178,7 +172,7 @@ def _cosines(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.nda
 def cache_key(checkpoint: str, bench: Benchmark, size: int, fill_border: str) -> str:
     """Digest of all that decides the embeddings."""
     parts = [checkpoint, bench.digest, size, fill_border]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest_values(parts)
 
 
 def cached_embeddings(
@@ -187,11 +181,11 @@ def cached_embeddings(
     """(emb, emb_flip) from `path` if it was written under `key`, else computed and written."""
     if path.is_file() and not force:
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                if str(kept["key"]) == key:
-                    return kept["emb"], kept["emb_flip"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s: unreadable cache (%s), embedding again", path, error)
+            kept = read_arrays(path, "kept embeddings", "they are made again")
+            if str(kept.get("key")) == key and {"emb", "emb_flip"} <= set(kept):
+                return kept["emb"], kept["emb_flip"]
+        except BadData as error:
+            log.warning("%s", error)
     emb, emb_flip = compute()
     if distributed.rank():
         return emb, emb_flip
@@ -312,7 +306,7 @@ def evaluate_run(
 
 def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
-    kept = read_json(path, default={})
+    kept = read_evaluation(path) or {}
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports
     result = {

@@ -5,14 +5,12 @@ replicates and the sources of the protocols, so that no figure outlives what it 
 """
 
 import functools
-import hashlib
 import json
 import logging
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
+from facelib.digests import digest
 from facelib.errors import BadData
 from facelib.metrics import verification
 from facelib.metrics.scores import Scores
@@ -44,18 +42,15 @@ def kept_figures(path: Path, scores: Scores, bootstrap: int = 1000) -> dict:
 
 
 def _key(scores: Scores, bootstrap: int) -> str:
-    digest = hashlib.sha256(f"{_code()} {bootstrap}".encode())
+    parts = [f"{_code()} {bootstrap}"]
     for field in fields(scores):
         values = getattr(scores, field.name)
         if values is not None:
-            digest.update(f"{field.name} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:16]
+            parts += [f"{field.name} {values.dtype} {values.shape}", values]
+    return digest(*parts)
 
 
 @functools.cache
 def _code() -> str:
     here = Path(verification.__file__).parent
-    return hashlib.sha256(
-        "".join((here / name).read_text() for name in SOURCES).encode()
-    ).hexdigest()
+    return digest(*((here / name).read_text() for name in SOURCES), digits=64)

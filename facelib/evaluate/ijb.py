@@ -14,7 +14,6 @@ What is computed from them stands in `facelib.metrics.templates`.
 import logging
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,17 @@ import torch
 
 from facelib.data.feed import to_input
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import decode, resize
+from facelib.formats.decode import decode, map_in_threads, resize
 from facelib.metrics.templates import TemplateProtocol
 from facelib.paths import atomic_file
 from facelib.prepare.align import LANDMARK_COLUMNS, align
 from facelib.runs.folder import load_run
+from facelib.safety.readers import reading
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
 
 SETS = ("ijbb", "ijbc")
-
-
-READERS = 4  # threads: decoding and warping release the GIL
 
 
 def read_protocol(folder: Path, name: str | None = None) -> TemplateProtocol:
@@ -78,16 +75,14 @@ def _read_columns(path: Path, columns: list[str], meaning: str) -> pd.DataFrame:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted lines of {meaning}")
     kinds = {c: str if c == "name" else np.float64 if c[0] in "xys" else np.int32 for c in columns}
-    try:
-        with warnings.catch_warnings():  # of columns beyond the last, which pandas cuts off
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
-                skipinitialspace=True,
-            )  # fmt: skip
-    except (ValueError, pd.errors.ParserWarning) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BadData(f"{path}: {reason}; wanted lines of {meaning}") from None
+    wanted = f"lines of {meaning}"
+    with reading(path, wanted), warnings.catch_warnings():
+        # Of columns beyond the last, which pandas cuts off.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
+            skipinitialspace=True,
+        )  # fmt: skip
     if not len(frame):
         raise BadData(f"{path}: empty; wanted lines of {meaning}")
     return frame
@@ -149,12 +144,11 @@ def embed_faces(
             raise BadData(f"{path}: {error}") from None
 
     parts = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(protocol.names), batch):
-            rows = range(start, min(start + batch, len(protocol.names)))
-            parts.append(embed(np.stack(list(pool.map(face, rows)))).astype(np.float32))
-            if start % (40 * batch) == 0:
-                log.info("embedded %d of %d images", rows.stop, len(protocol.names))
+    total = len(protocol.names)
+    for number, faces in enumerate(map_in_threads(face, range(total), batch)):
+        parts.append(embed(np.stack(faces)).astype(np.float32))
+        if number % 40 == 0:
+            log.info("embedded %d of %d images", number * batch + len(faces), total)
     return np.concatenate(parts)
 
 

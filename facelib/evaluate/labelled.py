@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import BadData, UserError
-from facelib.metrics.scores import UNREADABLE
 from facelib.paths import atomic_file
+from facelib.safety.readers import read_arrays
 
 
 def make_labelled(emb: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,16 +52,9 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         raise BadData(
             f"{path}: no such file; write one with: python -m facelib cluster {path} --export RUN"
         )
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise BadData(f"{path}: a single array, wanted an .npz with `emb` and `label`")
-        with archive:
-            arrays = {name: archive[name] for name in ("emb", "label") if name in archive.files}
-            names = archive.files
-    except UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise BadData(f"{path}: no readable .npz of plain arrays ({reason})") from error
+    again = f"write it again with: python -m facelib cluster {path} --export RUN"
+    names = read_arrays(path, "an .npz with `emb` and `label`", again)
+    arrays = {name: names[name] for name in ("emb", "label") if name in names}
     missing = [f"`{name}`" for name in ("emb", "label") if name not in arrays]
     if missing:
         raise BadData(

@@ -13,7 +13,6 @@ identities are the connected components of the genuine pairs: two images of one 
 chain of genuine pairs links get different identities.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.paths import atomic_file
+from facelib.safety.readers import read_arrays
 
 log = logging.getLogger(__name__)
 
 DEFAULT_FOLDS = 10
+# Array of a sidecar -> kinds of numbers that it may hold (numpy's letters).
+SIDECAR = {"fold": "iu", "id1": "iuUS", "id2": "iuUS", "yaw1": "fiu", "yaw2": "fiu"}
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,23 @@ def load_benchmark(path: Path) -> Benchmark:
     sides, same = read_bin(path)
     images, index, hashes = _unique(sides)
     pairs = _pairs_digest(hashes, index, same)
-    meta = _read_sidecar(sidecar_path(path), len(same), pairs)
+    meta = _read_sidecar(sidecar_path(path), same, pairs)
     index1, index2 = index[0::2].copy(), index[1::2].copy()
     fold = meta.get("fold", contiguous_folds(len(same)))
+    one_kind = [k for k in np.unique(fold) if len(np.unique(same[fold == k])) == 1]
+    if one_kind and len(np.unique(same)) == 2:
+        log.warning(
+            "%s: %d of its %d folds hold pairs of one kind only (as where all genuine pairs"
+            " come first): shuffle the pairs, or give folds in %s",
+            path, len(one_kind), len(np.unique(fold)), sidecar_path(path).name,
+        )  # fmt: skip
     id1, id2 = meta.get("id1"), meta.get("id2")
     if id1 is None or id2 is None:
         identity = connected_components(len(images), index1[same], index2[same])
         id1, id2 = identity[index1], identity[index2]
-    digest = hashlib.sha256(f"{pairs} {fold.tolist()}".encode()).hexdigest()[:16]
+    key = digest(f"{pairs} {fold.tolist()}")
     yaws = meta.get("yaw1"), meta.get("yaw2")
-    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, digest)
+    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, key)
 
 
 def save_benchmark(
@@ -174,8 +184,12 @@ def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
     place: dict[str, int] = {}
     images: list[bytes] = []
     index = np.empty(len(sides), dtype=np.int64)
+    # One object is hashed once: a file of a megabyte can name an image of it a million times.
+    names: dict[int, str] = {}
     for i, image in enumerate(sides):
-        name = hashlib.sha256(image).hexdigest()
+        name = names.get(id(image))
+        if name is None:
+            name = names[id(image)] = digest(image, digits=64)
         if name not in place:
             place[name] = len(images)
             images.append(image)
@@ -184,24 +198,35 @@ def _unique(sides: list[bytes]) -> tuple[list[bytes], np.ndarray, list[str]]:
 
 
 def _pairs_digest(hashes: list[str], index: np.ndarray, same: np.ndarray) -> str:
-    text = f"{hashes} {index.tolist()} {same.astype(int).tolist()}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(f"{hashes} {index.tolist()} {same.astype(int).tolist()}")
 
 
-def _read_sidecar(path: Path, pairs: int, digest: str) -> dict[str, np.ndarray]:
+def _read_sidecar(path: Path, same: np.ndarray, own: str) -> dict[str, np.ndarray]:
+    pairs = len(same)
     if not path.is_file():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = {name: file[name] for name in file.files}
-    except Exception as error:  # a damaged zip raises nearly anything
-        raise BadData(
-            f"{path}: not a readable .npz ({error}); delete it (folds become contiguous tenths)"
-            " or make the benchmark again"
-        ) from None
-    if "pairs" in meta and str(meta.pop("pairs")) != digest:
-        raise BadData(f"{path}: written for another .bin; delete it or make the benchmark again")
+    again = "delete it (folds become contiguous tenths) or make the benchmark again"
+    meta = read_arrays(path, "a sidecar .npz", again, ("pairs", *SIDECAR))
+    if "pairs" in meta and str(meta.pop("pairs")) != own:
+        raise BadData(f"{path}: written for another .bin; {again}")
     for name, values in meta.items():
         if values.shape != (pairs,):
-            raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},)")
+            raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},); {again}")
+        if values.dtype.kind not in SIDECAR[name]:
+            raise BadData(f"{path}: {name} has type {values.dtype}, wanted numbers; {again}")
+    _check_identities(path, meta, same, again)
     return meta
+
+
+def _check_identities(path: Path, meta: dict, same: np.ndarray, again: str) -> None:
+    """BadData where a pair is of one person by its label and of two by its identities."""
+    if "id1" not in meta or "id2" not in meta:
+        return
+    wrong = np.flatnonzero((meta["id1"] == meta["id2"]) != same)
+    if len(wrong):
+        i = int(wrong[0])
+        raise BadData(
+            f"{path}: pair {i} is marked {'same' if same[i] else 'different'}, but its identities"
+            f" are {meta['id1'][i]} and {meta['id2'][i]} ({len(wrong)} of {len(same)} pairs"
+            f" contradict); mend the labels or the identities, or {again}"
+        )

@@ -3,8 +3,11 @@
 Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone would give BGR.
 """
 
-import contextlib
 import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import cpu_count
 
 import cv2
 import numpy as np
@@ -14,6 +17,11 @@ from PIL import Image
 from facelib.errors import BadData, UserError
 
 FILL_BORDER = ("none", "replicate")
+# A header of a few bytes can claim any size; 64 megapixels are more than a camera's picture.
+MAX_PIXELS = 1 << 26
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns on a second line: `check_size` is ours
+# Pillow reads more, among them formats that start other programs.
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 # The warp leaves pure black; JPEG noise lifts it by a few grey levels.
 BLACK = 8
 # JPEG blurs the edge of the picture into the black (chroma is stored at half the resolution):
@@ -27,7 +35,7 @@ def decode(
     """Decode an image to uint8 (H, W, 3) RGB.
 
     Args:
-        jpeg: a JPEG (decoded by simplejpeg), or any other format that Pillow reads; grey becomes
+        jpeg: a JPEG (decoded by simplejpeg), or another of `FORMATS`, read by Pillow; grey becomes
             three equal channels.
         size: side of the square result in pixels; area averaging where it shrinks, bilinear where
             it grows. None keeps the image as it is.
@@ -48,29 +56,49 @@ def decode(
     return image if size is None else resize(image, size)
 
 
-def decode_into(out: np.ndarray, jpeg: bytes, fill_border: str = "none", **options) -> None:
-    """Decode to the size of `out`, uint8 (S, S, 3): `decode`, without a copy where that fits."""
-    with contextlib.suppress(ValueError):  # what is wrong with it `decode` says
-        plain = fill_border == "none" and simplejpeg.is_jpeg(jpeg)
-        if plain and simplejpeg.decode_jpeg_header(jpeg)[:2] == out.shape[:2]:
-            simplejpeg.decode_jpeg(jpeg, "RGB", buffer=out)
-            return
-    out[...] = decode(jpeg, len(out), fill_border, **options)
+def map_in_threads(call: Callable, items: Iterable, block: int) -> Iterator[list]:
+    """Lists of `call(item)` over `block` items each, in order: one thread per core.
+
+    Decoding, resizing and warping release Python's lock. Items are taken a block at a time.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        while chunk := list(islice(items, block)):
+            yield list(pool.map(call, chunk))
 
 
 def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
     """`least`: pixels a side that are enough; 0 keeps the size."""
     try:
+        check_size(jpeg)
         if simplejpeg.is_jpeg(jpeg):
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
-        with Image.open(io.BytesIO(jpeg)) as picture:
+        with Image.open(io.BytesIO(jpeg), formats=FORMATS) as picture:
             return np.array(picture.convert("RGB"))
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (ValueError, OSError, SyntaxError) as error:
         start = bytes(jpeg[:8]).hex(" ") or "nothing"
         raise BadData(
             f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
             f" ff d8 ff): {error}"
         ) from None
+
+
+def check_size(image: bytes) -> None:
+    """Read the size of an encoded image from its header, before anything is decoded.
+
+    Raises:
+        BadData: more than `MAX_PIXELS`. ValueError, OSError: no image.
+    """
+    if simplejpeg.is_jpeg(image):
+        height, width = simplejpeg.decode_jpeg_header(image)[:2]
+    else:
+        with Image.open(io.BytesIO(image), formats=FORMATS) as picture:
+            width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise BadData(
+            f"{len(image)} bytes that claim {width}×{height} pixels, allowed are {MAX_PIXELS:,}"
+            " pixels: damaged or hostile; make the picture smaller, or leave it out"
+        )
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from facelib.errors import BadData, UserError
 from facelib.formats.recordio import RecordReader
+from facelib.safety.readers import is_number, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,12 @@ def read_names(path: Path, labels: np.ndarray) -> list[str] | None:
     """Names by label from `names.txt` (line number from 0 = label); None if there is no file."""
     if not path.is_file():
         return None
-    names = path.read_text(encoding="utf-8").splitlines()
-    if len(names) <= labels.max():
-        raise BadData(f"{path}: {len(names)} names, but labels run to {labels.max()}")
+    names = read_rows(path, "one name a line, in the order of the labels")
+    if len(names) != labels.max() + 1:
+        raise BadData(
+            f"{path}: {len(names)} names, but labels run to {labels.max()}; wanted one line a"
+            " label: delete the file (exclude= then takes labels only), or make it again"
+        )
     return names
 
 
@@ -133,14 +137,14 @@ def excluded_labels(
         path = Path(exclude)
         if not path.is_file():
             raise UserError(f"exclude: no file {path}; wanted one name or label a line")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_rows(path, "one name or label a line")
         exclude = [line.strip() for line in lines if line.strip()]
     labels, unknown = set(), []
     by_name: dict[str, list[int]] = {}
     for label, name in enumerate(names or []):
         by_name.setdefault(normalise_name(name), []).append(label)
     for entry in exclude:
-        if isinstance(entry, int | np.integer) or entry.isdigit():
+        if isinstance(entry, int | np.integer) or is_number(entry):
             if not 0 <= int(entry) < classes:
                 raise UserError(f"exclude: label {entry}, allowed are 0 … {classes - 1}")
             labels.add(int(entry))

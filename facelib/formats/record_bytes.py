@@ -25,6 +25,7 @@ The payload of an image record:
 
 import mmap
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -131,3 +132,30 @@ def read_record(data: mmap.mmap | bytes, offset: int, where: str) -> tuple[bytes
         offset += FRAME.size + length + -length % 4
         if kind in (WHOLE, LAST):
             return MAGIC.join(parts) if len(parts) > 1 else part, offset
+
+
+class MappedFile:
+    """A file as read-only memory, opened on first use.
+
+    The map is left behind when this is pickled (the other process opens its own): safe in
+    DataLoader workers, forked or spawned.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._map: mmap.mmap | None = None
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_map": None}
+
+    @property
+    def map(self) -> mmap.mmap:
+        """The whole file."""
+        if self._map is None:
+            with open(self.path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def read(self, offset: int, where: str) -> bytes:
+        """The record at a byte offset, its parts joined; errors begin with `where`."""
+        return read_record(self.map, offset, where)[0]

@@ -26,12 +26,14 @@ from facelib.formats.record_bytes import (
     LENGTH_MASK,
     MAGIC,
     Header,
+    MappedFile,
     frame,
     pack,
     read_record,
     unpack,
 )
 from facelib.paths import atomic_file
+from facelib.safety.readers import one_line
 
 __all__ = [
     "Header",
@@ -96,9 +98,6 @@ def _rebuild_hint(path: Path) -> str:
 class RecordReader:
     """Random access to the records of a `.rec` file by the keys of its `.idx` file.
 
-    The file is memory-mapped, and the map is left behind when the reader is pickled (the other
-    process opens its own on first use): safe in DataLoader workers, forked or spawned.
-
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
         idx_path: the index, by default beside the records.
@@ -138,22 +137,11 @@ class RecordReader:
         # A dense index (the normal case) needs no search.
         self._first = int(self.keys[0])
         self._dense = int(self.keys[-1]) - self._first + 1 == len(self.keys)
-        self._map: mmap.mmap | None = None
+        self.file = MappedFile(self.rec_path)
         self.read(int(self.keys[self.offsets.argmax()]))  # a truncated copy is noticed at once
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_map": None}
-
-    @property
-    def map(self) -> mmap.mmap:
-        """The whole file as read-only memory, opened on first use."""
-        if self._map is None:
-            with open(self.rec_path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
 
     def offset(self, key: int) -> int:
         """Byte offset of record `key`; BadData if the index does not have it."""
@@ -167,7 +155,7 @@ class RecordReader:
 
     def read(self, key: int) -> bytes:
         """Return the record (header, labels and payload) with this key, its parts joined."""
-        return read_record(self.map, self.offset(key), f"{self.rec_path}: record {key}")[0]
+        return self.file.read(self.offset(key), f"{self.rec_path}: record {key}")
 
     def header(self, key: int) -> Header:
         """Return the header of record `key`."""
@@ -182,7 +170,7 @@ class RecordReader:
         if len(keys) and (places.max() >= len(self.keys) or np.any(self.keys[places] != keys)):
             missing = next(key for key in keys if key not in self.keys)
             self.offset(int(missing))
-        data = np.frombuffer(self.map, dtype=np.uint8)
+        data = np.frombuffer(self.file.map, dtype=np.uint8)
         labels = np.empty(len(keys))
         for start in range(0, len(keys), 1 << 18):
             chunk = slice(start, start + (1 << 18))
@@ -284,6 +272,8 @@ def write_face_records(
             raise UserError(f"{end} records; record 0 counts in float32, exact to {FLOAT32_EXACT}")
         if names is not None and len(names) != len(starts):
             raise UserError(f"{len(names)} names for {len(starts)} identities")
+        if broken := [name for name in names or () if not one_line(name)]:
+            raise UserError(f"name {broken[0]!r} has a line break: names.txt has one name a line")
         writer.write(0, pack(Header(2, [key + 1, end], 0, 0), b""))
         bounds = [*starts, key + 1]
         for label in range(len(starts)):
@@ -296,7 +286,7 @@ def write_face_records(
 
 def _write_text(path: Path, text: str) -> None:
     with atomic_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:

@@ -14,7 +14,6 @@ The devkit's lists are JSON: `path`, N image files, and in lists of probes `id`,
 feature of an image lies at FOLDER/PATH + SUFFIX.
 """
 
-import json
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import BadData, UserError
+from facelib.safety.readers import read_arrays, read_object, reading
 
 CV_32F = 5
 HEADER = struct.Struct("<4i")
@@ -76,14 +76,14 @@ def open_features(path: Path, folder: Path | None = None, suffix: str = ".bin") 
 
 
 def _open_arrays(path: Path) -> Features:
-    try:
-        if path.suffix == ".npy":
+    if path.suffix == ".npy":
+        with reading(path, "an array of features"):
             emb, labels = np.load(path, mmap_mode="r", allow_pickle=False), None
-        else:
-            with np.load(path, allow_pickle=False) as file:
-                emb, labels = file["emb"], file.get("label")
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise BadData(f"{path}: no readable array of features ({error})") from None
+    else:
+        arrays = read_arrays(path, "an .npz with `emb`", only=("emb", "label"))
+        if "emb" not in arrays:
+            raise BadData(f"{path}: no array `emb`, wanted `emb` (N, d)")
+        emb, labels = arrays["emb"], arrays.get("label")
     if emb.ndim != 2 or not len(emb) or emb.dtype.kind != "f":
         raise BadData(f"{path}: features {emb.dtype} {emb.shape}, wanted floats (N, d)")
     if labels is not None and labels.shape != (len(emb),):
@@ -98,11 +98,14 @@ def _open_arrays(path: Path) -> Features:
 
 
 def _open_list(path: Path, folder: Path, suffix: str) -> Features:
-    try:
-        content = json.loads(path.read_text())
-        files, ids = [str(p) for p in content["path"]], content.get("id")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadData(f"{path}: no MegaFace list, which is JSON with `path` ({error})") from None
+    content = read_object(path)
+    files, ids = content.get("path"), content.get("id")
+    lists = [files] if ids is None else [files, ids]
+    if not all(isinstance(part, list) for part in lists) or not all(
+        isinstance(value, str | int) for part in lists for value in part
+    ):
+        raise BadData(f"{path}: no MegaFace list, which is JSON with `path` (and `id`): texts")
+    files = [str(file) for file in files]
     if not files or (ids is not None and len(ids) != len(files)):
         raise BadData(f"{path}: {len(files)} paths and {len(ids or [])} ids, wanted one an image")
     dim = len(read_feature(folder / (files[0] + suffix)))

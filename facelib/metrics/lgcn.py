@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from facelib.errors import BadData, UserError
 from facelib.metrics.neighbours import Graph, neighbour_graph
 from facelib.paths import atomic_file
+from facelib.safety.archive import check_digest, tensors_digest
 
 log = logging.getLogger(__name__)
 
@@ -254,8 +255,10 @@ def save_links(net: LinkNetwork, path: Path) -> None:
     """Write a network and its settings, whole or not at all (safetensors: no code in the file)."""
     from safetensors.torch import save_file
 
+    weights, settings = net.state_dict(), json.dumps(asdict(net.settings))
     with atomic_file(Path(path)) as temporary:
-        save_file(net.state_dict(), temporary, {"lgcn": json.dumps(asdict(net.settings))})
+        header = {"lgcn": settings, "digest": tensors_digest(weights, settings)}
+        save_file(weights, temporary, header)
 
 
 def load_links(path: Path) -> LinkNetwork:
@@ -271,12 +274,17 @@ def load_links(path: Path) -> LinkNetwork:
                       "--train-lgcn MODEL.safetensors")  # fmt: skip
     try:
         with safe_open(path, "pt") as file:
-            kept = json.loads((file.metadata() or {})["lgcn"])
+            header = file.metadata() or {}
+            kept = json.loads(header["lgcn"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        check_digest(path, header, tensors_digest(weights, header["lgcn"]), "train it again")
         net = LinkNetwork(LinkSettings(**{k: tuple(v) if isinstance(v, list) else v
                                           for k, v in kept.items()}))  # fmt: skip
         net.load_state_dict(weights)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (
+        SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError,
+        OSError, MemoryError,
+    ) as error:  # fmt: skip
         reason = str(error).partition("\n")[0]
         raise BadData(f"{path}: not a saved L-GCN ({reason}); wanted the .safetensors that "
                       "--train-lgcn writes") from error  # fmt: skip

@@ -13,8 +13,6 @@
 | `index1 index2` | (P,) int, optional | image of each side in the benchmark |
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -22,9 +20,9 @@ import numpy as np
 
 from facelib.errors import BadData, UserError
 from facelib.paths import atomic_file
+from facelib.safety.readers import read_arrays
 
 TENTHS = 10
-UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError)
 
 
 # Protocols: the share of impostors that the strict one accepts, the step above the highest of
@@ -172,24 +170,17 @@ def load_scores(path: Path | str) -> Scores:
     path = Path(path)
     if not path.is_file():
         raise BadData(f"{path}: no such scores file; `python -m facelib eval RUN` writes them")
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise BadData(f"{path}: a single array, wanted an .npz with `score` and `same`")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise BadData(f"{path}: no readable .npz of plain arrays ({reason})") from error
+    known = ("score", "same", "fold", *OPTIONAL)
+    again = "write it again with: python -m facelib eval RUN"
+    arrays = read_arrays(path, "an .npz with `score` and `same`", again, known)
     missing = [name for name in ("score", "same") if name not in arrays]
     if missing:
         raise BadData(
             f"{path}: no array {' and '.join(f'`{m}`' for m in missing)} "
             f"(found {', '.join(sorted(arrays)) or 'none'}); wanted `score`, `same`, maybe `fold`"
         )
-    known = ("score", "same", "fold", *OPTIONAL)
     try:
-        return make_scores(**{k: v for k, v in arrays.items() if k in known})
+        return make_scores(**arrays)
     except UserError as error:
         raise BadData(f"{path}: {error}") from error
 

@@ -7,10 +7,14 @@ def percent(value: float | None, interval: list[float] | None = None, digits: in
     """`93.2 [92.4, 94.0]`; "not estimable" for None."""
     if value is None:
         return "not estimable"
-    text = f"{100 * value:.{digits}f}"
-    if interval:
-        text += f" [{100 * interval[0]:.{digits}f}, {100 * interval[1]:.{digits}f}]"
-    return text
+    if not interval:
+        return f"{100 * value:.{digits}f}"
+    return with_interval(100 * value, 100 * interval[0], 100 * interval[1], f".{digits}f")
+
+
+def with_interval(value: float, lo: float, hi: float, form: str = "+.1f", unit: str = "") -> str:
+    """`+0.6 [-0.5, +1.6]`: a figure, here a difference in points, with its 95 % interval."""
+    return f"{value:{form}}{unit} [{lo:{form}}, {hi:{form}}]"
 
 
 def figures_table(report: dict) -> pd.DataFrame:

@@ -14,15 +14,17 @@ which files to fetch and where to put them.
 itself on pictures without any face (preset "generic-vit").
 """
 
-import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from facelib.config import make_config
+from facelib.digests import digest_stream
 from facelib.errors import UserError
 from facelib.models.registry import FOUNDATIONS, cached_folder, download_hint, entry_of
 from facelib.models.weights import build_encoder, load_encoder
@@ -162,16 +164,18 @@ def weights_digest(model: nn.Module) -> str:
 
     The key of cached embeddings: input size, normalisation and pooling are in it.
     """
-    digest = hashlib.sha256()
-    for key in ("name", "input_size", "pooling"):
-        digest.update(f"{key}={getattr(model, key, '')};".encode())
-    for key in ("mean", "std"):
-        digest.update(str(getattr(model, key, torch.zeros(0)).flatten().tolist()).encode())
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(memoryview(plain.view(torch.uint8).numpy()))
-    return digest.hexdigest()[:16]
+
+    def parts() -> Iterator[str | np.ndarray]:
+        for key in ("name", "input_size", "pooling"):
+            yield f"{key}={getattr(model, key, '')};"
+        for key in ("mean", "std"):
+            yield str(getattr(model, key, torch.zeros(0)).flatten().tolist())
+        for key, tensor in sorted(model.state_dict().items()):
+            yield f"{key}{tuple(tensor.shape)}{tensor.dtype}"
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            yield plain.view(torch.uint8).numpy()
+
+    return digest_stream(parts())
 
 
 def _sizes(encoder: nn.Module, kind: str) -> tuple[int, int]:

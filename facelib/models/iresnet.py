@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from facelib.errors import BadData, UserError
+from facelib.safety.archive import load_archive
 
 DEPTHS: dict[str, tuple[int, int, int, int]] = {
     "iresnet10": (1, 1, 1, 1),  # ours, for CPUs
@@ -123,20 +124,17 @@ def load_backbone(model: IResNet, path: str) -> None:
         BadData: no such file, not a weights file, or weights of another architecture; the message
             names the first key or shape that differs.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadData(f"{path}: no such file; give init= an existing backbone file") from None
-    except Exception as error:
-        raise BadData(f"{path}: not a PyTorch weights file ({type(error).__name__})") from error
-    if isinstance(state, dict) and "learner" in state:
+    state = load_archive(path, "give init= an existing backbone file")
+    if isinstance(state, dict) and isinstance(state.get("learner"), dict):
         state = {
             k.removeprefix("backbone."): v
             for k, v in state["learner"].items()
-            if k.startswith("backbone.")
+            if isinstance(k, str) and k.startswith("backbone.")
         }
-    if not isinstance(state, dict):
-        raise BadData(f"{path}: holds a {type(state).__name__}, wanted a dict of tensors")
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise BadData(f"{path}: holds {_describe(state)}, wanted a dict of tensors by name")
     state = {k.removeprefix("module."): v for k, v in state.items()}
     wanted = model.state_dict()
     for key, tensor in wanted.items():
@@ -152,3 +150,12 @@ def load_backbone(model: IResNet, path: str) -> None:
     if extra:
         raise BadData(f"{path}: unknown key {extra[0]!r}; is it a deeper architecture?")
     model.load_state_dict(state, strict=False)
+
+
+def _describe(state: object) -> str:
+    """What a weights file holds, in a few words."""
+    if not isinstance(state, dict):
+        return f"a {type(state).__name__}"
+    odd = next((k, v) for k, v in state.items()
+               if not (isinstance(k, str) and isinstance(v, torch.Tensor)))  # fmt: skip
+    return f"a {type(odd[1]).__name__} under {str(odd[0])[:60]!r}"

@@ -19,6 +19,7 @@ from torch import nn
 from facelib.errors import BadData, UserError
 from facelib.models.foundation import Foundation, build_full_size, weights_digest
 from facelib.paths import atomic_file
+from facelib.safety.archive import check_digest, tensors_digest
 
 ADAPTER = "default"  # peft's name of the only adapter
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
@@ -105,6 +106,7 @@ def save_adapters(model: Foundation, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / WEIGHTS) as temporary:
         header = {"format": "pt", "base": model.name, "base_digest": model.base_digest}
+        header["digest"] = tensors_digest(tensors, model.base_digest)
         save_file(tensors, temporary, metadata=header)
     with atomic_file(folder / SETTINGS) as temporary:
         temporary.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
@@ -130,6 +132,8 @@ def load_adapters(model: Foundation, folder: str | Path) -> Foundation:
     _refuse_adapters(model)
     folder = Path(folder)
     settings, tensors, header = _read(folder)
+    digest = tensors_digest(tensors, header.get("base_digest", ""))
+    check_digest(folder / WEIGHTS, header, digest, "save the adapters again")
     found = weights_digest(model)
     if header.get("base_digest") != found:
         raise BadData(
@@ -156,7 +160,9 @@ def _read(folder: Path) -> tuple[dict, dict[str, torch.Tensor], dict[str, str]]:
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         settings = {k: settings[k] for k in ("r", "lora_alpha", "target_modules")}
-    except (ValueError, KeyError) as error:
+        if not all(isinstance(settings[k], int | float) for k in ("r", "lora_alpha")):
+            raise TypeError(f"r={settings['r']!r}, lora_alpha={settings['lora_alpha']!r}"[:80])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadData(f"{folder / SETTINGS}: not settings of adapters ({error!r})") from error
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:

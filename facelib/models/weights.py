@@ -4,7 +4,6 @@ Transformers fills keys that a file lacks with random numbers and only warns; he
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from facelib.errors import BadData
 from facelib.models.registry import FOUNDATIONS, download_hint
+from facelib.safety.readers import read_object
 
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NO_TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
@@ -123,13 +123,7 @@ def _refuse(path: Path, missing: list[str], shapes: list[tuple]) -> None:
 def _read_config(path: Path, name: str) -> dict:
     if not path.is_file():
         raise BadData(f"{path.parent}: no {path.name}; {download_hint(name)}")
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise BadData(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise BadData(f"{path}: holds a {type(found).__name__}, wanted an object")
-    return found
+    return read_object(path, download_hint(name))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ image. Images are RGB.
 """
 
 import csv
+import io
 import logging
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from facelib.errors import BadData, UserError
+from facelib.safety.readers import read_text, reading
 
 log = logging.getLogger(__name__)
 
@@ -144,12 +146,9 @@ def read_fiducials(path: Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted CFP fiducials, 30 lines x,y")
-    try:
-        points = np.array(
-            [[float(value) for value in line.split(",")] for line in path.read_text().split()]
-        )
-    except ValueError as error:
-        raise BadData(f"{path}: {error}; wanted 30 lines x,y") from None
+    with reading(path, "30 lines x,y"):
+        lines = read_text(path, "30 lines x,y").split()
+        points = np.array([[float(value) for value in line.split(",")] for line in lines])
     if points.shape != (30, 2) or not np.isfinite(points).all():
         raise BadData(f"{path}: points of shape {points.shape}, wanted 30 finite lines x,y")
     return points
@@ -164,8 +163,9 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted a CSV with file,{','.join(LANDMARK_COLUMNS)}")
-    landmarks = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    landmarks: dict[str, np.ndarray] = {}
+    text = read_text(path, "a CSV of landmarks")
+    with reading(path, "a CSV of landmarks"), io.StringIO(text, newline="") as file:
         table = csv.DictReader(file)
         missing = {"file", *LANDMARK_COLUMNS} - set(table.fieldnames or ())
         if missing:
@@ -174,8 +174,14 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
             try:
                 values = [float(row[column]) for column in LANDMARK_COLUMNS]
             except (TypeError, ValueError):
-                raise BadData(f"{path}: line {table.line_num} holds no ten numbers") from None
-            landmarks[Path(row["file"]).as_posix()] = np.array(values).reshape(5, 2)
+                values = []
+            where = f"{path}: line {table.line_num}"
+            if not values or not np.isfinite(values).all():
+                raise BadData(f"{where} holds no ten numbers, wanted file,x1,y1,…,x5,y5")
+            name = Path(row["file"]).as_posix()
+            if name in landmarks:
+                raise BadData(f"{where}: {name!r} is there twice, wanted one line an image")
+            landmarks[name] = np.array(values).reshape(5, 2)
     return landmarks
 
 

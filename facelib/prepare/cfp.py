@@ -18,6 +18,7 @@ from facelib.errors import BadData, UserError
 from facelib.prepare.align import cfp_five_points, read_fiducials
 from facelib.prepare.aligner import Aligner, Landmarks
 from facelib.prepare.lists import Pair, pairs_to_bin
+from facelib.safety.readers import is_number, read_rows, read_text
 
 LISTS = {"FF": ("F", "F"), "FP": ("F", "P")}
 
@@ -58,17 +59,22 @@ def _read_list(path: Path) -> dict[int, Path]:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted CFP's list of images")
     images = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_rows(path, "lines `index path`"), start=1):
         fields = line.split(maxsplit=1)
         if not fields:
             continue
-        if len(fields) != 2 or not fields[0].isdigit():
+        if len(fields) != 2 or not is_number(fields[0]):
             raise BadData(f"{path}: line {number} is {line[:60]!r}, wanted `index path`")
         # Lexically, not through links: the point files lie beside the images as they are named.
         image = Path(os.path.normpath(path.parent / fields[1].strip()))
-        if not image.parent.parent.name.isdigit():
+        if not is_number(image.parent.parent.name):
             raise BadData(f"{path}: line {number}: {fields[1]} is not …/ID/frontal/NN.jpg")
-        images[int(fields[0])] = image
+        index = int(fields[0])
+        if index in images:
+            raise BadData(
+                f"{path}: line {number}: index {index} is there twice, wanted one line an image"
+            )
+        images[index] = image
     return images
 
 
@@ -76,9 +82,9 @@ def _read_numbers(path: Path) -> list[tuple[int, int, str]]:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted lines `a,b`")
     numbers = []
-    for number, line in enumerate(path.read_text().split(), start=1):
+    for number, line in enumerate(read_text(path, "lines `a,b`").split(), start=1):
         fields = line.split(",")
-        if len(fields) != 2 or not all(field.isdigit() for field in fields):
+        if len(fields) != 2 or not all(map(is_number, fields)):
             raise BadData(f"{path}: line {number} is {line[:60]!r}, wanted `a,b`")
         numbers.append((int(fields[0]), int(fields[1]), f"{path}: line {number}"))
     return numbers

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from facelib.errors import BadData, UserError
 from facelib.formats.recordio import write_face_records
 from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
+from facelib.safety.readers import one_line
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,12 @@ def list_identities(src: Path) -> dict[str, list[Path]]:
         for folder in sorted(src.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     }
+    for name in identities:
+        if not one_line(name):
+            raise UserError(
+                f"{src}: a folder is called {name!r}: a name with a line break cannot be a line of"
+                " names.txt; rename the folder"
+            )
     if not any(identities.values()):
         raise UserError(
             f"{src}: no image found; wanted {src}/NAME/*.jpg, one folder for each identity"

@@ -1,12 +1,12 @@
 """What is in a file or folder: counts from the data itself, and what is wrong with it."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
@@ -16,6 +16,7 @@ from facelib.metrics.scores import load_scores
 from facelib.prepare.cfp import read_cfp_pairs
 from facelib.prepare.folders import list_identities
 from facelib.prepare.lfw import read_lfw_pairs
+from facelib.safety.readers import is_number, read_arrays, read_text
 
 # Images decoded by default; `deep` decodes all.
 SAMPLE = 200
@@ -96,8 +97,11 @@ def _inspect_records(path: Path, deep: bool) -> dict:
 def _check_property(path: Path, identities: int) -> list[str]:
     if not path.is_file():
         return [f"{path.name} is missing (identities,height,width)"]
-    fields = path.read_text().split("\n")[0].split(",")
-    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
+    try:
+        fields = read_text(path, "identities,height,width").split("\n")[0].split(",")
+    except BadData as error:
+        return [str(error)]
+    if len(fields) != 3 or not all(is_number(field.strip()) for field in fields):
         return [f"{path.name} is {','.join(fields)[:40]!r}, wanted identities,height,width"]
     if int(fields[0]) != identities:
         return [f"{path.name} says {fields[0]} identities, the records hold {identities}"]
@@ -181,8 +185,8 @@ def _inspect_identities(path: Path, deep: bool) -> dict:
 
 def _inspect_scores(path: Path) -> dict:
     scores = load_scores(path)
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: list(file[name].shape) for name in sorted(file.files)}
+    found = read_arrays(path, "an .npz of scores")
+    arrays = {name: list(found[name].shape) for name in sorted(found)}
     report = {"kind": "scores", "arrays": arrays}
     return report | _describe_pairs(scores.same, scores.fold, "fold" in arrays)
 
@@ -219,12 +223,12 @@ def _describe_files(files: list[Path], deep: bool) -> dict:
 def _describe_images(payloads: Iterable[tuple[str, bytes]]) -> dict:
     """Decode images: sizes, grey ones, equal bytes, and those that are no image."""
     sizes: Counter[str] = Counter()
-    digests: Counter[bytes] = Counter()
+    digests: Counter[str] = Counter()
     bad: list[str] = []
     decoded = grey = 0
     for name, payload in payloads:
         decoded += 1
-        digests[hashlib.sha256(payload).digest()] += 1
+        digests[digest(payload, digits=64)] += 1
         try:
             image = decode(payload)
         except BadData as error:

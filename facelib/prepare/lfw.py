@@ -14,6 +14,7 @@ from pathlib import Path
 from facelib.errors import BadData
 from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
 from facelib.prepare.lists import Pair, pairs_to_bin
+from facelib.safety.readers import is_number, read_rows
 
 
 def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
@@ -25,15 +26,15 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
     pairs_txt, images_dir = Path(pairs_txt), Path(images_dir)
     if not pairs_txt.is_file():
         raise BadData(f"{pairs_txt}: no such file; wanted LFW's pairs.txt")
-    lines = [line.split() for line in pairs_txt.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split() for line in read_rows(pairs_txt, "LFW's pairs.txt")]
     lines = [line for line in lines if line]
     header = lines[0] if lines else []
-    if len(header) not in (1, 2) or not all(field.isdigit() for field in header):
+    if len(header) not in (1, 2) or not all(map(is_number, header)):
         raise BadData(f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300")
     folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
     if len(lines) - 1 != 2 * folds * each:
         raise BadData(f"{pairs_txt}: {len(lines) - 1} pairs, its header says {2 * folds * each}")
-    names = sorted({field for line in lines[1:] for field in line if not field.isdigit()})
+    names = sorted({field for line in lines[1:] for field in line if not is_number(field)})
     number = {name: i for i, name in enumerate(names)}
     pairs = []
     for i, fields in enumerate(lines[1:]):
@@ -46,7 +47,7 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
                 f" {'name i j' if same else 'name i name j'}"
             )
         name1, image1, name2, image2 = fields
-        if not (image1.isdigit() and image2.isdigit() and name1 in number and name2 in number):
+        if not (is_number(image1) and is_number(image2) and name1 in number and name2 in number):
             raise BadData(
                 f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}: no image number"
             )

@@ -16,7 +16,6 @@ somebody of the benchmark.
 """
 
 import csv
-import hashlib
 import json
 import logging
 import shutil
@@ -27,6 +26,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import Benchmark, load_benchmark
 from facelib.formats.decode import decode, encode_jpeg
@@ -114,8 +114,7 @@ class _Images:
                 yield label, jpeg
             for kind, source in self._sources(person) if has_copies(k) else ():
                 written += 1
-                digest = hashlib.sha256(source).hexdigest()[:16]
-                self.copied.append((written, label, kind, digest))
+                self.copied.append((written, label, kind, digest(source)))
                 yield label, copy_image(source, kind)
 
     def _sources(self, person: int) -> list[tuple[str, bytes]]:

@@ -6,7 +6,6 @@ background, partly hidden, blurred, in other colours. So the ordinary pair batch
 two augmented views of each instance, and the files are an ordinary training set.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.recordio import write_face_records
@@ -48,8 +48,7 @@ class ShapesSpec:
 
     def digest(self) -> str:
         """First 8 hex digits of a hash of all values and of the drawing's version."""
-        text = json.dumps({"look": LOOK_VERSION, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest_values({"look": LOOK_VERSION, **asdict(self)}, digits=8)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ look-alikes) whose people are disjoint from the training people. Every picture d
 spec and its own numbers, so the bytes do not depend on how many processes drew them.
 """
 
-import hashlib
 import json
 import logging
 import multiprocessing
@@ -24,6 +23,7 @@ import numpy as np
 import simplejpeg
 from tqdm.auto import tqdm
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.recordio import write_face_records
@@ -99,8 +99,7 @@ class RenderedSpec:
 
     def digest(self) -> str:
         """First 8 hex digits of a hash of all values and of the renderer's version."""
-        text = json.dumps(self.settings(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest_values(self.settings(), digits=8)
 
 
 def mixed_yaw(rng: np.random.Generator) -> float:

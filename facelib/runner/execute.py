@@ -24,8 +24,9 @@ from pathlib import Path
 from facelib.errors import UserError
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
-from facelib.runs.launch import die_with_parent
 from facelib.runs.progress import describe
+from facelib.safety.mortal import die_with_parent
+from facelib.safety.readers import read_object, reading
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 60  # for a training to write its checkpoint
@@ -278,8 +279,8 @@ def _pass_signals_to(started: list) -> threading.Event:
 
 
 def _count_code_cells(notebook: Path) -> int:
-    cells = json.loads(notebook.read_text())["cells"]
-    return sum(cell["cell_type"] == "code" for cell in cells)
+    with reading(notebook, "a notebook"):
+        return sum(cell["cell_type"] == "code" for cell in read_object(notebook)["cells"])
 
 
 if __name__ == "__main__":

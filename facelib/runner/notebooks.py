@@ -13,13 +13,13 @@ checked here first. The notebook's metadata hold, under `facelib`, what machines
 
 import ast
 import difflib
-import hashlib
-import json
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from facelib.digests import digest_values
 from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file
 from facelib.runner.execute import Execution
@@ -71,7 +71,19 @@ def read_notebook(path: Path):
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
-        raise BadData(f"{path}: not a notebook ({str(error).splitlines()[0][:120]})") from error
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise BadData(f"{path}: not a notebook ({type(error).__name__}: {reason})") from error
+
+
+def study_map(folder: Path | None = None) -> str:
+    """All notebooks and the question that each opens with, as a Markdown table."""
+    lines = ["| notebook | question |", "|---|---|"]
+    for path in list_notebooks(folder):
+        first = read_notebook(path).cells[0].source
+        asked = re.search(r"\*\*Question\.\*\* (.*)", first)
+        question = asked[1].replace("*", "") if asked else ""
+        lines.append(f"| {path.stem} | {question[: question.rfind('?') + 1]} |")
+    return "\n".join(lines)
 
 
 def read_parameters(path: Path) -> dict[str, dict]:
@@ -139,19 +151,13 @@ def notebook_digest(path: Path) -> str:
         [cell.cell_type, cell.source, cell.metadata.get("tags", [])]
         for cell in read_notebook(path).cells
     ]
-    return digest_of(cells)
+    return digest_values(cells)
 
 
 def library_digest(folder: Path = REPO / "facelib") -> str:
     """Digest over the package's Python sources, those left out that run and show notebooks."""
     sources = (path for path in sorted(folder.rglob("*.py")) if path.stem not in MACHINERY)
-    return digest_of([[str(path.relative_to(folder)), path.read_text()] for path in sources])
-
-
-def digest_of(content: object) -> str:
-    """Sixteen hex digits over anything that JSON can hold."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_values([[str(path.relative_to(folder)), path.read_text()] for path in sources])
 
 
 def clean_outputs(notebook) -> None:

@@ -6,19 +6,19 @@ lies beside the pages. Code is folded away behind a word; wide tables scroll in 
 
 import base64
 import html
-import io
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
-from facelib.errors import UserError
+from facelib.errors import BadData, UserError
+from facelib.formats.decode import decode
 from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
-from facelib.runs.folder import list_runs, read_json
+from facelib.runs.folder import list_runs
 from facelib.studies.results import LABELS, method_of
 
 log = logging.getLogger(__name__)
@@ -81,10 +81,15 @@ def results_html() -> str:
     """Table of the evaluated runs: both protocols side by side; empty where there are none."""
     import pandas as pd
 
-    evaluated = [run for run in list_runs() if (run.path / "eval.json").is_file()]
+    evaluated = []
+    for run in list_runs():
+        try:
+            evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
+        except BadData as error:
+            log.warning("%s", error)
     rows = []
-    for run in evaluated[:MOST_RUNS]:
-        for name, figures in read_json(run.path / "eval.json")["benchmarks"].items():
+    for run, report in evaluated[:MOST_RUNS]:
+        for name, figures in report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
             row = {
                 "loss": LABELS[method_of(run.config.to_dict())],
@@ -204,7 +209,11 @@ def _save_thumbnail(notebook, out: Path, stem: str) -> str | None:
     found = next((o.data[k] for o in outputs for k in kinds if k in o.get("data", {})), None)
     if found is None:
         return None
-    picture = Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")
+    try:
+        picture = Image.fromarray(decode(base64.b64decode(found)))
+    except (ValueError, BadData) as error:
+        log.warning("%s: its first picture is left out (%s)", stem, error)
+        return None
     picture.thumbnail(THUMBNAIL)
     with atomic_file(out / "thumbnails" / f"{stem}.png") as temporary:
         picture.save(temporary, format="PNG")

@@ -7,13 +7,13 @@ where its runs are still there.
 """
 
 import difflib
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from facelib.digests import digest, digest_values
 from facelib.errors import UserError
 from facelib.paths import data_root, published_root, runs_root
 from facelib.runner import notebooks
@@ -105,7 +105,7 @@ def plan(every: list[Path], params: Mapping[str, object]) -> list[Step]:
         given = {name: value for name, value in params.items() if name in known[path]}
         values = notebooks.check_values(path, given)
         before = [step.stamp for step in steps[-1:]]
-        stamp = notebooks.digest_of([*base, *before, notebooks.notebook_digest(path), values])
+        stamp = digest_values([*base, *before, notebooks.notebook_digest(path), values])
         steps.append(Step(path, values, stamp))
     return steps
 
@@ -123,8 +123,8 @@ def finished_runs() -> dict[str, str]:
     for figures in sorted(runs_root().glob("*/eval.json")):
         config = figures.with_name("config.json")
         if config.is_file():
-            content = [config.read_text(), figures.read_text()]
-            digests[figures.parent.name] = notebooks.digest_of(content)
+            content = [path.read_text(errors="replace") for path in (config, figures)]
+            digests[figures.parent.name] = digest_values(content)
     return digests
 
 
@@ -194,7 +194,7 @@ def _build_site() -> Path:
 
 def _published() -> list:
     files = sorted(path for path in published_root().rglob("*") if path.is_file())
-    return [[str(path), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    return [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
 
 
 def _state_path() -> Path:

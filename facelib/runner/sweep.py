@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
@@ -86,8 +87,8 @@ def plan_cells(
             swept |= split_values(name, value)
         values = notebooks.check_values(notebook, {**fixed, **swept})
         label = re.sub(r"[^\w.=-]+", "-", "_".join(f"{k}={values[k]}" for k in swept))[:60]
-        folder = out / f"{label}-{notebooks.digest_of(values)[:8]}"
-        cells.append(Cell(values, folder, notebooks.digest_of([*sources, values])))
+        folder = out / f"{label}-{digest_values(values)[:8]}"
+        cells.append(Cell(values, folder, digest_values([*sources, values])))
     return cells
 
 

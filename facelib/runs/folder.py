@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from pathlib import Path
 from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file, runs_root
+from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status
+from facelib.safety.readers import read_object, read_object_lines
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Run:
 
         A run whose process died reads "running" in the file; `state` tells the truth.
         """
-        return read_json(self.path / "status.json", default={"state": "new", "step": 0})
+        return read_status(self.path / "status.json")
 
     @property
     def state(self) -> str:
@@ -69,11 +72,11 @@ class Run:
         """metrics.jsonl as a DataFrame, one row a log tick."""
         import pandas as pd
 
-        return pd.DataFrame(read_lines(self.path / "metrics.jsonl"))
+        return pd.DataFrame(read_metrics(self.path / "metrics.jsonl"))
 
     def evaluation(self) -> dict:
         """eval.json, or an error that says how to make it."""
-        found = read_json(self.path / "eval.json", default=None)
+        found = read_evaluation(self.path / "eval.json")
         if found is None:
             raise UserError(
                 f"{self.name}: not evaluated yet; run: python -m facelib eval {self.name}"
@@ -123,7 +126,7 @@ def load_run(name: str | Path | Run) -> Run:
         return name
     path = Path(name)
     if not (path / "config.json").is_file():
-        matches = sorted(p for p in runs_root().glob(f"{name}*") if (p / "config.json").is_file())
+        matches = _folders_beginning(path)
         if len(matches) > 1:
             called = [p for p in matches if p.name.rpartition("-")[0] == str(name)]
             plain = [p for p in called if _is_plain(p)] if len(called) > 1 else called
@@ -137,10 +140,21 @@ def load_run(name: str | Path | Run) -> Run:
     settings = read_json(path / "config.json")
     try:
         return Run(path.resolve(), Config(**settings))
-    except (TypeError, UserError) as error:
+    except Exception as error:  # a value of another type fails wherever it is compared
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise BadData(
-            f"{path / 'config.json'}: not a configuration of this version: {error}"
+            f"{path / 'config.json'}: not a configuration of this version: {reason}; move the "
+            "folder away, or train anew"
         ) from error
+
+
+def _folders_beginning(path: Path) -> list[Path]:
+    """Run folders under the runs root whose name begins so; none for an absolute path."""
+    root = runs_root() / path.parent
+    if path.is_absolute() or ".." in path.parts or not root.is_dir():
+        return []
+    return sorted(p for p in root.iterdir()
+                  if p.name.startswith(path.name) and (p / "config.json").is_file())  # fmt: skip
 
 
 def _is_plain(folder: Path) -> bool:
@@ -164,26 +178,41 @@ def list_runs(root: Path | None = None) -> list[Run]:
 
 
 def tabulate(runs: list[Run] | None = None):
-    """One row a run: name, state, step, loss, images/s, and best-threshold accuracies (%)."""
+    """One row per run: name, state, step, loss, images/s, best-threshold accuracies (%).
+
+    A run with a damaged file has the state "damaged", and a warning says which file.
+    """
     import pandas as pd
 
+    if runs is None:
+        folders = sorted(path.parent for path in runs_root().glob("*/config.json"))
+    else:
+        folders = [run.path for run in runs]
     rows = []
-    for run in list_runs() if runs is None else runs:
-        ticks = [line for line in read_lines(run.path / "metrics.jsonl") if "loss" in line]
-        status, last = run.status, ticks[-1] if ticks else {}
-        row = {
-            "run": run.name,
-            "state": run.state,
-            "step": status.get("step", 0),
-            "steps": status.get("steps"),
-            "loss": last.get("loss"),
-            "images/s": last.get("images_per_s"),
-        }
-        report = read_json(run.path / "eval.json", default={"benchmarks": {}})
-        for name, figures in report["benchmarks"].items():
-            row[name] = round(100 * figures["best"]["accuracy"], 2)
-        rows.append(row)
+    for folder in folders:
+        try:
+            rows.append(_table_row(load_run(folder)))
+        except BadData as error:
+            log.warning("%s", error)
+            rows.append({"run": folder.name, "state": "damaged"})
     return pd.DataFrame(rows)
+
+
+def _table_row(run: Run) -> dict:
+    ticks = [line for line in read_metrics(run.path / "metrics.jsonl") if "loss" in line]
+    status, last = run.status, ticks[-1] if ticks else {}
+    row = {
+        "run": run.name,
+        "state": run.state,
+        "step": status.get("step", 0),
+        "steps": status.get("steps"),
+        "loss": last.get("loss"),
+        "images/s": last.get("images_per_s"),
+    }
+    report = read_evaluation(run.path / "eval.json") or {"benchmarks": {}}
+    for name, figures in report["benchmarks"].items():
+        row[name] = round(100 * figures["best"]["accuracy"], 2)
+    return row
 
 
 def compare_configs(runs: list[Run]):
@@ -235,15 +264,8 @@ def _git(*arguments: str) -> str | None:
 
 
 def read_json(path: Path, default: object = ...) -> dict:
-    """A JSON file; `default` where it is absent; BadData where it is no JSON."""
-    try:
-        return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        if default is not ...:
-            return default
-        raise BadData(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadData(f"{path}: not JSON ({error}); move it away and run again") from error
+    """A JSON object; `default` where it is absent; BadData where it is none."""
+    return read_object(path, AGAIN, default)
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -254,15 +276,7 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_lines(path: Path) -> list[dict]:
     """A JSON-lines file; an unfinished last line (a killed writer) is left out."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            log.debug("%s: unfinished line left out", path)
-    return rows
+    return read_object_lines(path, AGAIN) if path.exists() else []
 
 
 @contextmanager
@@ -285,8 +299,6 @@ def hold(path: Path) -> Iterator[None]:
 
 def is_alive(path: Path) -> bool:
     """Does a process on this machine hold the run's lock, or is one just starting?"""
-    import psutil
-
     try:
         with open(path / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -294,9 +306,34 @@ def is_alive(path: Path) -> bool:
         pass
     except BlockingIOError:
         return True
-    status = read_json(path / "status.json", default={})
+    return own_process(read_status(path / "status.json")) is not None
+
+
+def identify(pid: int) -> dict:
+    """What names a process for good: its id, when it started, and on which machine."""
+    import psutil
+
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:
+        started = 0
+    return {"pid": pid, "pid_started": started, "host": socket.gethostname()}
+
+
+def own_process(status: dict):
+    """The live process that a status names (`psutil.Process`), or None.
+
+    Its number alone is not enough: numbers are given again. It must have started when the status
+    says, on this machine, and not be a zombie (dead, and nobody has waited for it).
+    """
+    import psutil
+
+    if status.get("host", socket.gethostname()) != socket.gethostname():
+        return None
     try:
         process = psutil.Process(status.get("pid", -1))
-        return abs(process.create_time() - status.get("pid_started", 0)) < 1
-    except (psutil.NoSuchProcess, ValueError):
-        return False
+        if abs(process.create_time() - status.get("pid_started", 0)) >= 1:
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except (psutil.Error, ValueError, OverflowError):
+        return None

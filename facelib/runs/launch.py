@@ -5,7 +5,6 @@ attaches or resumes. On one process the child is `python -m facelib.training.tra
 on several it is `accelerate launch`. No child outlives its parent.
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -15,16 +14,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import REPO
-from facelib.runs.folder import Run, create_run, load_run, read_lines
+from facelib.runs.folder import Run, create_run, identify, load_run, own_process, read_lines
 from facelib.runs.progress import show_progress
+from facelib.safety.mortal import die_with_parent
 
 log = logging.getLogger(__name__)
-PR_SET_PDEATHSIG = 1
 
 
 def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
@@ -126,33 +126,57 @@ def start(run: Run, processes: int | None = None) -> subprocess.Popen:
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-            preexec_fn=_die_with_parent_before_exec if sys.platform == "linux" else None,
+            preexec_fn=partial(die_with_parent, os.getpid()) if sys.platform == "linux" else None,
             start_new_session=True,  # Ctrl-C reaches the child once, from `stop`
         )
-    import psutil
-
-    try:
-        started = psutil.Process(child.pid).create_time()
-    except psutil.NoSuchProcess:
-        started = 0
-    status = run.status
-    if status["state"] == "starting":
-        run.set_status(pid=child.pid, pid_started=started, host=socket.gethostname())
+    if run.status["state"] == "starting":
+        run.set_status(**identify(child.pid))
     return child
 
 
 def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) -> None:
-    """Ask a run to save its checkpoint and stop; kill it if it does not within `patience` s."""
-    pid = child.pid if child else run.status.get("pid", -1)
-    if run.state != "running" or pid <= 0:
-        return
+    """Ask a run to save its checkpoint and stop; kill our own `child` after `patience` s.
+
+    Raises:
+        UserError: without a child, the run is not running, or its process cannot be asked: it is
+            gone, on another machine, or somebody else's. No other process gets the signal.
+    """
+    if child is not None:
+        if child.poll() is not None:
+            return
+        pid = child.pid
+    else:
+        pid = _process_to_stop(run)
     count = run.status.get("processes", run.config.processes)
-    os.kill(pid, signal.SIGINT if count == 1 else signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGINT if count == 1 else signal.SIGTERM)
+    except OSError as error:
+        raise UserError(f"{run.name}: process {pid} cannot be stopped: {error.strerror}") from error
     end = time.monotonic() + patience
     while time.monotonic() < end and (child.poll() is None if child else run.state == "running"):
         time.sleep(0.1)
     if child is not None and child.poll() is None:
         child.kill()
+    elif child is None and run.state == "running":
+        raise UserError(
+            f"{run.name}: process {pid} was asked to stop and still runs after {patience:.0f} s; "
+            f"watch it: python -m facelib follow {run.name}"
+        )
+
+
+def _process_to_stop(run: Run) -> int:
+    """Process id of a run that somebody else started."""
+    state, status = run.state, run.status
+    if state != "running":
+        raise UserError(f"{run.name} is {state}: nothing to stop")
+    process = own_process(status)
+    if process is None:
+        host = status.get("host", "another machine")
+        raise UserError(
+            f"{run.name} runs, but not as process {status.get('pid', -1)} of this machine: it was "
+            f"started on {host}, or by a launcher that has not said so yet; stop it there"
+        )
+    return process.pid
 
 
 def _follow(
@@ -187,20 +211,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def die_with_parent() -> None:
-    """Linux: get SIGTERM when the parent dies. Called by each training process for itself."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent or parent == 1:
-        log.info("the parent is gone already")
-
-
-def _die_with_parent_before_exec() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _cuda_devices() -> int:

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from facelib.runs.folder import Run, read_lines
+from facelib.runs.files import read_metrics
+from facelib.runs.folder import Run
 
 
 def show_progress(
@@ -39,7 +40,7 @@ def show_progress(
 
 def describe(run: Run) -> str:
     """One line: name, steps, percentage, loss, images/s, peak memory, time left."""
-    rows = [r for r in read_lines(run.path / "metrics.jsonl") if "loss" in r]
+    rows = [r for r in read_metrics(run.path / "metrics.jsonl") if "loss" in r]
     status = run.status
     if not rows:
         return f"{run.name}: starting (data, weights)"

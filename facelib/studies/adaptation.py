@@ -10,6 +10,7 @@ from facelib.formats.benchmarks import load_benchmark
 from facelib.models import build_backbone
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
+from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen
 from facelib.studies.results import Result
 from facelib.training.train import load_model
@@ -109,3 +110,26 @@ def variant_of(row: pd.Series) -> str:
     if row["lora_rank"]:
         return f"{loss}, {row['lora_targets']}, rank {row['lora_rank']}"
     return f"{loss}, " + ("random start" if row["init"] == "scratch" else "all weights")
+
+
+def lift_sentences(frozen, adapted) -> str:
+    """What the adapters add to the frozen model."""
+    lift = lift_table(frozen[-1], adapted[0])
+    lines = [
+        f"- {name}: best threshold {row['before']:.1f} frozen and centred, {row['after']:.1f} with "
+        f"{adapted[0].label}; the 95 % intervals "
+        f"{'do not overlap' if row['apart'] else 'overlap'}. "
+        f"Strict: {row['strict before']:.1f}, then {row['strict after']:.1f}"
+        for name, row in lift.iterrows()
+    ]
+    return "\n".join(lines)
+
+
+def variant_sentences(gaps) -> str:
+    """Which variants differ from the main one over the repeats."""
+    gaps = correct(gaps)
+    lines = gap_lines(gaps, "benchmark", "comparison")
+    return (
+        f"Rendered faces, differences to the main variant over {gaps['repeats'].max()} repeats, "
+        f"{family_note(gaps)}.\n\n" + "\n".join(lines)
+    )

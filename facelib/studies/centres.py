@@ -22,6 +22,7 @@ from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
+from facelib.safety.readers import read_arrays
 from facelib.studies.results import Result
 from facelib.studies.source_a import BENCHMARKS
 from facelib.training.train import load_model, load_trained
@@ -94,8 +95,9 @@ class Geometry:
 
     def images(self, name: str) -> np.ndarray:
         """Unit embeddings (U, d) of a benchmark's unique images (not mirrored)."""
-        with np.load(self.result.folder / "embeddings" / f"{name}.npz") as kept:
-            return an.unit(kept["emb"])
+        kept = self.result.folder / "embeddings" / f"{name}.npz"
+        again = f"evaluate again: python -m facelib eval {self.result.folder.name} --force"
+        return an.unit(read_arrays(kept, "embeddings", again)["emb"])
 
     def title(self, name: str) -> str:
         """The benchmark as tables call it: rendered faces are called so."""

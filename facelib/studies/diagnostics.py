@@ -15,6 +15,7 @@ from facelib.metrics.tables import percent
 from facelib.runs.folder import Run
 from facelib.runs.launch import launch_all
 from facelib.studies import ablation
+from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.records import repeat_differences, repeat_intervals
 from facelib.studies.results import LABELS, Result, evaluate, method_of
 
@@ -199,7 +200,7 @@ def ablation_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Dat
 def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Each row of a published record minus ArcFace, paired by repeat: a frame for `plots.forest`.
 
-    Columns label (row), group (benchmark), value, lo, hi (percentage points), repeats, carried.
+    Columns label (row), group (benchmark), value, lo, hi (points, not corrected), repeats.
     """
     parts = [
         repeat_differences(frame, method, "arcface", figure).assign(label=LABELS[method])
@@ -207,4 +208,34 @@ def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Data
     ]
     return pd.concat(parts, ignore_index=True).rename(
         columns={"benchmark": "group", "difference": "value"}
+    )
+
+
+def corrected_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """`ablation_gaps` of both protocols as one corrected family, with a column protocol."""
+    figures = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
+    parts = [ablation_gaps(frame, figure).assign(protocol=p) for p, figure in figures.items()]
+    return correct(pd.concat(parts), "value")
+
+
+def ablation_sentences(gaps: pd.DataFrame) -> str:
+    """Which rows of the ablation differ from ArcFace over the repeats; gaps: `corrected_gaps`."""
+    found = gaps[gaps["significant"]]
+    lines = gap_lines(found, "label", "group", "protocol", value="value")
+    return (
+        f"Rendered faces, row − ArcFace: {len(found)} of {len(gaps)} differences are significant "
+        f"({family_note(gaps)}). The largest that could have been missed: "
+        f"{gaps['smallest'].max():.1f} points.\n\n" + "\n".join(lines)
+    )
+
+
+def signal_sentences(simulated, sizes) -> str:
+    """How much signal the paper's queue holds."""
+    facts = fidelity(simulated)["queue of 8,192"]
+    share = sizes.set_index("size")["share"]
+    return (
+        f"At the paper's sizes {share[0]:.0%} of classes have no stored feature and {share[1]:.1%} "
+        f"have one. φ of the classes in the batch is "
+        f"{facts['median φ, classes of the batch']:.2f}, "
+        f"of the others {facts['median φ, the others']:.2f}: the same spread, another time."
     )

@@ -12,8 +12,6 @@ makes all cosines alike. Centring removes that part; the mean is that of trainin
 the benchmark.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch import nn
 
 from facelib.config import Config, make_config
 from facelib.data.datasets import FaceRecords, Jpegs
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
@@ -80,7 +79,7 @@ def evaluate_frozen(
         found = ", ".join(f"{name} {pixels} px" for name, pixels in sides.items())
         raise UserError(f"benchmarks of several sizes ({found}): evaluate each size in a call")
     size = size or min(side, getattr(model, "input_size", side))
-    data = _digest([*(bench.digest for bench in loaded), str(train), size])
+    data = digest_values([*(bench.digest for bench in loaded), str(train), size], digits=8)
     folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"
     mean = _training_mean(folder, model, checkpoint, train, size) if train else None
     reports: dict[str, dict] = {variant: {} for variant in VARIANTS if variant == "plain" or train}
@@ -176,10 +175,18 @@ def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int)
         emb, _ = embed_images(model.to(device), Jpegs(records, chosen), size, device)
         return emb, emb[:0]
 
-    key = _digest([checkpoint, str(train), size, count])
+    key = digest_values([checkpoint, str(train), size, count], digits=8)
     emb, _ = cached_embeddings(folder / "embeddings" / "train.npz", key, compute)
     return emb.mean(0, dtype=np.float64)
 
 
-def _digest(parts: list) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+def what_we_learned(stand_in, results) -> str:
+    """Accuracy of each model, and what the strict protocol makes of the centred one."""
+    lines = []
+    for name in stand_in[1].benchmarks:
+        best = {r.label: 100 * r.report["benchmarks"][name]["best"]["accuracy"] for r in results}
+        strict = 100 * stand_in[1].report["benchmarks"][name]["strict"]["accuracy"]
+        shown = "; ".join(f"{label}: {value:.1f}" for label, value in best.items())
+        lines.append(f"- **{stand_in[1].title(name)}**, best threshold: {shown}")
+        lines.append(f"  - the centred stand-in under the strict protocol: {strict:.1f}")
+    return "\n".join(lines)

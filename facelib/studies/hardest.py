@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from facelib.metrics.scores import Scores
-from facelib.studies.plots import _fill, _pair_title, _side_by_side, hardest
+from facelib.studies.plots import fill_grid, hardest, pair_title, place_side_by_side
 from facelib.studies.results import Result
 
 GENUINE, IMPOSTOR = "genuine, lowest cosine", "impostor, highest cosine"
@@ -64,10 +64,10 @@ def hardest_by_run(
     ranked = [(r, scores, hardest(scores, KINDS[kind], k)) for r, scores in found]
     everyone = set.intersection(*(set(_keys(scores, rows)) for _, scores, rows in ranked))
     for part, (result, scores, rows) in zip(figure.subfigures(len(results), 1), ranked):
-        pairs = [_side_by_side(images, scores, row, size) for row in rows]
+        pairs = [place_side_by_side(images, scores, row, size) for row in rows]
         stars = [" *" if key in everyone else "" for key in _keys(scores, rows)]
-        titles = [_pair_title(scores, row) + star for row, star in zip(rows, stars)]
-        _fill(part, pairs, titles, k)
+        titles = [pair_title(scores, row) + star for row, star in zip(rows, stars)]
+        fill_grid(part, pairs, titles, k)
         part.suptitle(result.label, fontsize=10, fontweight="bold", x=0.01, ha="left")
     heading = f"{kind[0].upper()}{kind[1:]}"
     figure.suptitle(": ".join(t for t in (heading, note) if t), fontsize=11, x=0.01, ha="left")

@@ -1,14 +1,15 @@
 """Embeddings of a run with the identity of each row: for face clustering here and elsewhere."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.evaluate.labelled import make_labelled, save_labelled
 from facelib.formats.benchmarks import person_of_image
 from facelib.runs.folder import load_run
+from facelib.safety.readers import read_arrays
 from facelib.studies.centres import Geometry
 from facelib.studies.results import Result, evaluate
 
@@ -35,13 +36,14 @@ def run_items(result: Result, benchmark: str = "") -> tuple[np.ndarray, np.ndarr
         raise UserError(
             f"identities of {', '.join(names)} are numbered apart: choose one with --benchmark"
         )
-    found: dict[bytes, tuple] = {}
+    found: dict[str, tuple] = {}
     for name in names:
         bench = result.benchmark(name)
-        with np.load(result.folder / "embeddings" / f"{name}.npz") as kept:
-            emb = kept["emb"]
+        kept = result.folder / "embeddings" / f"{name}.npz"
+        again = f"evaluate again: python -m facelib eval {result.folder.name} --force"
+        emb = read_arrays(kept, "embeddings", again)["emb"]
         for row, image, label in zip(emb, bench.images, person_of_image(bench), strict=True):
-            found.setdefault(hashlib.sha256(image).digest(), (row, label, image))
+            found.setdefault(digest(image, digits=64), (row, label, image))
     emb, label, images = zip(*found.values())
     order = np.argsort(label, kind="stable")
     return np.stack(emb)[order], np.array(label)[order], [images[i] for i in order]

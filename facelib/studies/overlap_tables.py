@@ -1,6 +1,5 @@
 """What a notebook shows of an audit: recall by kind of copy, faces side by side, gains."""
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -12,9 +11,12 @@ from matplotlib.figure import Figure
 from facelib.audit import checks
 from facelib.audit.overlap import Audit, TrainingSet, benchmark_images
 from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
+from facelib.digests import digest
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.decode import decode
 from facelib.studies import plots
+from facelib.studies.claims import correct, family_note, gap_lines
+from facelib.studies.records import repeat_differences, repeat_intervals
 from facelib.studies.results import Result
 
 FACE = 56  # pixels of a face in the gallery
@@ -30,8 +32,7 @@ def copies_found(found: Sequence[Audit], copies: pd.DataFrame) -> pd.DataFrame:
     pairs = set()
     for number, one in enumerate(found):
         for i, image in enumerate(one.bench.images):
-            digest = hashlib.sha256(image).hexdigest()[:16]
-            originals.setdefault(digest, set()).add((number, i))
+            originals.setdefault(digest(image), set()).add((number, i))
         pairs |= {(number, i, row) for i, row in zip(one.images["image"], one.images["row"])}
     present = copies[copies["source"].isin(originals)]
     hit = [
@@ -136,3 +137,26 @@ def gain_frame(
     frame = pd.concat(frames, ignore_index=True).rename(columns={"value": "gain"})
     frame[["gain", "lo", "hi"]] *= 100
     return frame
+
+
+def what_we_learned(about_rendered, together, kept) -> str:
+    """Recall and precision of each signal, and the inflation of accuracy."""
+    shown = together.groupby("signal", sort=False)[["recall", "precision"]].mean()
+    lines = [
+        f"- **{signal}**: recall {row['recall']:.0%}, precision {row['precision']:.0%}"
+        for signal, row in shown.iterrows()
+    ]
+    keys = ["protocol", "loss", "seed", "data_seed"]
+    means = kept.groupby(keys, as_index=False)["gain"].mean().assign(benchmark="mean of benchmarks")
+    columns = {"group": "comparison", "value": "difference"}
+    rows = []
+    for protocol, part in means.groupby("protocol"):
+        share = part.assign(gain=part["gain"] / 100)
+        apart = repeat_differences(share, "arcface", "infonce", "gain")
+        both = pd.concat([repeat_intervals(part, "gain").rename(columns=columns), apart])
+        rows.append(both.assign(what=f"**Inflation, {protocol}**"))
+    gaps = correct(pd.concat(rows))
+    lines += gap_lines(gaps, "what", "comparison")
+    repeated = f"inflation as mean of the benchmarks over {about_rendered['runs']} repeats, "
+    repeated += family_note(gaps)
+    return f"Rendered faces, planted overlap; {repeated}:\n\n" + "\n".join(lines)

@@ -34,7 +34,11 @@ YAW_BINS = (0, 15, 30, 45, 60, 75, 90)
 
 
 def set_theme() -> None:
-    """One look for all notebooks: 80 dpi, readable type, colours that colour-blind people tell."""
+    """One look for all notebooks: 80 dpi, readable type, colours that colour-blind people tell.
+
+    Tables show up to 100 rows.
+    """
+    pd.set_option("display.max_rows", 100)
     sns.set_theme(
         style="whitegrid",
         palette="colorblind",
@@ -54,7 +58,8 @@ def note_for(rendered: bool, *facts: str) -> str:
     return "; ".join(([RENDERED] if rendered else []) + [f for f in facts if f])
 
 
-def _label(ax: Axes, title: str, note: str, x: str, y: str) -> Axes:
+def label_axes(ax: Axes, title: str, note: str, x: str, y: str) -> Axes:
+    """Title, note below it and names of both axes."""
     ax.set_title(title, loc="left", pad=20 if note else 6)
     if note:
         ax.text(0, 1.015, note, transform=ax.transAxes, fontsize=9, color=GREY, va="bottom")
@@ -62,7 +67,8 @@ def _label(ax: Axes, title: str, note: str, x: str, y: str) -> Axes:
     return ax
 
 
-def _axes(ax: Axes | None) -> Axes:
+def axes_of(ax: Axes | None) -> Axes:
+    """The axes that are given, or new ones."""
     return plt.subplots(figsize=(6.4, 4))[1] if ax is None else ax
 
 
@@ -82,7 +88,7 @@ def score_histograms(
     note: str = "",
 ) -> Axes:
     """Histograms of `score` by `kind`; `thresholds` maps a label to a cosine, drawn as a line."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     palette = {"genuine": GENUINE, "impostor": IMPOSTOR}
     sns.histplot(
         frame, x="score", hue="kind", hue_order=list(palette), palette=palette,
@@ -94,7 +100,7 @@ def score_histograms(
         handles.append(ax.axvline(value, color="0.15", linestyle=style, linewidth=1.5))
         labels.append(f"{name} {value:.3f}")
     ax.legend(handles, labels)
-    return _label(ax, title, note, "cosine", "density")
+    return label_axes(ax, title, note, "cosine", "density")
 
 
 def roc_frame(scores: Scores, name: str = "") -> pd.DataFrame:
@@ -105,7 +111,7 @@ def roc_frame(scores: Scores, name: str = "") -> pd.DataFrame:
 
 def roc(frame: pd.DataFrame, ax: Axes | None = None, title: str = "ROC", note: str = "") -> Axes:
     """TAR over FAR (log) as steps, without interpolation; one line for each `name`."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     several = frame["name"].nunique() > 1
     sns.lineplot(
         frame, x="far", y="tar", hue="name" if several else None, ax=ax,
@@ -114,7 +120,7 @@ def roc(frame: pd.DataFrame, ax: Axes | None = None, title: str = "ROC", note: s
     ax.set(xscale="log", xlim=(frame["far"].min(), 1), ylim=(0, 1.01))
     if several:
         ax.get_legend().set_title(None)
-    return _label(ax, title, note, "false accept rate", "true accept rate")
+    return label_axes(ax, title, note, "false accept rate", "true accept rate")
 
 
 def strict_threshold_frame(reports: dict[str, dict]) -> pd.DataFrame:
@@ -135,7 +141,7 @@ def strict_threshold_spread(
     note: str = "dots: folds; line: 95 % interval over identities",
 ) -> Axes:
     """Thresholds of the folds of each `name`; the interval `lo..hi` as a line under them."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     names = list(dict.fromkeys(frame["name"]))
     for row, name in enumerate(names):
         part = frame[frame["name"] == name]
@@ -144,7 +150,7 @@ def strict_threshold_spread(
         ax.plot(part["threshold"], apart, "o", color=GENUINE, alpha=0.7, zorder=3)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    return _label(ax, title, note, "cosine threshold", "")
+    return label_axes(ax, title, note, "cosine threshold", "")
 
 
 def training_curves(
@@ -159,7 +165,7 @@ def training_curves(
 
     Rows without `y` are left out: validation lines hold no `loss`, training lines no `val_loss`.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     known = frame.dropna(subset=[x, y])
     runs = known["run"].nunique() if "run" in known else 1
     marker = "o" if len(known) <= 15 * runs else None
@@ -169,7 +175,7 @@ def training_curves(
     if runs > 1:
         ax.get_legend().set_title(None)
     label, heading = NAMES.get(y, y), title or NAMES.get(y, y)
-    return _label(ax, heading, note, NAMES.get(x, x), label)
+    return label_axes(ax, heading, note, NAMES.get(x, x), label)
 
 
 def forest(
@@ -208,7 +214,7 @@ def forest(
     ax.grid(axis="y", visible=False)
     if len(groups) > 1 or "published" in frame:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    return _label(ax, title, note, x, "")
+    return label_axes(ax, title, note, x, "")
 
 
 def pose_frame(
@@ -245,7 +251,7 @@ def pose_curve(
     note: str = "bars: 95 % binomial interval",
 ) -> Axes:
     """TAR of genuine pairs over the bins of |Δyaw|, one line for each `name`."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     names = list(dict.fromkeys(frame["name"]))
     for i, name in enumerate(names):
         part = frame[frame["name"] == name]
@@ -258,7 +264,7 @@ def pose_curve(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     if len(names) > 1:
         ax.legend()
-    return _label(ax, title, note, "|Δyaw|, degrees", "true accept rate")
+    return label_axes(ax, title, note, "|Δyaw|, degrees", "true accept rate")
 
 
 def image_grid(
@@ -274,13 +280,14 @@ def image_grid(
     wide = max(image.shape[1] / image.shape[0] for image in images)
     height = rows * (1.1 + (0.25 if titles else 0)) + (0.5 if title else 0)
     figure = plt.figure(figsize=(columns * 1.1 * wide, height))
-    _fill(figure, images, titles, columns)
+    fill_grid(figure, images, titles, columns)
     if title or note:
         figure.suptitle(": ".join(t for t in (title, note) if t), fontsize=11, x=0.01, ha="left")
     return figure
 
 
-def _fill(figure, images, titles, columns: int) -> None:
+def fill_grid(figure, images, titles, columns: int) -> None:
+    """Pictures with their titles in rows of `columns`; what is left over stays empty."""
     rows = -(-len(images) // columns)
     for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         ax.set_axis_off()
@@ -324,15 +331,16 @@ def hard_pairs(
     kinds = ((True, "Genuine, lowest cosine"), (False, "Impostor, highest cosine"))
     for part, (kind, heading) in zip(parts, kinds):
         rows = hardest(scores, kind, k)
-        pairs = [_side_by_side(images, scores, row, size) for row in rows]
-        _fill(part, pairs, [_pair_title(scores, row) for row in rows], k)
+        pairs = [place_side_by_side(images, scores, row, size) for row in rows]
+        fill_grid(part, pairs, [pair_title(scores, row) for row in rows], k)
         part.suptitle(heading, fontsize=11, fontweight="bold", x=0.01, ha="left")
     if title or note:
         figure.suptitle(": ".join(t for t in (title, note) if t), fontsize=11, x=0.01, ha="left")
     return figure
 
 
-def _side_by_side(images, scores: Scores, row: int, size: int) -> np.ndarray:
+def place_side_by_side(images, scores: Scores, row: int, size: int) -> np.ndarray:
+    """Both pictures of a pair, size pixels high."""
     sides = [_picture(images[i], size) for i in (scores.index1[row], scores.index2[row])]
     return np.hstack([sides[0], np.full((size, 4, 3), 255, np.uint8), sides[1]])
 
@@ -341,7 +349,8 @@ def _picture(image: bytes | np.ndarray, size: int) -> np.ndarray:
     return resize(image, size) if isinstance(image, np.ndarray) else decode(image, size)
 
 
-def _pair_title(scores: Scores, row: int) -> str:
+def pair_title(scores: Scores, row: int) -> str:
+    """Cosine of a pair, and its yaws where they are known."""
     text = f"cos {round(scores.score[row], 2) + 0.0:.2f}"  # + 0.0: no "-0.00"
     if scores.yaw1 is not None and scores.yaw2 is not None:
         text += f", Δyaw {abs(scores.yaw1[row] - scores.yaw2[row]):.0f}°"

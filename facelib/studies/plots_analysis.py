@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import PercentFormatter
 
-from facelib.studies.plots import GENUINE, GREY, IMPOSTOR, _axes, _label
+from facelib.studies.plots import GENUINE, GREY, IMPOSTOR, axes_of, label_axes
 
 MARKS = {
     "isotropic": "x",
@@ -32,7 +32,7 @@ def nulls(
         frame: of `centres.null_table`, one benchmark: indexed by loss and centres, with the columns
             of `MARKS` (mean cosines).
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     rows = range(len(frame))
     ax.hlines(rows, frame["isotropic"], frame["nearest sample"], color="0.85", zorder=1)
     for colour, (column, mark) in zip(sns.color_palette("colorblind"), MARKS.items()):
@@ -41,7 +41,7 @@ def nulls(
     ax.set_ylim(len(frame) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    return _label(ax, title, note, "mean cosine", "")
+    return label_axes(ax, title, note, "mean cosine", "")
 
 
 def cumulated_spectrum(
@@ -55,13 +55,13 @@ def cumulated_spectrum(
     Args:
         frame: dimension, share, name (`centres.spectrum_frame`).
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     sns.lineplot(frame, x="dimension", y="share", hue="name", ax=ax)
     ax.axhline(0.9, color=GREY, linestyle=":", linewidth=1)
     ax.set(xscale="log", ylim=(0, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.get_legend().set_title(None)
-    return _label(ax, title, note, "principal directions", "share of the variance")
+    return label_axes(ax, title, note, "principal directions", "share of the variance")
 
 
 def face_map(
@@ -77,7 +77,7 @@ def face_map(
         frame: x, y, person (`maps.map_frame`).
         faces: an image (H, W, 3) uint8 RGB for each row of the frame, drawn pixel by pixel.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     people = list(dict.fromkeys(frame["person"]))
     palette = dict(zip(people, sns.color_palette("husl", len(people))))
     for row, face in zip(frame.itertuples(), faces, strict=True):
@@ -88,7 +88,7 @@ def face_map(
     ax.margins(0.06)
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
-    return _label(ax, title, note, "", "")
+    return label_axes(ax, title, note, "", "")
 
 
 def paired_similarities(
@@ -109,7 +109,7 @@ def paired_similarities(
             values = part.loc[part["kind"] == kind, "cosine"]
             ax.hist(values, edges, density=True, alpha=0.5, color=colour, label=kind)
             ax.axvline(values.mean(), color=colour, linestyle="--", linewidth=1.5)
-        _label(ax, title, note, "cosine", "density")
+        label_axes(ax, title, note, "cosine", "density")
         ax.legend(loc="upper left")
     limit = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
@@ -127,10 +127,10 @@ def precision_recall(
     Args:
         frame: precision, recall, method, embedding.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     sns.scatterplot(
         frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax
     )  # fmt: skip
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=9)
-    return _label(ax, title, note, "BCubed recall (low: split people)",
+    return label_axes(ax, title, note, "BCubed recall (low: split people)",
                   "BCubed precision (low: merged)")  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from facelib.metrics.geometry import similarity_gap
 from facelib.metrics.scores import Scores
-from facelib.studies.plots import GREY, _axes, _label, score_frame, score_histograms
+from facelib.studies.plots import GREY, axes_of, label_axes, score_frame, score_histograms
 
 SIZES = {
     "queue_0": "0",
@@ -31,7 +31,7 @@ def queue_sizes(
     Args:
         frame: of `diagnostics.simulate_queue`.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     ax.bar(frame["size"], frame["share"], color=sns.color_palette("colorblind")[0], width=0.7)
     ax.plot(frame["size"], frame["binomial"], "o", color=GREY, label="binomial", markersize=5)
     for size, share in zip(frame["size"], frame["share"]):
@@ -40,7 +40,7 @@ def queue_sizes(
     ax.set(yscale="log", xticks=frame["size"])
     ax.set_ylim(top=4)
     ax.legend()
-    return _label(ax, title, note, "|Q_k|", "share of the classes")
+    return label_axes(ax, title, note, "|Q_k|", "share of the classes")
 
 
 def _colours(metrics: pd.DataFrame) -> dict:
@@ -58,7 +58,7 @@ def run_queue_sizes(
     note: str = "",
 ) -> Axes:
     """Bars of the share of classes by |Q_k| at the last log tick, a colour a run."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).tail(1)
     long = last.rename(columns=SIZES).melt("run", [*SIZES.values()], "size", "share")
     palette = _colours(metrics)
@@ -68,7 +68,7 @@ def run_queue_sizes(
     ax.set(ylim=(0, 1.45), yticks=np.linspace(0, 1, 6))  # room for the legend
     if len(last):
         ax.get_legend().set_title(None)
-    return _label(ax, title, note, "|Q_k|", "share of the classes")
+    return label_axes(ax, title, note, "|Q_k|", "share of the classes")
 
 
 def quantiles(
@@ -80,7 +80,7 @@ def quantiles(
     y: str = "",
 ) -> Axes:
     """Quantiles over classes of a diagnostic ("phi" or "margin") over the steps, a colour a run."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     known, palette = metrics.dropna(subset=[f"{name}_q50"]), _colours(metrics)
     for run, part in known.groupby("run", sort=False):
         colour = palette[run]
@@ -91,14 +91,14 @@ def quantiles(
             ax.plot(part["step"], part[f"{name}_{extreme}"], ":", color=colour, linewidth=1)
     if len(known):
         ax.legend()
-    return _label(ax, title, note, "step", y or name)
+    return label_axes(ax, title, note, "step", y or name)
 
 
 def curves(
     metrics: pd.DataFrame, name: str, ax: Axes | None = None, title: str = "", note: str = ""
 ) -> Axes:
     """One diagnostic over the steps; a run has the same colour in every such picture."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     for run, colour in _colours(metrics).items():
         part = metrics[metrics["run"] == run].dropna(subset=[name])
         if len(part):
@@ -106,7 +106,7 @@ def curves(
     ax.set_ylim(bottom=0)
     if ax.lines:
         ax.legend(fontsize=9)
-    return _label(ax, title, note, "step", "")
+    return label_axes(ax, title, note, "step", "")
 
 
 def concentration(
@@ -121,7 +121,7 @@ def concentration(
     Args:
         frame: of `diagnostics.simulate_concentration`. shown: classes drawn of each colour.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     colours = sns.color_palette("colorblind")
     kinds = (
         ("seen before", frame["age"] > 0, colours[0]),
@@ -133,7 +133,7 @@ def concentration(
         ax.plot(part["spread"], part["phi"], ".", color=colour, label=name, markersize=4, alpha=0.6)
     ax.set_ylim(bottom=0)
     ax.legend(title="last image", markerscale=2)
-    return _label(ax, title, note, "spread σ of the class", "φ")
+    return label_axes(ax, title, note, "spread σ of the class", "φ")
 
 
 def gap(scores: Scores, ax: Axes | None = None, title: str = "", note: str = "") -> Axes:

@@ -4,7 +4,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from facelib.studies.plots import _axes, _label
+from facelib.studies.plots import axes_of, label_axes
 
 
 def shift_map(
@@ -16,7 +16,7 @@ def shift_map(
         frame: rows of `models.lora.layer_shifts`: block, layer, relative.
         top: end of the colour scale, for several maps on one scale; 0: the largest value.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     layers = list(dict.fromkeys(frame["layer"]))
     table = 100 * frame.pivot(index="block", columns="layer", values="relative")[layers]
     sns.heatmap(
@@ -24,4 +24,4 @@ def shift_map(
         cbar=False, linewidths=1,
     )  # fmt: skip
     ax.tick_params(axis="y", rotation=0)
-    return _label(ax, title, note, "", "block")
+    return label_axes(ax, title, note, "", "block")

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from facelib.studies.negatives import FAMILIES
-from facelib.studies.plots import _axes, _label
+from facelib.studies.plots import axes_of, label_axes
 
 MARKS = "oHsD^vPX*"
 TITLES = {"negatives": "negatives of an anchor", "effective_negatives": "effective negatives"}
@@ -26,7 +26,7 @@ def against(
         frame: of `negatives_study.against_negatives`, of one benchmark and length of the runs.
         x: "negatives" or "effective_negatives".
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     colours = dict(zip(FAMILIES, sns.color_palette("colorblind", len(FAMILIES))))
     for (family, label), mark in zip(FAMILIES.items(), MARKS):
         part = frame[frame["family"] == family].sort_values(x)
@@ -48,4 +48,4 @@ def against(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     if legend:
         ax.legend(fontsize=8)
-    return _label(ax, title, note, TITLES[x], "accuracy, best threshold")
+    return label_axes(ax, title, note, TITLES[x], "accuracy, best threshold")

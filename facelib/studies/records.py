@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from facelib.errors import UserError
+from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
 from facelib.studies.results import LABELS, method_of
@@ -127,8 +128,7 @@ def repeat_differences(
 ) -> pd.DataFrame:
     """Paired difference a − b over repeats (same seeds, same faces), in percentage points.
 
-    `carried` says whether the 95 % t interval of the mean difference leaves out 0: only then is an
-    order of the two losses claimed.
+    lo and hi are a 95 % t interval of one comparison; `claims.correct` makes those of a family.
     """
     keys = ["benchmark", "seed", "data_seed"]
     sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
@@ -138,8 +138,7 @@ def repeat_differences(
         mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
                      "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
-                     "lo": lo, "hi": hi, "repeats": len(gap[benchmark]),
-                     "carried": bool(lo > 0 or hi < 0)})  # fmt: skip
+                     "lo": lo, "hi": hi, "repeats": len(gap[benchmark])})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -149,26 +148,9 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
     parts = {}
     for title, figure in columns.items():
         found = repeat_intervals(frame, figure).set_index(["label", "group"])
-        parts[title] = [
-            f"{100 * r.value:.1f} [{100 * r.lo:.1f}, {100 * r.hi:.1f}]" for r in found.itertuples()
-        ]
+        parts[title] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     parts["repeats"] = found["repeats"].to_list()
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
-
-
-def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> list[str]:
-    """Differences as Markdown lines: what is compared, points [95 % interval], if not carried so.
-
-    Args:
-        gaps: of `repeat_differences` or alike; lo and hi beside `value`, percentage points.
-        names: columns that say together what is compared.
-    """
-    return [
-        f"- {', '.join(gap[name] for name in names)}: {gap[value]:+.1f} points "
-        f"[{gap['lo']:+.1f}, {gap['hi']:+.1f}]"
-        + ("" if gap["lo"] > 0 or gap["hi"] < 0 else ", not carried")
-        for gap in gaps.to_dict("records")
-    ]
 
 
 def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -178,3 +160,20 @@ def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
         return mean, float("nan"), float("nan")
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return mean, mean - float(half), mean + float(half)
+
+
+def pose_difference(
+    frame: pd.DataFrame, a: str = "arcface", b: str = "infonce", figure: str = "best.accuracy"
+) -> pd.DataFrame:
+    """(a − b on frontal–profile pairs) − (a − b on frontal pairs), paired over repeats, in points.
+
+    What source A reports of InfoNCE is this difference: it falls behind on profile faces only.
+    """
+    keys = ["benchmark", "seed", "data_seed"]
+    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
+    gap = (sides[0] - sides[1]).dropna() * 100
+    values = (gap["cfp_fp"] - gap["cfp_ff"]).to_numpy()
+    mean, lo, hi = _t_interval(values)
+    row = {"benchmark": "CFP-FP − CFP-FF", "comparison": f"{LABELS[a]} − {LABELS[b]}",
+           "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}  # fmt: skip
+    return pd.DataFrame([row])

@@ -15,7 +15,7 @@ from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
-from facelib.metrics.tables import figures_table, percent
+from facelib.metrics.tables import figures_table, percent, with_interval
 from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
@@ -225,8 +225,8 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
         for kind, figure in (("best", "best.accuracy"), ("strict", "strict.accuracy")):
             entry = found["differences"][figure]
             lo, hi = entry["interval"]
-            row[f"{kind}: difference"] = (
-                f"{100 * entry['difference']:+.1f} [{100 * lo:+.1f}, {100 * hi:+.1f}]"
+            row[f"{kind}: difference"] = with_interval(
+                100 * entry["difference"], 100 * lo, 100 * hi
             )
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
         rows[a.title(name)] = row

@@ -10,7 +10,6 @@ Every group is measured against the same centres: unit means of the people that 
 on, one's own centre left out. Symbols: U images, P pairs, K people in both, d dimensions.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,11 +19,13 @@ import pandas as pd
 from facelib.config import Config
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file
+from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.face_index import read_face_index
 from facelib.metrics import geometry as an
 from facelib.paths import atomic_file, data_root
+from facelib.safety.readers import read_rows
 from facelib.studies.centres import SEED, Geometry, open_records
 
 FIGURES = {
@@ -89,10 +90,10 @@ def without(cfg: Config, people: np.ndarray) -> Config:
     keys, labels = read_face_index(records.reader)  # numbered as in the file, exclusions included
     gone = records.keys[np.isin(records.labels, left_out)]
     before = exclusion_file(cfg)
-    lines = before.read_text(encoding="utf-8").split("\n") if before else []
+    lines = read_rows(before, "one name or label a line") if before else []
     lines += [str(label) for label in np.unique(labels[np.isin(keys, gone)])]
     text = "".join(f"{line}\n" for line in lines if line.strip())
-    name = f"held-out-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+    name = f"held-out-{digest(text, digits=8)}.txt"
     with atomic_file(data_root() / name) as temporary:
         temporary.write_text(text, encoding="utf-8")
     changes = {"val_fraction": 0.0} if cfg.split == "identity" else {}

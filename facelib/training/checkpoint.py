@@ -4,20 +4,26 @@ With adapters (LoRA) the frozen base is left out: the file names its digest, and
 base weights is an error.
 """
 
-import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from facelib import distributed
+from facelib.digests import digest_stream
 from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
+from facelib.safety.archive import load_archive, seal_file
 from facelib.training import shards
 
+AGAIN = "move it away and run again"
+# What every checkpoint holds; `scaler`, `best`, `losses` and `base` may be absent or None.
+KINDS = {"learner": dict, "optimizer": dict, "rng": list, "step": int, "digest": str}
 BACKBONE, ENCODER = "backbone.", "encoder."  # a momentum encoder is a copy of the backbone
 
 
@@ -41,6 +47,7 @@ def save_checkpoint(trainer, name: str) -> None:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "step": trainer.step,
             "best": trainer.best,
+            "losses": list(trainer.metrics.losses),  # logged since the last validation
             "rng": states,
             "digest": _digest(learner, base),
             "base": base,
@@ -50,6 +57,7 @@ def save_checkpoint(trainer, name: str) -> None:
         try:
             with atomic_file(path) as temporary:
                 torch.save(content, temporary)
+                seal_file(temporary)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             free = shutil.disk_usage(path.parent).free / 2**20
             raise UserError(
@@ -92,41 +100,85 @@ def load_trained_state(learner: nn.Module, state: dict, where: str) -> None:
     different = sorted(set(own) ^ set(state["learner"]))
     if different:
         raise BadData(f"{where} and this configuration differ in the tensor {different[0]!r}")
-    learner.load_state_dict(shards.own_state(learner, state["learner"]), strict=not wanted)
+    try:
+        learner.load_state_dict(shards.own_state(learner, state["learner"]), strict=not wanted)
+    except RuntimeError as error:  # a tensor of another shape
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise BadData(f"{where} is of another configuration: {reason}") from error
 
 
 def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint (tensors and plain values only)."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadData(f"{path}: no such checkpoint; list runs: python -m facelib runs") from None
-    except Exception as error:
+    """Read a checkpoint (tensors and plain values only) whose bytes and weights are as written.
+
+    Raises:
+        BadData: no such file, a damaged one, or a file of other content.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadData(f"{path}: no such checkpoint; list runs: python -m facelib runs")
+    state = load_archive(path, AGAIN)
+    found = "" if isinstance(state, dict) else f"holds a {type(state).__name__}, wanted a dict"
+    for name, kind in KINDS.items():
+        if not found and not isinstance(state.get(name), kind):
+            found = f"{name!r} is a {type(state.get(name)).__name__}, wanted {kind.__name__}"
+    if not found:
+        found = _wrong_tensors(state["learner"], path.stat().st_size)
+    if found:
+        raise BadData(f"{path}: cannot be read as a checkpoint: {found}; {AGAIN}")
+    digest = _digest(state["learner"], str(state.get("base", "")))
+    if digest != state["digest"]:
         raise BadData(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}); "
-            "move it away and run again"
-        ) from error
+            f"{path}: its weights have the digest {digest}, the file says {state['digest'][:16]!r}:"
+            f" changed since they were saved; {AGAIN}"
+        )
+    return state
+
+
+def _wrong_tensors(learner: dict, size: int) -> str:
+    """What is no plain tensor of the size that the file has; "" where all are."""
+    for name, tensor in learner.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            return f"'learner' holds {str(name)[:60]!r}: a {type(tensor).__name__}, wanted a tensor"
+        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
+            return f"{name[:60]!r} is no tensor that a file of {size} bytes holds"
+    return ""
 
 
 def restore(state: dict, trainer) -> tuple[int, float | None]:
-    """Put a checkpoint's state into a trainer; returns (step, best score so far)."""
-    load_trained_state(trainer.plain_learner, state, f"{trainer.run.name}: last.pt")
-    optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
-    trainer.optimizer.load_state_dict(optimizer)
-    if state["scaler"] is not None and trainer.accelerator.scaler is not None:
-        trainer.accelerator.scaler.load_state_dict(state["scaler"])
-    if distributed.rank() < len(state["rng"]):
-        rng = state["rng"][distributed.rank()]
-        torch.set_rng_state(rng["cpu"])
-        if "cuda" in rng and trainer.accelerator.device.type == "cuda":
-            torch.cuda.set_rng_state(rng["cuda"])
-    return state["step"], state["best"]
+    """Put a checkpoint's state into a trainer; returns (step, best score so far).
+
+    Raises:
+        BadData: a state of another run, or of another version.
+    """
+    where = f"{trainer.run.name}: last.pt"
+    load_trained_state(trainer.plain_learner, state, where)
+    try:
+        optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
+        trainer.optimizer.load_state_dict(optimizer)
+        if state.get("scaler") is not None and trainer.accelerator.scaler is not None:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        if distributed.rank() < len(state["rng"]):
+            rng = state["rng"][distributed.rank()]
+            torch.set_rng_state(rng["cpu"])
+            if "cuda" in rng and trainer.accelerator.device.type == "cuda":
+                torch.cuda.set_rng_state(rng["cuda"])
+        trainer.metrics.losses = [float(loss) for loss in state.get("losses", [])]
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        reason = (str(error).splitlines() or [""])[0][:100]
+        raise BadData(
+            f"{where}: not the state of this configuration ({type(error).__name__}: {reason});"
+            f" {AGAIN}"
+        ) from error
+    return state["step"], state.get("best")
 
 
 def _digest(tensors: dict[str, torch.Tensor], base: str) -> str:
     """Sixteen hex digits over base weights, names and values: the key of cached embeddings."""
-    found = hashlib.sha256(base.encode())
-    for name, tensor in tensors.items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+
+    def parts() -> Iterator[str | np.ndarray]:
+        yield base
+        for name, tensor in tensors.items():
+            yield name
+            yield tensor.detach().cpu().numpy()
+
+    return digest_stream(parts())

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from facelib.paths import atomic_file
-from facelib.runs.folder import read_lines
+from facelib.runs.files import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ class MetricsLog:
 
     def cut_after(self, step: int) -> None:
         """Drop lines past a step: a killed run repeats the steps after its checkpoint."""
-        if not self.main:
+        if not self.main or not self.path.exists():
             return
-        kept = [row for row in read_lines(self.path) if row["step"] <= step]
+        kept = [row for row in read_metrics(self.path) if row["step"] <= step]
         with atomic_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
 

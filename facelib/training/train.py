@@ -11,8 +11,14 @@ run continues bit for bit.
 import contextlib
 import logging
 import math
+import os
 import sys
 from pathlib import Path
+
+from facelib.safety.mortal import FIRST_PARENT, die_with_parent, make_workers_mortal
+
+if __name__ == "__main__":
+    die_with_parent(FIRST_PARENT)  # before the imports, which take seconds; `main` looks again
 
 import torch
 from accelerate import Accelerator
@@ -26,7 +32,16 @@ from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
-from facelib.runs.folder import AlreadyTraining, Run, environment, hold, load_run, write_json
+from facelib.runs.folder import (
+    AlreadyTraining,
+    Run,
+    environment,
+    hold,
+    identify,
+    load_run,
+    write_json,
+)
+from facelib.safety.guard import explain
 from facelib.training.checkpoint import (
     BACKBONE,
     load_checkpoint,
@@ -98,8 +113,8 @@ class Trainer:
         path = self.run.path / "checkpoints" / "last.pt"
         if path.is_file():
             self.step, self.best = restore(load_checkpoint(path), self)
-            self.metrics.cut_after(self.step)
             log.info("resumed at step %d of %d", self.step, self.steps)
+        self.metrics.cut_after(self.step)  # a kill before the first checkpoint leaves lines too
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on this rank's part of the joint batch; returns what to log."""
@@ -147,13 +162,15 @@ class Trainer:
         for images, labels in self.feed.batches(self.step, self.steps):
             values = self.train_step(images, labels)
             self.recent.append((self.step, values["loss"]))
-            final = self.step == self.steps
+            final, stop = self.step == self.steps, False
             if final or any(self.step % n == 0 for n in (check_every, eval_every, save_every)):
-                self._check(values)  # before a save: weights after a bad loss are never kept
+                stop = self._check(values)  # before a save: weights after a bad loss are never kept
             if final or self.step % eval_every == 0:
-                self._validate()
-            if final or self.step % save_every == 0:
+                self._validate()  # also before a stop: the resumed run begins after this step
+            if final or stop or self.step % save_every == 0:
                 self.save()
+            if stop and not final:
+                raise Stop
         self.metrics.close()
 
     def _set_mode(self) -> None:
@@ -163,8 +180,8 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _check(self, values: dict[str, torch.Tensor]) -> None:
-        """At a log tick: finite loss, one metrics line, stop requests."""
+    def _check(self, values: dict[str, torch.Tensor]) -> bool:
+        """At a log tick: finite loss, one metrics line. Returns whether all ranks agree to stop."""
         for step, loss in self.recent:
             if not torch.isfinite(loss):
                 self._dump(step)
@@ -180,8 +197,8 @@ class Trainer:
         often = distributed.world_size() == 1 or self._slow_steps
         if (often or self.step % math.gcd(self.cfg.log_every, 10) == 0) and self._stop_wanted():
             take_time()
-            self.save()
-            raise Stop
+            return True
+        return False
 
     @property
     def _slow_steps(self) -> bool:
@@ -250,7 +267,10 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
             trained, parameters = count_parameters(trainer.plain_learner)
             facts = {**feed.facts, "parameters": parameters, "trained_parameters": trained}
             facts["processes"] = accelerator.num_processes
-            run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts)
+            # Torchrun, also inside accelerate, would start a rank anew: it is who must be stopped.
+            leader = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+            run.set_status(state="running", steps=trainer.steps, step=trainer.step, facts=facts,
+                           **identify(leader))  # fmt: skip
             log.info("%s: %d steps; %s", run.name, trainer.steps, facts)
         trainer.fit()
         if main:
@@ -292,9 +312,8 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
 
 def main(arguments: list[str]) -> int:
     """Entry of the subprocess. Exit codes: 0 done, 2 wrong input, 130 stopped with a checkpoint."""
-    from facelib.runs.launch import die_with_parent
-
-    die_with_parent()
+    die_with_parent(FIRST_PARENT)
+    make_workers_mortal()
     listen()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run = load_run(arguments[0])
@@ -308,15 +327,14 @@ def main(arguments: list[str]) -> int:
     except AlreadyTraining as error:
         log.error("error: %s", error)
         return 2  # the status file belongs to the process that trains
-    except UserError as error:
-        code, message = 2, str(error)
-        log.error("error: %s", message)
-    except OSError as error:
-        code, message = 2, f"{error.strerror}: {error.filename or run.path}; free space, run again"
-        log.error("error: %s", message)
     except Exception as error:
-        code, message = 1, f"{type(error).__name__}: {error}"
-        log.exception("failed")
+        message = explain(error, run.path)
+        if message is None:
+            code, message = 1, f"{type(error).__name__}: {error}"
+            log.exception("failed")
+        else:
+            code = 2
+            log.error("error: %s", message)
     if code in (1, 2):
         with contextlib.suppress(OSError):
             run.set_status(state="failed", message=message)

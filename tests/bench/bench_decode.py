@@ -21,8 +21,8 @@ from PIL import Image
 from facelib.data.datasets import FaceRecords
 from facelib.errors import UserError
 from facelib.formats.decode import decode, encode_jpeg
-from facelib.formats.mxnet_reader import MxnetReader, import_mxnet
 from facelib.formats.recordio import unpack, write_face_records
+from tests.formats.mxnet_reader import MxnetReader, import_mxnet
 
 ROUNDS = 3
 

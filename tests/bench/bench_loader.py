@@ -45,8 +45,8 @@ from facelib.data.feed import Feed
 from facelib.data.loader import load_batches
 from facelib.errors import UserError
 from facelib.formats.decode import decode, encode_jpeg
-from facelib.formats.mxnet_reader import import_mxnet
 from facelib.formats.recordio import Header, RecordWriter, pack, write_face_records
+from tests.formats.mxnet_reader import import_mxnet
 
 SIZE, BATCH = 112, 128
 PEOPLE, IMAGES, COPIES = 20, 10, 20

@@ -132,6 +132,18 @@ def test_skip_bad_takes_a_good_image_of_the_same_identity_and_counts_once(tmp_pa
     assert faces.bad == 2 and caplog.text.count("skipped") == 2
 
 
+def test_skip_bad_takes_a_picture_that_claims_to_be_huge_as_bad(tmp_path: Path):
+    # Mutation: check_size raising something else than BadData.
+    from tests.formats.test_decode import claims_to_be_huge
+
+    image = encode_jpeg(np.full((8, 8, 3), 90, np.uint8))
+    write_face_records(tmp_path, [(0, image), (0, claims_to_be_huge("JPEG"))])
+    with pytest.raises(BadData, match="record 2: .*65000×65000 pixels"):
+        FaceRecords(tmp_path, size=8)[1]
+    faces = FaceRecords(tmp_path, size=8, skip_bad=True)
+    assert torch.equal(faces[1][0], faces[0][0]) and faces.bad == 1
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_the_same_images_and_report_what_was_bad(tmp_path: Path, method: str):
     # Mutation: a counter that lives in the worker only.

@@ -29,7 +29,7 @@ BAD = {
     "short labels": ({"emb": EMB, "label": LABEL[1:]}, "`label` has shape (47,)"),
     "labels in two columns": ({"emb": EMB, "label": np.c_[LABEL, LABEL]}, "(48, 2)"),
     "real labels": ({"emb": EMB, "label": LABEL / 2}, "wanted (48,) whole numbers or text"),
-    "pickled labels": ({"emb": EMB, "label": LABEL.astype(object)}, "no readable .npz"),
+    "pickled labels": ({"emb": EMB, "label": LABEL.astype(object)}, "cannot be read as an .npz"),
     "NaN": ({"emb": NAN, "label": LABEL}, "1 of 48 rows of `emb` are not finite or all zero"),
     "a zero row": ({"emb": ZERO, "label": LABEL}, "first: row 5"),
     "one identity": ({"emb": EMB, "label": LABEL * 0}, "at least 2 identities"),
@@ -56,7 +56,7 @@ def test_files_that_are_no_npz_and_wrong_options_are_refused(tmp_path, capsys):
     text.write_text("emb,label\n")
     for arguments, message in (
         ([tmp_path / "none.npz"], "no such file"),
-        ([text], "no readable .npz"),
+        ([text], "cannot be read as an .npz"),
         ([good, "--eps", "0"], "above 0 and below 2"),
         ([good, "--eps", "nan"], "above 0 and below 2"),
         ([good, "--lgcn", tmp_path / "none.safetensors"], "no such L-GCN"),

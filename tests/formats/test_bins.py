@@ -3,6 +3,8 @@
 import io
 import os
 import pickle
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path, case, pr
 
 
 ODD_PICKLES = {
-    "an object array": pickle.dumps((np.array([RED, None], object), [True])),
+    "an object array in two dimensions of fields": pickle.dumps((np.zeros((2, 2, 2)), [True])),
     "a structured array": pickle.dumps((np.zeros(2, "u1,u1"), [True])),
     "an array of a terabyte": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n"
     b"(I1000000000000\ntS'b'\ntR.",
@@ -109,13 +111,13 @@ def test_allowed_names_cannot_be_turned_to_other_ends(tmp_path: Path, case: str)
 
 DAMAGED = {
     "truncated": (pickle.dumps(([RED, BLUE], [True]))[:-20], "not a readable pickle"),
-    "empty": (b"", "EOFError"),
+    "empty": (b"", "an empty file"),
     "no pickle": (b"\xff\xd8 a picture", "not a readable pickle"),
     "an odd number of images": (pickle.dumps(([RED] * 3, [True])), "3 images and 1 pairs"),
     "too few pairs": (pickle.dumps(([RED] * 4, [True])), "4 images and 1 pairs"),
     "no pair": (pickle.dumps(([], [])), "0 images and 0 pairs"),
     "one list": (pickle.dumps([RED, BLUE, RED]), "holds a list, wanted"),
-    "a dict inside": (pickle.dumps(({}, [True])), "holds .dict, list."),
+    "a dict inside": (pickle.dumps(({}, [True])), "opcode EMPTY_DICT"),
     "text for an image": (pickle.dumps(([RED, "x"], [True])), "image 1 is a str"),
     "a word for a label": (pickle.dumps(([RED, RED], ["yes"])), "pair 0 is marked 'yes'"),
 }
@@ -136,3 +138,76 @@ def test_a_missing_file_and_a_wrong_count_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match="3 images for 1 pairs"):
         write_bin(tmp_path / "x.bin", [RED] * 3, [True])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_object_arrays_of_images_are_read(tmp_path: Path, protocol: int):
+    # Mutation: refusing numpy's dtype O, which `np.array(images)` makes of byte strings.
+    images = np.array([RED, BLUE], object)
+    (tmp_path / "x.bin").write_bytes(pickle.dumps((images, np.array([1])), protocol))
+    assert read_bin(tmp_path / "x.bin")[0] == [RED, BLUE]
+
+
+DTYPE = b"cnumpy\ndtype\n(X\x02\0\0\0u1\x89\x88tR"
+FOUR_BYTES = b"cnumpy.core.numeric\n_frombuffer\n(C\x04abcd" + DTYPE
+ALIGNMENT = b"J\xff\xff\xff\xffJ\xff\xff\xff\xff"
+FRAME_OF_IMAGES = b"\x80\x03(](%b%be](\x88et."
+PLANTED = {
+    "a memo of 4 GB": b"\x80\x03]r\x00\x00\x00\x10" + b"0.",
+    "a shape inside a dtype": FRAME_OF_IMAGES
+    % (DTYPE + b"(K\x03X\x01\0\0\0|(" + DTYPE + b"(J\0\0\0@ttNN" + ALIGNMENT + b"K\0tb", b""),
+    "flags of references on plain numbers": FRAME_OF_IMAGES
+    % (DTYPE + b"(K\x03X\x01\0\0\0|NNN" + ALIGNMENT + b"K\x01tb", b""),
+    "a shape larger than its bytes": FRAME_OF_IMAGES
+    % (FOUR_BYTES + b"J\0\0\0@\x85X\x01\0\0\0CtR", b""),
+    "items written into an array": FOUR_BYTES + b"K\x04\x85X\x01\0\0\0CtR(K\x64K\x65u.",
+    "items appended to an array": FOUR_BYTES + b"K\x04\x85X\x01\0\0\0CtRK\x64a.",
+    "tuples that double forty times": b"\x80\x03N" + b"2\x86" * 40 + b"2]t.",
+    "a label that doubles forty times": b"\x80\x03(](C\x01aC\x01ae](N" + b"2\x86" * 40 + b"et.",
+    "a shape that doubles forty times": FOUR_BYTES + b"N" + b"2\x86" * 40 + b"X\x01\0\0\0CtR.",
+    "marks in marks": b"(" * 100_000,
+    "lists in lists": b"]" * 100_000 + b"a" * 99_999 + b".",
+    "references without end": b"\x80\x04]" + b"\x94" * 100_000 + b".",
+    "a text encoded many times": b"\x80\x02c_codecs\nencode\nq\x00X\x00\x08\0\0" + b"a" * 2048
+    + b"\x85q\x01" + b"h\x00h\x01R" * 2000 + b".",
+    "a number of a megabyte": b"\x8b\x00\x00\x10\x00" + b"1" * 2**20 + b".",
+    "a length beyond the file": b"\x8e" + b"\xff" * 7 + b"\x7f.",
+    "pops from nothing": b"0.",
+    "a mark too few": b"et.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_planted_opcodes_are_refused_at_once_and_within_the_memory_of_the_file(tmp_path, case):
+    # Mutation: pickle.Unpickler in place of the interpreter (crashes, 4 GB, or never ends).
+    path = tmp_path / "x.bin"
+    path.write_bytes(PLANTED[case])
+    tracemalloc.start()
+    began = time.monotonic()
+    with pytest.raises(BadData) as caught:
+        read_bin(path)
+    took, most = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert took < 1 and most < 2**20 + 30 * len(PLANTED[case])
+    message = str(caught.value)
+    assert message.startswith(str(path)) and len(message) < 500 and "\n" not in message
+    assert "wanted" in message and "python -m facelib" in message
+
+
+def test_an_error_names_the_byte(tmp_path: Path):
+    # Mutation: reporting where the reader stopped instead of where the opcode is.
+    (tmp_path / "x.bin").write_bytes(b"\x80\x03(]}")
+    with pytest.raises(BadData, match="byte 4: .*opcode EMPTY_DICT"):
+        read_bin(tmp_path / "x.bin")
+
+
+def test_an_image_named_many_times_is_held_once(tmp_path: Path):
+    # Mutation: a copy of the array for each reference to it.
+    path = tmp_path / "x.bin"
+    image = np.frombuffer(bytes(2**20), np.uint8)
+    path.write_bytes(pickle.dumps(([image] * 2000, [True] * 1000), 4))
+    tracemalloc.start()
+    images, _ = read_bin(path)
+    assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size
+    tracemalloc.stop()
+    assert len({id(one) for one in images}) == 1

@@ -1,6 +1,9 @@
 """Decoding gives RGB, the same pixels as Pillow's, and fills only the border of a warp."""
 
 import io
+import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -158,3 +161,34 @@ def test_the_decoder_agrees_with_torchvision_s():
         raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         theirs = decode_jpeg(raw, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
         assert np.abs(decode(content).astype(int) - theirs).max() <= 1
+
+
+def claims_to_be_huge(kind: str) -> bytes:
+    """A small picture whose header says 65,000 × 65,000 pixels."""
+    content = bytearray(encode(picture(16, 16), kind))
+    if kind == "PNG":
+        content[16:24] = struct.pack(">II", 65_000, 65_000)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif kind == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    else:
+        content = content.replace(b"16 16", b"65000 65000")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PPM"])
+@pytest.mark.parametrize("size", [None, 48])
+def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header(kind: str, size: int | None):
+    # Mutation: check_size after decoding, or for JPEG alone.
+    tracemalloc.start()
+    with pytest.raises(BadData, match="65000×65000 pixels, allowed are 67,108,864"):
+        decode(claims_to_be_huge(kind), size, scale=True)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_formats_that_start_other_programs_are_no_images():
+    # Mutation: Image.open without `formats`: Ghostscript runs what an EPS file says.
+    with pytest.raises(BadData, match="no readable image"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from facelib.errors import BadData, UserError
-from facelib.formats.mxnet_reader import MxnetReader, import_mxnet
 from facelib.formats.record_bytes import MAGIC
 from facelib.formats.recordio import (
     Header,
@@ -22,6 +21,7 @@ from facelib.formats.recordio import (
     unpack,
     write_face_records,
 )
+from tests.formats.mxnet_reader import MxnetReader, import_mxnet
 from tests.golden.make_formats import PAYLOADS
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -123,7 +123,7 @@ def test_a_reader_travels_to_a_spawned_worker_without_its_map(faces: Path):
     # Mutation: pickling the memory map.
     reader = RecordReader(faces)
     expected = reader.read(5)
-    assert reader.__getstate__()["_map"] is None
+    assert reader.file.__getstate__()["_map"] is None
     assert pickle.loads(pickle.dumps(reader)).read(5) == expected
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(read_in_child, (reader, 5)) == expected

@@ -14,7 +14,7 @@ import pickle
 import struct
 from pathlib import Path
 
-from facelib.formats.mxnet_reader import import_mxnet
+from tests.formats.mxnet_reader import import_mxnet
 
 HERE = Path(__file__).resolve().parent
 MAGIC = struct.pack("<I", 0xCED7230A)

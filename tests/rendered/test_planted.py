@@ -29,7 +29,7 @@ def test_without_overlap_nothing_changes_its_name():
     assert RenderedSpec().digest() == "aaa57411" != RenderedSpec(planted=94).digest()
     assert "planted" not in RenderedSpec().settings()
     assert (
-        make_config().run_name == "smoke-arcface-d50b9703" != make_config(data_planted=94).run_name
+        make_config().run_name == "smoke-arcface-b0aa66d8" != make_config(data_planted=94).run_name
     )
     with pytest.raises(UserError, match="planted=201 is not allowed.* 0 to 200"):
         RenderedSpec(planted=201)

@@ -134,3 +134,12 @@ def test_the_lint_finds_stale_and_private_outputs(good, damage, complaint):
 
 def stream(text: str, name: str = "stdout"):
     return new_output("stream", text=text, name=name)
+
+
+def test_the_map_lists_every_notebook_with_its_question():
+    # Catches: a map typed by hand, which lacks the last notebook (11 was missing).
+    lines = notebooks.study_map().splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == [
+        f"| {path.stem}" for path in notebooks.list_notebooks()
+    ]
+    assert all(line.endswith("? |") for line in lines)

@@ -10,6 +10,7 @@ from facelib.runs.launch import launch
 from facelib.studies import centres as ce
 from facelib.studies.results import evaluate
 from facelib.studies.source_a import CENTRES_SOURCE_A
+from facelib.training.checkpoint import _digest
 from facelib.training.train import load_trained
 from tests.studies.test_results import toy_benchmark
 
@@ -48,7 +49,9 @@ def test_training_embeddings_are_kept_until_the_checkpoint_changes(runs, monkeyp
     monkeypatch.setattr(ce, "embed_images", lambda *_, **__: 1 / 0)
     np.testing.assert_array_equal(ce.Geometry(run.result).train[0], kept)
     before = path.read_bytes()
-    torch.save(load_trained(run.result.folder) | {"digest": "another"}, path)
+    state = load_trained(run.result.folder)
+    learner = {name: tensor + 1 for name, tensor in state["learner"].items()}
+    torch.save(state | {"learner": learner, "digest": _digest(learner, "")}, path)
     with pytest.raises(ZeroDivisionError):
         _ = ce.Geometry(run.result).train
     path.write_bytes(before)

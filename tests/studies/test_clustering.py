@@ -63,7 +63,7 @@ def test_differences_have_the_interval_of_paired_people(found):
         pytest.approx(100 * (a.figures["bcubed_f"] - b.figures["bcubed_f"])), 0
     ]  # fmt: skip
     assert frame.iloc[1][["lo", "hi"]].tolist() == [0, 0]
-    assert not frame["carried"][1]
+    assert not frame["excludes 0"][1]
 
 
 def test_examples_are_a_whole_person_a_torn_one_and_two_in_one_cluster():

@@ -64,9 +64,7 @@ def test_an_ablation_lists_the_baseline_first_and_pairs_repeats():
     single = diagnostics.ablation_table(record().query("seed == 0"))
     assert single.loc["cluster-guided"].to_list() == ["91.0", 1]
     gaps = diagnostics.ablation_gaps(record())
-    assert gaps[["label", "group", "carried"]].to_numpy().tolist() == [
-        ["cluster-guided", "LFW", False]
-    ]
+    assert gaps[["label", "group"]].to_numpy().tolist() == [["cluster-guided", "LFW"]]
     assert gaps["value"].item() == pytest.approx(1.0)
     assert gaps["lo"].item() == pytest.approx(1 - 4.303 * 2 / 3**0.5, abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""Published records: what is written, intervals over repeats, claims only where carried."""
+"""Published records: what is written, intervals over repeats, differences."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,7 @@ from scipy import stats
 
 from facelib.config import make_config
 from facelib.errors import UserError
+from facelib.studies import readme
 from facelib.studies import records as publish
 
 
@@ -34,6 +35,7 @@ def rows(gap=0.02, repeats=5):
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
+    monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
     publish.publish(rows(), "toy", "make toy")
     return publish.load_record("toy")
 
@@ -78,54 +80,41 @@ def test_intervals_are_student_s_over_repeats(record):
     assert row["repeats"] == 5
 
 
-def test_differences_are_paired_and_claimed_only_where_the_interval_leaves_out_0(record):
+def test_differences_are_paired(record):
     # Catches: unpaired differences, which the spread between renderings would drown.
     frame, _ = record
-    carried = publish.repeat_differences(frame, "infonce", "arcface")
-    assert carried["difference"].to_list() == pytest.approx([2, 2], abs=1e-3)
-    assert carried["carried"].all()
+    steady = publish.repeat_differences(frame, "infonce", "arcface")
+    assert steady["difference"].to_list() == pytest.approx([2, 2], abs=1e-3)
+    assert (steady["lo"] > 0).all()
     wobbling = publish.repeat_differences(frame, "hybrid", "arcface")
-    assert not wobbling["carried"].any()
     assert (wobbling["lo"] < 0).all()
     assert (wobbling["hi"] > 0).all()
 
 
-def test_one_repeat_has_no_interval_and_carries_nothing(tmp_path, monkeypatch):
+def test_one_repeat_has_no_interval(tmp_path, monkeypatch):
     # Catches: an order claimed from a single run.
     monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
     publish.publish(rows(repeats=1), "single", "make single")
     frame, _ = publish.load_record("single")
     gaps = publish.repeat_differences(frame, "infonce", "arcface")
     assert gaps["lo"].isna().all()
-    assert not gaps["carried"].any()
-
-
-def test_lines_of_differences_say_which_are_not_carried():
-    # Catches: an order claimed where the interval holds 0, or where one repeat has no interval.
-    gaps = pd.DataFrame(
-        {"benchmark": "LFW", "loss": ["a", "b", "c", "d"], "value": [1.26, -1.0, 0.5, 0.5],
-         "lo": [0.2, -1.5, -0.1, np.nan], "hi": [2.3, -0.5, 1.1, np.nan]}
-    )  # fmt: skip
-    lines = publish.gap_lines(gaps, "benchmark", "loss", value="value")
-    assert lines[0] == "- LFW, a: +1.3 points [+0.2, +2.3]"
-    assert [line.endswith(", not carried") for line in lines] == [False, False, True, True]
 
 
 def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
     # Catches: text around the marks lost, or a second copy at each call.
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{publish.RESULTS_BEGIN}\nformer text\n{publish.RESULTS_END}\nafter\n")
-    publish.refresh_readme(path, "toy")
+    path.write_text(f"before\n{readme.RESULTS_BEGIN}\nformer text\n{readme.RESULTS_END}\nafter\n")
+    readme.refresh_readme(path, "toy")
     once = path.read_text()
-    publish.refresh_readme(path, "toy")
+    readme.refresh_readme(path, "toy")
     assert path.read_text() == once
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "former" not in once
-    assert "InfoNCE − ArcFace, best threshold, points: CFP-FF +2.0" in once
+    assert "InfoNCE − ArcFace, best threshold: CFP-FF +2.0" in once
     path.write_text("no marks")
     with pytest.raises(UserError, match="put the two marks back"):
-        publish.refresh_readme(path, "toy")
+        readme.refresh_readme(path, "toy")
 
 
 def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path, monkeypatch):

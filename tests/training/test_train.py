@@ -13,9 +13,10 @@ from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.runs.folder import create_run, load_run, read_lines
 from facelib.runs.launch import launch, start
+from facelib.training.checkpoint import load_checkpoint
 from facelib.training.learner import build_learner
 from facelib.training.schedule import learning_rate
-from facelib.training.train import load_model
+from facelib.training.train import Trainer, load_model, train
 
 
 def tiny(records, **changes):
@@ -263,9 +264,60 @@ def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
     )
     trainer = SimpleNamespace(
         accelerator=accelerator, plain_learner=torch.nn.Linear(1, 1), optimizer=torch.nn.Module(),
-        step=1, best=None, cfg=run.config, run=run,
+        step=1, best=None, cfg=run.config, run=run, metrics=SimpleNamespace(losses=[]),
     )  # fmt: skip
     with pytest.raises(UserError, match="MB of disk are free.*free space and run again"):
         checkpoint.save_checkpoint(trainer, "last.pt")
     assert (run.path / "checkpoints" / "last.pt").read_bytes() == before
     assert not list((run.path / "checkpoints").glob(".last*"))
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing after it runs."""
+
+
+@pytest.mark.parametrize("select", ["last", "val_auc", "val_loss", "train_loss"])
+@pytest.mark.parametrize("killed_at", [2, 5, 7, 10])
+def test_every_select_resumes_bit_for_bit(
+    tiny_records, runs_folder, monkeypatch, select, killed_at
+):
+    # Catches: losses since the last validation forgotten, so that another best.pt is kept.
+    settings = {"select": select, "split": "within", "images_seen": 192, "val_fraction": 0.4,
+                "eval_every": 4, "save_every": 3, "lr": 0.5}  # fmt: skip
+    whole = create_run(tiny(tiny_records, name="whole", **settings))
+    train(whole)
+    run = create_run(tiny(tiny_records, name="killed", **settings))
+    step = Trainer.train_step
+
+    def dies(trainer, *batch):
+        if trainer.step + 1 == killed_at:
+            raise Killed
+        return step(trainer, *batch)
+
+    monkeypatch.setattr(Trainer, "train_step", dies)
+    with pytest.raises(Killed):
+        train(run)
+    monkeypatch.setattr(Trainer, "train_step", step)
+    train(run)
+    for name in ("last.pt",) if select == "last" else ("last.pt", "best.pt"):
+        a, b = (load_checkpoint(r.path / "checkpoints" / name) for r in (whole, run))
+        assert (a["digest"], a["step"], a["best"]) == (b["digest"], b["step"], b["best"])
+    steps = [row["step"] for row in read_lines(run.path / "metrics.jsonl") if "loss" in row]
+    assert steps == list(range(1, 13))
+
+
+def test_a_stop_at_a_validation_step_validates_before_it_saves(
+    tiny_records, runs_folder, monkeypatch
+):
+    # Catches: the resumed run begins after the step, so that its validation never takes place.
+    from facelib.training import train as module
+
+    settings = {"select": "val_auc", "images_seen": 128, "eval_every": 4, "save_every": 8}
+    run = create_run(tiny(tiny_records, **settings))
+    monkeypatch.setattr(Trainer, "_stop_wanted", lambda trainer: trainer.step == 4)
+    with pytest.raises(module.Stop):
+        train(run)
+    monkeypatch.setattr(Trainer, "_stop_wanted", lambda trainer: False)
+    train(run)
+    rows = read_lines(run.path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "val_auc" in row] == [4, 8]

@@ -1,4 +1,4 @@
-"""RecordIO through mxnet, behind the interface of `RecordReader`: optional, and the tests' oracle.
+"""RecordIO through mxnet, behind the interface of `RecordReader`: what the tests compare with.
 
 mxnet 1.9.1 is the last release. It needs numpy < 2 and names that numpy removed in 1.24.
 """
@@ -26,7 +26,7 @@ def import_mxnet() -> ModuleType:
     except (ImportError, OSError, AttributeError) as error:
         raise UserError(
             f"mxnet does not import ({error}); it has wheels for Linux x86-64 only and needs"
-            " numpy < 2: pip install mxnet==1.9.1, or use the pure reader, which needs neither"
+            " numpy < 2: pip install mxnet==1.9.1"
         ) from None
     return mxnet
 

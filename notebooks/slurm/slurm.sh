@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Train one run on several nodes, and go on after a node dies or the time is up.
 #
-#   sbatch notebooks/cluster/slurm.sh ms1m-infonce global_batch=32768 gather=true chunk=512
-#   sbatch --nodes=4 notebooks/cluster/slurm.sh ms1m-arcface sharded=true global_batch=2688
-#   sbatch --nodes=1 notebooks/cluster/slurm.sh runs/ms1m-arcface-0123abcd
+#   sbatch notebooks/slurm/slurm.sh ms1m-infonce global_batch=32768 gather=true chunk=512
+#   sbatch --nodes=4 notebooks/slurm/slurm.sh ms1m-arcface sharded=true global_batch=2688
+#   sbatch --nodes=1 notebooks/slurm/slurm.sh runs/ms1m-arcface-0123abcd
 #
 # Arguments: a preset, then settings as in `python -m facelib train --set`; or the folder of such a
 # run, which goes on with the nodes there are (the batch must divide by their GPUs: 2688 divides by
@@ -22,7 +22,7 @@
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 python=${FACELIB_PYTHON:-.venv/bin/python}
-preset=${1:?write: sbatch notebooks/cluster/slurm.sh PRESET [KEY=VALUE ...], or RUN_FOLDER}
+preset=${1:?write: sbatch notebooks/slurm/slurm.sh PRESET [KEY=VALUE ...], or RUN_FOLDER}
 shift
 
 nodes=${SLURM_JOB_NUM_NODES:-1}

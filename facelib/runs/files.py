@@ -1,0 +1,72 @@
+"""The small files of a run folder: read, checked, or one line that says which is damaged.
+
+config.json     `facelib.config.Config`        metrics.jsonl   one object a log tick
+status.json     state, pid, step               eval.json       figures of each benchmark
+"""
+
+from pathlib import Path
+
+from facelib.errors import BadData
+from facelib.safety.readers import check_fields, kind_of, read_object, read_object_lines
+
+AGAIN = "move it away and run again"
+STATES = ("new", "starting", "running", "stopped", "failed", "done")
+NUMBER = (int, float)
+STATUS = {
+    "state": str, "message": str, "host": str, "pid": int, "pid_started": NUMBER, "step": int,
+    "steps": int, "processes": int, "facts": dict, "updated": NUMBER,
+}  # fmt: skip
+TICK = dict.fromkeys(("loss", "lr", "images_per_s", "eta_s", "peak_memory_mb"), NUMBER)
+FIGURES = {
+    "strict": dict, "best": dict, "intervals": (dict, type(None)), "digest": str, "file": str,
+    "rendered": bool, "pairs": int,
+}  # fmt: skip
+
+
+def read_status(path: Path) -> dict:
+    """status.json; state "new" where it is absent."""
+    found = read_object(path, AGAIN, default={"state": "new", "step": 0})
+    check_fields(found, STATUS, str(path), AGAIN)
+    if found.get("state") not in STATES:
+        raise BadData(
+            f"{path}: state {kind_of(found.get('state'))}, wanted one of {', '.join(STATES)}; "
+            f"{AGAIN}"
+        )
+    return found
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """metrics.jsonl; a line of the loss has all that progress shows."""
+    if not path.exists():
+        return []
+    rows = read_object_lines(path, AGAIN)
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}: row {number}"
+        check_fields(row, {"step": int, **TICK}, where, AGAIN)
+        wanted = ("step", *TICK) if "loss" in row else ("step",)
+        if missing := [name for name in wanted if name not in row and name != "lr"]:
+            raise BadData(f"{where} has no `{missing[0]}`; {AGAIN}")
+    return rows
+
+
+def read_evaluation(path: Path, again: str = AGAIN) -> dict | None:
+    """eval.json; None where it is absent."""
+    found = read_object(path, again, default=None)
+    if found is None:
+        return None
+    benchmarks = found.get("benchmarks")
+    if not isinstance(benchmarks, dict) or not isinstance(found.get("checkpoint", ""), str):
+        raise BadData(f"{path}: no `benchmarks`, or an odd `checkpoint`: no figures; {again}")
+    for name, figures in benchmarks.items():
+        where = f"{path}: benchmark {name[:60]!r}"
+        if not isinstance(figures, dict):
+            raise BadData(f"{where} is {kind_of(figures)}, wanted an object; {again}")
+        check_fields(figures, FIGURES, where, again)
+        for protocol in ("strict", "best"):
+            accuracy = figures.get(protocol, {}).get("accuracy")
+            if isinstance(accuracy, bool) or not isinstance(accuracy, NUMBER):
+                raise BadData(
+                    f"{where}: `{protocol}.accuracy` is {kind_of(accuracy)}, wanted a number;"
+                    f" {again}"
+                )
+    return found

@@ -1,0 +1,122 @@
+"""Weights files of PyTorch: loaded as data only, and refused where a byte of them has changed.
+
+A file of ours ends with the SHA-256 of all bytes before it, as the comment of the zip archive that
+`torch.save` writes; other programs read over it. Files of others have a checksum (CRC-32) for each
+entry of the archive, which PyTorch does not look at and this reader does. Files of PyTorch before
+1.6 are no archives and have none.
+"""
+
+import hashlib
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facelib.errors import BadData
+
+MARK = b"sha256:"
+COMMENT = struct.Struct(f"<H{len(MARK)}s64s")  # length of the comment, mark, hexadecimal digits
+BLOCK = 1 << 20
+
+
+def seal_file(path: Path) -> None:
+    """Add the digest to what `torch.save` has just written."""
+    size = Path(path).stat().st_size - 2  # the last two bytes are the length of the comment: 0
+    digest = _sha256(path, size)
+    with open(path, "r+b") as file:
+        file.seek(size)
+        file.write(COMMENT.pack(len(MARK) + len(digest), MARK, digest))
+
+
+def load_archive(path: Path | str, again: str) -> Any:
+    """The content of a weights file: tensors and plain values only, on the CPU.
+
+    Args:
+        again: next command, for the errors.
+
+    Raises:
+        BadData: no such file, changed since it was written, or not data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadData(f"{path}: no such file; {again}")
+    try:
+        _check_bytes(path, again)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that it goes on to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except BadData:
+        raise
+    except Exception as error:  # a damaged archive or pickle raises nearly anything
+        reason = (str(error).splitlines() or [""])[0][:100]
+        raise BadData(
+            f"{path}: not a PyTorch weights file ({type(error).__name__}: {reason}); {again}"
+        ) from error
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+    """Digest of named tensors and a text: goes into the header of a safetensors file."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def check_digest(path: Path, header: Mapping[str, str], found: str, again: str) -> None:
+    """BadData where a safetensors file says another digest; files of others say none."""
+    if header.get("digest", found) != found:
+        raise BadData(
+            f"{path}: damaged since it was written: its content has the digest {found[:8]}…, its "
+            f"header says {header['digest'][:8]!r}…; {again}"
+        )
+
+
+def _check_bytes(path: Path, again: str) -> None:
+    """BadData where a digest or checksum in the file says that it has changed."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - COMMENT.size))
+        end = file.read()
+    if len(end) == COMMENT.size:
+        length, mark, digest = COMMENT.unpack(end)
+        if mark == MARK and length == len(MARK) + len(digest):
+            found = _sha256(path, size - COMMENT.size)
+            if found != digest:
+                raise BadData(
+                    f"{path}: damaged since it was written: its bytes have the SHA-256 "
+                    f"{found[:8].decode()}…, the end of the file says "
+                    f"{digest[:8].decode('ascii', 'replace')!r}…; {again}"
+                )
+            return
+    if MARK[:4] in end or not zipfile.is_zipfile(path):
+        _refuse_archive_like(path, again)
+        return
+    with zipfile.ZipFile(path) as archive:
+        odd = [one.filename for one in archive.infolist() if one.compress_type or one.flag_bits & 1]
+        bad = odd[0] if odd else archive.testzip()
+        if bad is not None or archive.comment:
+            what = f"entry {bad!r} is damaged" if bad is not None else "its end is damaged"
+            raise BadData(f"{path}: {what} (the archive's checksum differs); {again}")
+
+
+def _refuse_archive_like(path: Path, again: str) -> None:
+    """BadData for a file that begins as an archive and does not end as one."""
+    with open(path, "rb") as file:
+        if file.read(2) == b"PK":
+            raise BadData(f"{path}: an archive whose end is damaged or missing; {again}")
+
+
+def _sha256(path: Path, size: int) -> bytes:
+    """Hexadecimal digest of the first `size` bytes."""
+    found, left = hashlib.sha256(), size
+    with open(path, "rb") as file:
+        while left > 0 and (block := file.read(min(BLOCK, left))):
+            found.update(block)
+            left -= len(block)
+    return found.hexdigest().encode()

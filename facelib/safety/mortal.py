@@ -1,0 +1,33 @@
+"""Children that die with their parent, asked for before anything heavy is imported (Linux).
+
+Imported by the fork server of the loader's workers too: it and each worker that it forks then end
+when their parent does, a killed one included.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+FIRST_PARENT = os.getppid()  # when this module was imported
+
+
+def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> None:
+    """Get a signal when the parent dies; end at once if it is gone already.
+
+    Args:
+        parent: its process id, where that is known; else whoever is the parent now.
+    """
+    parent = os.getppid() if parent is None else parent
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(128 + number)
+
+
+def make_workers_mortal() -> None:
+    """Workers of a fork server that is not started yet end with the process that uses them."""
+    from multiprocessing import set_forkserver_preload
+
+    set_forkserver_preload(["__main__", "facelib.safety.mortal_workers"])

@@ -1,0 +1,183 @@
+"""How a file of a person or of a run is read: one rule for everything that can be wrong with it.
+
+Whatever a file holds, its reader returns what it promises or raises `BadData` with one line: the
+file, the line, byte or member, what was found, what was wanted, and the next command. Parsing that
+is not done here happens inside `with reading(path, …)`. Nothing allocates much more than the file's
+size. A file that is written by others and takes no part of this rule: the images and records of
+`facelib/formats`, which have readers of their own.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from facelib.errors import BadData, UserError
+
+AGAIN = "mend the file, or make it again"
+UNFOLDED = 64 << 20  # bytes that a member of an archive may have in any case,
+RATIO = 50  # and as a multiple of the file: scores compress to a tenth
+
+
+@contextmanager
+def reading(path: Path | str, wanted: str, again: str = AGAIN) -> Iterator[None]:
+    """Turn whatever reading and parsing a file raises into one `BadData` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise BadData(f"{path}: no such file; wanted {wanted}; {again}") from None
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise BadData(f"{path}: cannot be read ({reason}); wanted {wanted}; {again}") from error
+    except UnicodeDecodeError as error:
+        found = error.object[error.start : error.start + 4].hex(" ")
+        raise BadData(
+            f"{path}: byte {error.start}: {found} is not UTF-8 text, wanted {wanted}; save it as"
+            f" UTF-8, or {again}"
+        ) from error
+    except MemoryError as error:
+        raise BadData(f"{path}: asks for more memory than there is; {again}") from error
+    except RecursionError as error:
+        raise BadData(f"{path}: nested too deep, wanted {wanted}; {again}") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise BadData(
+            f"{path}: cannot be read as {wanted} ({type(error).__name__}: {reason}); {again}"
+        ) from error
+
+
+def read_text(path: Path | str, wanted: str, again: str = AGAIN) -> str:
+    """A UTF-8 text file, without the byte-order mark that some editors write."""
+    with reading(path, wanted, again):
+        return Path(path).read_bytes().decode("utf-8-sig")
+
+
+def read_rows(path: Path | str, wanted: str, again: str = AGAIN) -> list[str]:
+    """The lines of a text file, cut at line feeds alone: U+2028 is part of a name, not its end."""
+    rows = read_text(path, wanted, again).replace("\r\n", "\n").split("\n")
+    return rows[:-1] if rows[-1] == "" else rows
+
+
+def one_line(name: str) -> bool:
+    """Whether a name is text that stays on one line, whatever program reads it."""
+    text = name.encode("utf-8", "replace").decode() == name  # names of files can be other bytes
+    return text and "".join(name.splitlines()) == name and "\0" not in name
+
+
+def is_number(text: str) -> bool:
+    """Whether a field is a whole number of ASCII digits, as many as 64 bits hold."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def read_object(path: Path | str, again: str = AGAIN, default: Any = ...) -> dict:
+    """A JSON object; `default` where the file is absent."""
+    if default is not ... and not Path(path).exists():
+        return default
+    found = parse_json(read_text(path, "a JSON object", again), path, again)
+    if not isinstance(found, dict):
+        raise BadData(f"{path}: holds {kind_of(found)}, wanted a JSON object; {again}")
+    return found
+
+
+def parse_json(text: str, where: Path | str, again: str = AGAIN) -> Any:
+    """The value of a JSON text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, character {error.colno}"
+        raise BadData(f"{where}: not JSON ({error.msg} at {place}); {again}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; nested too deep
+        raise BadData(f"{where}: not JSON ({str(error)[:80]}); {again}") from error
+
+
+def read_object_lines(path: Path | str, again: str = AGAIN) -> list[dict]:
+    """One JSON object a line; an unfinished last line (a killed writer) is left out."""
+    rows = []
+    lines = read_text(path, "one JSON object a line", again).split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found = parse_json(line, f"{path}: line {number}", again)
+        except BadData:
+            if number == len(lines):
+                continue
+            raise
+        if not isinstance(found, dict):
+            raise BadData(
+                f"{path}: line {number} is {kind_of(found)}, wanted a JSON object; {again}"
+            )
+        rows.append(found)
+    return rows
+
+
+def kind_of(value: Any) -> str:
+    """What to call a JSON value in an error."""
+    kinds = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return kinds.get(type(value), f"{value!r}"[:40])
+
+
+def check_fields(row: dict, kinds: dict[str, type | tuple], where: str, again: str = AGAIN) -> dict:
+    """A JSON object whose fields, as far as they are there, have these types; NaN is a number."""
+    for name, kind in kinds.items():
+        value = row.get(name)
+        odd = isinstance(value, bool) and kind is not bool
+        if name in row and (odd or not isinstance(value, kind)):
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise BadData(f"{where}: `{name}` is {kind_of(value)}, wanted {names}; {again}")
+    return row
+
+
+def read_arrays(
+    path: Path | str, wanted: str, again: str = AGAIN, only: tuple[str, ...] | None = None
+) -> dict:
+    """The arrays of an `.npz`, their checksums compared; nothing in it is executed.
+
+    Args:
+        only: names to read, of those that are there; None reads all.
+    """
+    with reading(path, wanted, again), zipfile.ZipFile(path) as archive:
+        most = max(UNFOLDED, RATIO * Path(path).stat().st_size)
+        found = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if only is not None and name not in only:
+                continue
+            where = f"{path}: member {member.filename[:60]!r}"
+            if member.flag_bits & 1 or member.compress_type not in (0, 8):
+                raise BadData(f"{where} is encrypted or packed in an unknown way; {again}")
+            if member.file_size > most or name in found:
+                what = f"unfolds to {member.file_size:,} bytes" if name not in found else "is twice"
+                raise BadData(f"{where} {what}; wanted {wanted}; {again}")
+            with reading(where, wanted, again):
+                found[name] = _array(archive.read(member))
+        return found
+
+
+def _array(content: bytes):
+    """The array of an `.npy` in memory: shape and type must say exactly the bytes that follow."""
+    import io
+
+    import numpy as np
+
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0,
+              (2, 0): np.lib.format.read_array_header_2_0}.get(version)  # fmt: skip
+    if header is None:
+        raise ValueError(f"version {version} of the array format")
+    shape, fortran, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    rest = len(content) - file.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
+        raise ValueError(f"shape {shape} of {dtype} over {rest} bytes")
+    if dtype.itemsize == 0:
+        return np.empty(shape, dtype)
+    array = np.frombuffer(content, dtype, offset=file.tell()).copy()
+    return array.reshape(shape, order="F" if fortran else "C")
