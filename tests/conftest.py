@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-TRAINING_FIXTURES = {"runs", "tiny", "trained", "two_ranks"}  # each trains networks once per module
+TRAINING_FIXTURES = {"runs", "trained", "two_ranks"}  # each trains networks once per module
 
 
 def pytest_itemcollected(item):
