@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-TRAINS = "runs"  # module fixtures of this name train networks
+TRAINING_FIXTURES = {"runs", "trained", "two_ranks"}  # each trains networks once per module
 
 
 def pytest_itemcollected(item):
     """Mark each test that waits for a training as slow: whichever comes first pays for it."""
-    if TRAINS in getattr(item, "fixturenames", ()):
+    if TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.slow)
 
 

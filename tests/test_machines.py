@@ -30,6 +30,7 @@ def loaded(run):
     return torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.1}, {"optimizer": "adamw", "lr": 0.001},
                                      {"loss": "hybrid", "sampled_centres": 12},
                                      {"chunk": 4, "centre_block": 5}])  # fmt: skip
@@ -48,6 +49,7 @@ def test_centres_on_two_processes_train_the_weights_of_one(tiny_records, runs_fo
     assert loaded(one)["digest"] and load_model(two.path)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"loss": "arcface", "sharded": True}, {"loss": "infonce"},
                                      {"loss": "infonce", "bank": "queue", "bank_slots": 30}],
                          ids=["sharded", "gathered", "queue"])  # fmt: skip
@@ -103,6 +105,7 @@ def test_only_an_elastic_run_takes_another_number_of_processes(tiny_records, run
         launch(tiny(tiny_records, elastic=True), processes=3)
 
 
+@pytest.mark.slow
 def test_torchrun_restarts_from_the_last_checkpoint(tiny_records, runs_folder):
     # Catches: a run that one dead process ends, or that begins anew.
     run = create_run(tiny(tiny_records, processes=2, elastic=True, images_seen=3200, save_every=5))
@@ -126,6 +129,7 @@ def test_torchrun_restarts_from_the_last_checkpoint(tiny_records, runs_folder):
     assert steps == sorted(steps) and steps[-1] == 200
 
 
+@pytest.mark.slow
 def test_the_slurm_script_trains_a_run_and_asks_to_come_again_when_stopped(
     tiny_records, runs_folder, tmp_path
 ):
@@ -184,6 +188,7 @@ def test_the_accelerate_file_is_one_that_accelerate_reads():
     assert set(content) <= set(ClusterConfig.__dataclass_fields__) | {"compute_environment"}
 
 
+@pytest.mark.slow
 def test_the_launcher_takes_the_number_it_is_told(tiny_records, runs_folder, tmp_path):
     # Catches: the configuration's number whatever --processes says.
     line, _ = command(tiny(tiny_records, elastic=True), tmp_path, processes=4)
@@ -191,6 +196,7 @@ def test_the_launcher_takes_the_number_it_is_told(tiny_records, runs_folder, tmp
     assert "accelerate" not in " ".join(command(tiny(tiny_records), tmp_path)[0])
 
 
+@pytest.mark.slow
 def test_a_compiled_backbone_gives_the_same_loss_and_names():
     # Catches: names of weights that a compiled module changes: such a checkpoint loads nowhere.
     cfg = make_config(loss="infonce", dim=4, compile="always")

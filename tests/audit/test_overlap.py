@@ -38,6 +38,7 @@ def tiny(planted_root, tmp_path_factory):
         yield train_folder(cfg), launch(cfg).path
 
 
+@pytest.mark.slow
 def test_each_signal_finds_what_only_it_can_find(tiny):
     # Catches: a signal that is not joined, ids and labels exchanged, names of other people.
     folder, run = tiny
@@ -58,6 +59,7 @@ def test_each_signal_finds_what_only_it_can_find(tiny):
     assert summary([found]).loc["lfw", "names"] == 7  # six, and one stranger's namesake
 
 
+@pytest.mark.slow
 def test_the_sums_of_a_run_are_kept_and_cover_every_image(tiny, monkeypatch):
     # Catches: validation people left out, halves that overlap, embedded again each time.
     folder, run = tiny
@@ -85,6 +87,7 @@ def test_sums_do_not_depend_on_where_a_chunk_ends(monkeypatch, chunk):
     np.testing.assert_allclose(TrainingSet._sums(train, None, None), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_a_list_that_training_takes(tiny, tmp_path, capsys):
     # Catches: labels of the benchmark in the list, a list that leaves nobody out.
     folder, _ = tiny
@@ -101,6 +104,7 @@ def test_the_command_prints_a_table_and_writes_a_list_that_training_takes(tiny, 
     assert report["benchmarks"]["lfw"]["people_by_embeddings"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -118,6 +122,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tiny, tmp_path, capsys, argumen
     assert message in capsys.readouterr().err and not out.exists()
 
 
+@pytest.mark.slow
 def test_copies_are_counted_by_kind_where_their_original_is_in_a_benchmark(tiny):
     # Catches: a hit on another picture of the person counted, copies of absent originals counted.
     folder, _ = tiny
@@ -131,6 +136,7 @@ def test_copies_are_counted_by_kind_where_their_original_is_in_a_benchmark(tiny)
     assert tables.copies_found(found[:1], copies)["found"].sum() == 0
 
 
+@pytest.mark.slow
 def test_a_gallery_shows_each_candidate_with_its_similarity_and_truth(tiny):
     # Catches: faces of another row, captions of the answer exchanged.
     folder, run = tiny
@@ -174,6 +180,7 @@ def test_a_gain_compares_a_run_with_its_own_clean_twin_in_percentage_points(monk
     assert gains["pairs"].tolist() == [9] * 4
 
 
+@pytest.mark.slow
 def test_gains_of_a_run_against_itself_are_zero_in_a_form_that_can_be_published(tiny):
     # Catches: fractions for points, a loss that is not the run's, rows that the record loses.
     result = evaluate(load_run(tiny[1]), bootstrap=0)

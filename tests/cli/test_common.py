@@ -89,6 +89,7 @@ def test_verify_prints_the_figures_of_a_file_as_json(tmp_path, capsys):
     assert "best-threshold acc." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_by_command_line_ends_with_its_figures(tiny_records, runs_folder, capsys):
     # Catches: --set not reaching the run; a second call that trains again; runs that do not list.
     tiny = [
@@ -115,6 +116,7 @@ def test_a_training_by_command_line_ends_with_its_figures(tiny_records, runs_fol
     assert plan["negatives_per_anchor"] == 14  # of the batch, not of a chunk
 
 
+@pytest.mark.slow
 def test_labels_with_gaps_stop_a_training_and_the_named_setting_mends_it(
     tmp_path, runs_folder, capsys
 ):

@@ -165,6 +165,7 @@ def evaluate_as_rank(rank: int, folder: Path, port: int) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_images_and_the_first_has_the_figures(bench, tmp_path):
     # catches: every rank embedding everything, rows of the ranks in the wrong order, the row that
     # evens the shares (21 images, 11 each) left among the rows

@@ -69,6 +69,7 @@ def test_a_failed_run_stops_the_one_beside_it_with_a_checkpoint(
     assert (run.path / "checkpoints" / "last.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
     # Catches: training again what is done.
     run = launch(tiny(tiny_records))
@@ -79,6 +80,7 @@ def test_a_finished_run_returns_at_once(tiny_records, runs_folder):
     assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_resumes(tiny_records, runs_folder):
     # Catches: an interrupt that loses the steps since the last checkpoint, or reads as a failure.
     cfg = tiny(tiny_records, images_seen=160_000, save_every=100_000)

@@ -194,6 +194,7 @@ def test_accumulated_micro_batches_equal_one_batch_for_a_classifier(tiny_records
     assert largest_difference(weights(one), weights(two)) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_dump(tiny_records, runs_folder):
     # Catches: training on with NaN weights, or overwriting the last good checkpoint.
     with pytest.raises(UserError, match="is not finite; dump: .*lower lr"):
@@ -204,6 +205,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_dump(tiny_records, runs_folder):
     assert len(dump["indices"]) == 16
 
 
+@pytest.mark.slow
 def test_half_precision_without_cuda_is_refused(tiny_records, runs_folder):
     # Catches: bf16 on a CPU, which is 17 times slower.
     if torch.cuda.is_available():
@@ -245,6 +247,7 @@ def test_the_best_checkpoint_is_kept_on_request(tiny_records, runs_folder):
     assert within.metrics()["val_loss"].dropna().between(0, 100).all()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
     tiny_records, runs_folder, monkeypatch
 ):
