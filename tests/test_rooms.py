@@ -61,6 +61,29 @@ def test_no_module_imports_a_private_name_of_another():
     assert found == []
 
 
+def test_no_module_reaches_into_another_for_a_private_name():
+    # Catches: `plots._label`, which a renaming in plots breaks in the middle of a notebook.
+    found = []
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        modules = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and names_facelib(node)
+            for alias in node.names
+            if alias.name.islower()
+        }
+        found += [
+            f"{path.relative_to(ROOT)}: {node.value.id}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+            and node.attr.startswith("_")
+        ]
+    assert found == []
+
+
 def test_every_room_says_what_it_is_for_and_stands_in_the_list():
     # Catches: a room that nobody finds, or that is gone.
     assert len(ROOMS) <= 16

@@ -101,7 +101,7 @@ def similarity_histogram(
     }
     sns.histplot(frame, x="similarity", hue="truth", bins=40, palette=palette, ax=ax)
     ax.axvline(threshold, ls="--", lw=1, color="0.3")
-    return plots._label(ax, title, note, "cosine to the nearest training identity", "people")
+    return plots.label_axes(ax, title, note, "cosine to the nearest training identity", "people")
 
 
 def accuracy_frame(
