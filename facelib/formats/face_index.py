@@ -74,6 +74,7 @@ def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.nd
     if not tiles or np.any(ends <= starts):
         log.info("%s: identity records do not tile the images, reading all", reader.rec_path)
         return None
+    reader.announce(np.concatenate([starts, ends - 1]))
     labels = reader.first_labels(starts)
     if not np.array_equal(labels, reader.first_labels(ends - 1)):
         log.info("%s: identity records disagree with labels, reading all", reader.rec_path)

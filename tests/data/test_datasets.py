@@ -1,8 +1,10 @@
 """Face sets as tensors: labels, bad records, exclusion, and splits that mean what they say."""
 
 import logging
+import mmap
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +89,18 @@ def test_identity_records_spare_the_scan_only_where_they_agree(tmp_path, labels,
     for limit in (0, 10**6):
         keys, found = read_face_index(RecordReader(tmp_path), scan_limit=limit)
         assert keys.tolist() == [1, 2, 3] and found.tolist() == expected
+
+
+def test_the_pages_of_the_labels_are_announced_and_no_others(tmp_path: Path):
+    # Mutation: a position in the index taken for a byte offset; pages announced at odd addresses.
+    with RecordWriter(tmp_path) as writer:
+        for key in range(3):
+            writer.write(key, pack(Header(0, 0.0, key, 0), bytes(3 * mmap.PAGESIZE)))
+    reader, asked = RecordReader(tmp_path), []
+    reader.file = SimpleNamespace(map=SimpleNamespace(madvise=lambda *call: asked.append(call)))
+    reader.announce(np.array([2, 0, 2]))
+    places = [int(offset) // mmap.PAGESIZE * mmap.PAGESIZE for offset in reader.offsets[[0, 2]]]
+    assert asked == [(mmap.MADV_WILLNEED, place, mmap.PAGESIZE) for place in places]
 
 
 def test_labels_with_a_gap_are_an_error_or_numbered_anew(tmp_path: Path):
