@@ -17,7 +17,7 @@ from facelib.limits import bank_negatives, negative_centres, negatives_per_ancho
 from facelib.rows import LOSS_ROWS
 
 log = logging.getLogger(__name__)
-MEMORY_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
+DECODED_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
 
 
 def to_input(
@@ -74,7 +74,7 @@ class Feed:
         self.classes = len(kept)
         self.val_labels = self._validation_labels(kept)
         self.sampler = build_sampler(cfg, entry.layout, self.labels, cfg.global_batch)
-        self.memory = self._decode_all()
+        self.decoded = self._decode_all()
         self.facts = self._facts(entry.layout)
 
     def _validation_labels(self, kept: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class Feed:
 
     def _decode_all(self) -> np.ndarray | None:
         size = len(self.records) * self.cfg.image_size**2 * 3
-        if self.cfg.workers or size > MEMORY_LIMIT:
+        if self.cfg.workers or size > DECODED_LIMIT:
             return None
         return self.records.load_all()
 
@@ -139,9 +139,9 @@ class Feed:
     def _images(self, start: int, stop: int) -> Iterator[torch.Tensor]:
         wanted = (self.train[self.sampler.indices(step)[self.own(step)]]
                   for step in range(start, stop))  # fmt: skip
-        if self.memory is not None:
+        if self.decoded is not None:
             for records in wanted:
-                yield torch.from_numpy(self.memory[records]).permute(0, 3, 1, 2)
+                yield torch.from_numpy(self.decoded[records]).permute(0, 3, 1, 2)
             return
         share = self.cfg.global_batch // distributed.world_size()
         for images in load_batches(self.records, wanted, share, self.cfg.workers):
@@ -150,5 +150,5 @@ class Feed:
 
     def images(self, records: np.ndarray) -> torch.Tensor:
         """uint8 (B, 3, S, S) of some record indices, without augmentation."""
-        pixels = self.records.load(records) if self.memory is None else self.memory[records]
+        pixels = self.records.load(records) if self.decoded is None else self.decoded[records]
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)

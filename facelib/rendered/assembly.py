@@ -16,7 +16,7 @@ UNDER_CLOTH = 0.25  # hair and beards below cloth are pressed flat
 
 
 @dataclass(frozen=True)
-class Geometry:
+class HeadGeometry:
     """N vertices, T triangles in the head's frame; the head's own vertices come first."""
 
     positions: np.ndarray  # (N, 3) float32
@@ -37,7 +37,7 @@ class Geometry:
         )
 
 
-def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> Geometry:
+def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> HeadGeometry:
     """Pose the head and put on what this picture shows."""
     head, layers = pose(assets, model, conditions.actions, _hair_volume(assets, model, conditions))
     frame, lenses = _worn_glasses(assets, model, conditions)
@@ -83,11 +83,11 @@ def _worn_glasses(assets: HeadAssets, model: Model, conditions: Conditions):
     return glasses(assets, model.person.positions, 1 + conditions.seed % len(FRAMES))
 
 
-def _concatenate(blocks: list[tuple[Patch, np.ndarray, np.ndarray]], lenses) -> Geometry:
+def _concatenate(blocks: list[tuple[Patch, np.ndarray, np.ndarray]], lenses) -> HeadGeometry:
     starts = np.cumsum([0] + [len(patch.positions) for patch, _, _ in blocks])
     patches = [patch for patch, _, _ in blocks]
     counts = [len(patch.triangles) for patch in patches]
-    return Geometry(
+    return HeadGeometry(
         positions=np.concatenate([p.positions for p in patches]),
         normals=np.concatenate([normals for _, normals, _ in blocks]),
         triangles=np.concatenate([p.triangles + np.int32(s) for p, s in zip(patches, starts)]),

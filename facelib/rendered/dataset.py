@@ -3,12 +3,14 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+
+import numpy as np
 
 from facelib.paths import data_root, make_folder
-from facelib.rendered import shapes, synthetic
-from facelib.rendered.planted import build_planted
+from facelib.rendered import shapes
 from facelib.rendered.shapes import ShapesSpec, shapes_dataset
-from facelib.rendered.synthetic import RenderedSpec, build_rendered
+from facelib.rendered.spec import RenderedSpec
 
 __all__ = [
     "RenderedSpec",
@@ -18,7 +20,7 @@ __all__ = [
     "rendered_dataset",
     "shapes_dataset",
 ]
-draw_faces, draw_shapes = synthetic.contact_sheet, shapes.contact_sheet
+draw_shapes = shapes.contact_sheet
 
 
 def rendered_dataset(
@@ -37,10 +39,23 @@ def rendered_dataset(
     workers = workers or len(os.sched_getaffinity(0))
 
     def build(folder: Path) -> None:
+        planted, synthetic = _renderer()
         if spec.planted:
             base = rendered_dataset(replace(spec, planted=0), root, workers)
-            build_planted(spec, folder, base, root, workers)
+            planted.build_planted(spec, folder, base, root, workers)
         else:
-            build_rendered(spec, folder, root, workers)
+            synthetic.build_rendered(spec, folder, root, workers)
 
     return make_folder(root / f"rendered-{spec.digest()}", build)
+
+
+def draw_faces(spec: RenderedSpec | None = None, **options) -> np.ndarray:
+    """Picture of the first training people, see `synthetic.contact_sheet`."""
+    return _renderer()[1].contact_sheet(spec, **options)
+
+
+def _renderer() -> tuple[ModuleType, ModuleType]:
+    """The modules that draw. Importing them loads numba's kernels: only drawing waits for that."""
+    from facelib.rendered import planted, synthetic
+
+    return planted, synthetic

@@ -34,7 +34,8 @@ from facelib.formats.face_index import read_face_index
 from facelib.formats.record_bytes import unpack
 from facelib.formats.recordio import RecordReader, write_face_records
 from facelib.rendered.heads import load_assets
-from facelib.rendered.synthetic import PLANTED, RenderedSpec, drawn
+from facelib.rendered.spec import RenderedSpec
+from facelib.rendered.synthetic import PLANTED, drawn
 
 log = logging.getLogger(__name__)
 NAME_KINDS = ("match", "match", "match", "spelling", "other", "other")

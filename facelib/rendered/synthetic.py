@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -23,83 +22,23 @@ import numpy as np
 import simplejpeg
 from tqdm.auto import tqdm
 
-from facelib.digests import digest_values
-from facelib.errors import UserError
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.recordio import write_face_records
 from facelib.paths import data_root
 from facelib.rendered.heads import load_assets
 from facelib.rendered.mesh import build_model
-from facelib.rendered.pairs import FOLDS, choose_pairs
+from facelib.rendered.pairs import choose_pairs
 from facelib.rendered.people import sample_person
 from facelib.rendered.render import Picture, render
 from facelib.rendered.scene import sample_conditions
+from facelib.rendered.spec import RenderedSpec
 
 log = logging.getLogger(__name__)
 
-LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what it draws
 TRAIN, TEST, PLANTED = 0, 1, 4  # planted: other pictures of test people, for training
 FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
 SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
 CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
-
-
-@dataclass(frozen=True)
-class RenderedSpec:
-    """What to render. Difficulty grows with `nuisance` and falls with `spread`.
-
-    Args:
-        identities, images: training people and pictures of each.
-        test_identities: people of the benchmarks, none of them in training; 17 pictures each.
-        size: pixels on a side.
-        spread: how different people are (1 = as people are, 0 = one average head).
-        nuisance: how much pictures of a person differ beyond yaw (0 = studio, 1 = in the wild).
-        seed: of everything.
-        planted: so many of the test people are in training too (`facelib/rendered/planted.py`).
-    """
-
-    identities: int = 250
-    images: int = 24
-    test_identities: int = 200
-    size: int = 64
-    spread: float = 1.0
-    nuisance: float = 1.0
-    seed: int = 0
-    planted: int = 0
-
-    def __post_init__(self):
-        limits = {
-            "identities": (2, 1_000_000),
-            "images": (2, 10_000),
-            "test_identities": (2 * FOLDS, 100_000),
-            "size": (24, 512),
-            "spread": (0.0, 2.0),
-            "nuisance": (0.0, 2.0),
-            "seed": (0, 2**31 - 1),
-            "planted": (0, self.test_identities),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            whole = name not in ("spread", "nuisance")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                good = False
-            else:
-                good = low <= value <= high
-            if not good:
-                kind = "a whole number" if whole else "a number"
-                raise UserError(
-                    f"rendered faces: {name}={value!r} is not allowed, it must be {kind} from "
-                    f"{low} to {high}; next: python -m facelib prepare rendered --help"
-                )
-
-    def settings(self) -> dict:
-        """What spec.json holds; `planted` only where there are any, it joined later."""
-        values = {"look": LOOK_VERSION, **asdict(self)}
-        return values if self.planted else {k: v for k, v in values.items() if k != "planted"}
-
-    def digest(self) -> str:
-        """First 8 hex digits of a hash of all values and of the renderer's version."""
-        return digest_values(self.settings(), digits=8)
 
 
 def mixed_yaw(rng: np.random.Generator) -> float:

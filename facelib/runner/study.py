@@ -64,7 +64,7 @@ def run_study(
     chosen = notebooks.select_notebooks(every, only)
     if not only and not further:
         chosen = _without_further(chosen)
-    steps = [step for step in plan(every, params or {}) if step.notebook in chosen]
+    steps = [step for step in study_steps(every, params or {}) if step.notebook in chosen]
     waiting = [step for step in steps if force or not is_current(step)]
     _announce(steps, waiting)
     with held(runs_root() / "notebooks", "study"):
@@ -85,7 +85,7 @@ def _without_further(chosen: list[Path]) -> list[Path]:
     return [path for path in chosen if path not in left_out]
 
 
-def plan(every: list[Path], params: Mapping[str, object]) -> list[Step]:
+def study_steps(every: list[Path], params: Mapping[str, object]) -> list[Step]:
     """One step a notebook; each stamp covers the stamps before it.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords
-from facelib.data.feed import MEMORY_LIMIT, split_records
+from facelib.data.feed import DECODED_LIMIT, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.limits import (
@@ -74,7 +74,7 @@ def plan(cfg: Config) -> dict:
         "memory": ", ".join(f"{name} {round(mb)}" for name, mb in parts.items() if round(mb)),
         "disk_mb": round(saved * 4 * (1 if cfg.select == "last" else 2) / 2**20, 1),
         "decoded_in_memory": not cfg.workers
-        and len(records) * cfg.image_size**2 * 3 <= MEMORY_LIMIT,
+        and len(records) * cfg.image_size**2 * 3 <= DECODED_LIMIT,
     }
 
 
