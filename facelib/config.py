@@ -267,6 +267,8 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
         if not equals:
             raise UserError(f"{pair!r}: write KEY=VALUE, for example loss=infonce")
         _check_keys({key: text})
+        if key in settings:
+            raise UserError(f"{key} is given twice: {key}={settings[key]} and {pair}; give one")
         settings[key] = parse_value(FIELDS[key], text)
     return settings
 

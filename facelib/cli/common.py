@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from facelib.config import parse_settings
@@ -23,6 +23,13 @@ def add_verb(verbs, name: str, text: str, run: Callable, examples: str) -> argpa
     return verb
 
 
+def add_settings(verb: argparse.ArgumentParser, text: str | None = None) -> None:
+    """The option `--set KEY=VALUE ...`; it may be given several times."""
+    verb.add_argument(
+        "--set", action="extend", nargs="*", default=[], metavar="KEY=VALUE", help=text
+    )
+
+
 def print_json(content: dict) -> None:
     """JSON on standard output."""
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
@@ -39,3 +46,15 @@ def settings_of(options: argparse.Namespace) -> dict:
         here = [str(Path(n).resolve()) if Path(n).is_file() else n for n in names]
         settings["benchmarks"] = ",".join(here)
     return settings
+
+
+def check_benchmarks(paths: Iterable[Path | str]) -> None:
+    """Read the `.bin` files among these: a bad one is refused before any slow work.
+
+    Raises:
+        BadData: as `facelib.formats.bins.read_bin`.
+    """
+    from facelib.formats.bins import read_bin
+
+    for path in filter(Path.is_file, map(Path, paths)):
+        read_bin(path)

@@ -4,11 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json
+from facelib.cli.common import add_verb, check_benchmarks, print_json
 
 
 def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
               force: bool = False) -> None:  # fmt: skip
+    from facelib.runs.folder import load_run
+
+    run = load_run(run)  # before torch is imported: a wrong name or file is said at once
+    check_benchmarks(benchmarks or ())
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
     from facelib.metrics.tables import figures_table
@@ -33,7 +37,7 @@ def add_eval(verbs) -> None:
                  "eval smoke-arcface\neval smoke-arcface --benchmarks lfw.bin agedb_30.bin --json",
                  )  # fmt: skip
     verb.add_argument("name", help="run folder, run name, or a unique beginning of it")
-    verb.add_argument("--benchmarks", nargs="*", metavar="BIN")
+    verb.add_argument("--benchmarks", action="extend", nargs="*", metavar="BIN")
     verb.add_argument("--force", action="store_true", help="embed again")
     verb.add_argument("--json", action="store_true")
 

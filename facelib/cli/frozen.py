@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json
+from facelib.cli.common import add_verb, check_benchmarks, print_json
 from facelib.config import make_config
 from facelib.limits import FOUNDATION_MODELS
 
@@ -22,7 +22,9 @@ def add_frozen(verbs) -> None:
     verb.add_argument("--weights", default="pretrained", metavar="DIR",
                       help="folder with the weights; default: the hub cache of this machine; "
                       "scratch: random")  # fmt: skip
-    verb.add_argument("--benchmarks", nargs="*", metavar="BIN", help="default: rendered faces")
+    verb.add_argument(
+        "--benchmarks", action="extend", nargs="*", metavar="BIN", help="default: rendered faces"
+    )
     verb.add_argument("--data", metavar="DIR", help="folder with train.rec: its mean embedding is "
                       "subtracted for the mean-centred rows")  # fmt: skip
     verb.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="for intervals")
@@ -30,6 +32,7 @@ def add_frozen(verbs) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    check_benchmarks(options.benchmarks or ())
     import torch
 
     from facelib.models.foundation import load_foundation

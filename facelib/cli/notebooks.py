@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb
+from facelib.cli.common import add_settings, add_verb
 
 
 def add_sweep(verbs) -> None:
@@ -18,8 +18,8 @@ def add_sweep(verbs) -> None:
     verb = add_verb(verbs, "sweep", "run a notebook over a grid of its parameters, resumable", run,
                  "sweep 03_infonce --grid global_batch=64,128 seed=0,1 --jobs 2")  # fmt: skip
     verb.add_argument("notebook", help="name or path of a notebook")
-    verb.add_argument("--grid", nargs="+", required=True, metavar="KEY=V1,V2")
-    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    verb.add_argument("--grid", action="extend", nargs="+", required=True, metavar="KEY=V1,V2")
+    add_settings(verb)
     verb.add_argument("--jobs", type=int, default=1, help="cells of the grid side by side")
     verb.add_argument("--out", type=Path)
 

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json, settings_of
+from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
 from facelib.config import make_config
 from facelib.errors import UserError
 
@@ -22,17 +22,18 @@ def add_overlap(verbs) -> None:
                     "image hashes, embeddings", _run, examples)  # fmt: skip
     verb.add_argument("--train", metavar="FOLDER", help="train.rec's folder, or rendered; without "
                       "it, what --run was trained on")  # fmt: skip
-    verb.add_argument("--benchmark", nargs="+", required=True, metavar="BIN",
+    verb.add_argument("--benchmark", action="extend", nargs="+", required=True, metavar="BIN",
                       help=".bin files, or their names beside train.rec")  # fmt: skip
     verb.add_argument("--names", type=Path, help="lines id<TAB>name of the benchmark's people")
     verb.add_argument("--run", dest="run_name", help="a trained run: its network embeds both")
     verb.add_argument("--out", type=Path, help="write the list that training takes as exclude=")
-    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="rendered faces")
+    add_settings(verb, "rendered faces")
     verb.add_argument("--json", action="store_true")
 
 
 def _run(options: argparse.Namespace) -> None:
     """Print one table (or JSON), write the exclusion list."""
+    check_benchmarks(options.benchmark)
     from facelib.audit import checks
     from facelib.audit.overlap import TrainingSet, audit, summary
     from facelib.data.locate import benchmark_path, train_folder
@@ -63,9 +64,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _folder(options: argparse.Namespace) -> Path:
+    """The training set's folder: one that is there, or rendered faces with their settings."""
     from facelib.data.locate import train_folder
 
-    """The training set's folder: one that is there, or rendered faces with their settings."""
     if options.train != "rendered":
         return train_folder(make_config(data=str(Path(options.train).absolute())))
     return train_folder(make_config(**settings_of(options)))

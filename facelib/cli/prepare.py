@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json, settings_of
+from facelib.cli.common import add_settings, add_verb, print_json, settings_of
 from facelib.config import make_config
 
 SIZES = {"tight": 112, "loose": 224}  # pixels of each crop
@@ -23,7 +23,7 @@ def add_prepare(verbs) -> None:
                  lambda _: verb.print_help(), examples)  # fmt: skip
     kinds = verb.add_subparsers(metavar="KIND")
     rendered = kinds.add_parser("rendered", help="the embedded, rendered faces")
-    rendered.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    add_settings(rendered)
     rendered.set_defaults(run=_prepare_rendered)
     folder = kinds.add_parser("folder", help="SRC/IDENTITY/*.jpg to train.rec")
     folder.add_argument("src", type=Path)

@@ -17,7 +17,9 @@ def add_study(verbs) -> None:
 
     verb = add_verb(verbs, "study", "run the notebooks in order and build the site", run,
                  "study\nstudy --all\nstudy --only 02 03")  # fmt: skip
-    verb.add_argument("--only", nargs="*", metavar="NN", help="these notebooks only")
+    verb.add_argument(
+        "--only", action="extend", nargs="*", metavar="NN", help="these notebooks only"
+    )
     verb.add_argument("--all", action="store_true", help="the further chapters (09 to 11) too")
     verb.add_argument("--force", action="store_true", help="run again what is up to date")
 

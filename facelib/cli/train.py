@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from facelib.cli.common import add_verb, print_json, settings_of
+from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
 from facelib.config import make_config
@@ -14,6 +14,7 @@ def add_train(verbs) -> None:
     """The verb `train`."""
 
     def run(options: argparse.Namespace) -> None:
+        from facelib.data.locate import benchmark_paths
         from facelib.runs.folder import create_run, load_run
         from facelib.runs.launch import launch
 
@@ -28,8 +29,11 @@ def add_train(verbs) -> None:
         if options.create:
             sys.stdout.write(f"{create_run(cfg).path}\n")
             return
+        evaluated = cfg.benchmarks and not options.no_eval
+        if evaluated and cfg.data != "rendered":  # rendered faces make theirs
+            check_benchmarks(benchmark_paths(cfg))
         trained = launch(cfg, processes=options.processes)
-        if not options.no_eval and cfg.benchmarks:
+        if evaluated:
             show_evaluation(trained.path, options.json)
         else:
             sys.stdout.write(f"{trained.path}\n")
@@ -43,7 +47,7 @@ def add_train(verbs) -> None:
     head = "settings for --set (more on one: python -m facelib settings NAME):"
     verb.epilog += f"\n\n{head}\n{settings_table()}"
     verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
-    verb.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
+    add_settings(verb, "other settings")
     verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
     verb.add_argument("--dry-run", action="store_true", help="estimate time, memory, disk; stop")
     verb.add_argument("--create", action="store_true",

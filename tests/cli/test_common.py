@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,3 +150,23 @@ def test_damaged_records_stop_a_training_with_the_place(tmp_path, runs_folder, c
     line = ["train", "--no-eval", "--set", f"data={tmp_path / 'bad'}", "benchmarks=", *sizes]
     assert main(line) == 2
     assert "record 1" in capsys.readouterr().err
+
+
+def test_set_may_be_given_twice_but_a_setting_only_once(tmp_path, runs_folder, capsys):
+    # Catches: the last --set replaces the others; a value that another one overrides silently.
+    line = ["train", "--create", "--set", "loss=infonce", "--set", "tau=0.2", "seed=3"]
+    assert main(line) == 0
+    made = Path(capsys.readouterr().out.strip())
+    config = json.loads((made / "config.json").read_text())
+    assert (config["loss"], config["tau"], config["seed"]) == ("infonce", 0.2, 3)
+    assert main([*line, "--set", "tau=0.3"]) == 2
+    assert "tau is given twice: tau=0.2 and tau=0.3" in capsys.readouterr().err
+
+
+def test_a_bad_benchmark_is_refused_before_a_training_starts(tmp_path, runs_folder, capsys):
+    # Catches: a training of hours whose figures cannot be made.
+    (tmp_path / "bad.bin").write_bytes(b"\x80\x03.")
+    for name, words in ((tmp_path / "bad.bin", "not a readable pickle"), ("none", "not at")):
+        assert main(["train", "--set", "data=shapes", f"benchmarks={name}"]) == 2
+        assert words in capsys.readouterr().err
+    assert not list(runs_folder.glob("smoke-*"))
