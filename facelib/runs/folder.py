@@ -167,11 +167,13 @@ def _is_plain(folder: Path) -> bool:
 
 
 def list_runs(root: Path | None = None) -> list[Run]:
-    """All runs under the runs root, by name; an unreadable folder is logged and left out."""
+    """All runs under the runs root, by name; one with a damaged file is logged and left out."""
     runs = []
     for config in sorted((root or runs_root()).glob("*/config.json")):
         try:
-            runs.append(load_run(config.parent))
+            run = load_run(config.parent)
+            log.debug("%s is %s", run.name, run.state)  # reads status.json
+            runs.append(run)
         except BadData as error:
             log.warning("%s", error)
     return runs

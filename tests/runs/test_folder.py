@@ -59,6 +59,15 @@ def test_an_unreadable_config_names_its_file(runs_folder):
     assert list_runs() == []
 
 
+def test_a_damaged_status_hides_no_other_run(runs_folder, capsys):
+    # Catches: the doctor, or a list of runs, that ends at the first bad file.
+    good, bad = create_run(make_config()), create_run(make_config(seed=1))
+    for content in ("{}", '{"state": "running", "pid": "x"}', "[" * 9999, "5"):
+        (bad.path / "status.json").write_text(content)
+        assert [run.name for run in list_runs()] == [good.name]
+        assert sorted(tabulate()["state"]) == ["damaged", "new"]
+
+
 def test_an_unfinished_last_line_is_left_out(tmp_path):
     # Catches: a killed writer making the metrics unreadable.
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
