@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test lab bench outputs clean
+.PHONY: help setup study check test fuzz lab bench outputs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test: setup  ## set up, style, tests with the papermill gate, then the notebooks
 	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 	$(PYTHON) -m pytest $(NBVAL) notebooks
+
+fuzz: setup  ## mutated files over every reader (ARGS="--inputs 100000 --seed 1"); minutes to hours
+	@$(PYTHON) -m tests.faults.fuzz $(ARGS)
 
 lab: setup  ## JupyterLab in notebooks/
 	$(PYTHON) -m jupyterlab --notebook-dir=notebooks

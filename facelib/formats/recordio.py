@@ -318,7 +318,8 @@ def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:
                 break
             offsets.append(at)
             at = following
-    return np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64), problem
+    # A damaged id becomes negative.
+    return np.array(ids, np.uint64).astype(np.int64), np.array(offsets, np.int64), problem
 
 
 def rebuild_index(rec_path: Path) -> int:
@@ -333,8 +334,8 @@ def rebuild_index(rec_path: Path) -> int:
     if not rec_path.is_file():
         raise BadData(f"{rec_path}: no such file; wanted a RecordIO file (train.rec)")
     ids, offsets, problem = scan_records(rec_path)
-    if len(ids) == 0 or len(np.unique(ids)) < len(ids):
-        raise BadData(problem or f"{rec_path}: record ids repeat, the keys cannot be rebuilt")
+    if len(ids) == 0 or ids.min() < 0 or len(np.unique(ids)) < len(ids):
+        raise BadData(problem or f"{rec_path}: record ids are no keys; copy the file again")
     if problem:
         log.warning("kept the %d records before a damaged place: %s", len(ids), problem)
     lines = "".join(f"{key}\t{at}\n" for key, at in zip(ids.tolist(), offsets.tolist()))
