@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.formats.recordio import RecordReader, RecordWriter
-from facelib.readers import one_line, read_arrays, read_object, read_rows
-from tests.faults import fuzz, kill
+from facelib.safety.readers import one_line, read_arrays, read_object, read_rows
+from tests.faults import fuzz
 
 FEW = settings(max_examples=60, deadline=None)
 REPO = Path(__file__).resolve().parent.parent.parent

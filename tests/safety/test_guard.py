@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from facelib import guard
+from facelib.safety import guard
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import UserError

@@ -1,0 +1,132 @@
+"""Cases of what the study itself writes: run folders, results of sweeps, notebooks."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from tests.faults.cases import Case
+from tests.faults.mutate import in_json
+
+FIGURES = {
+    "best": {"accuracy": 0.9}, "strict": {"accuracy": 0.8}, "rendered": True, "pairs": 4,
+    "intervals": {"best.accuracy": [0.8, 1.0], "strict.accuracy": [0.7, 0.9]},
+}  # fmt: skip
+
+
+def runs(folder: Path) -> Iterator[Case]:
+    """A finished run's four files, as `runs`, `follow` and the site read them."""
+    from facelib.config import make_config
+    from facelib.runner.report import results_html
+    from facelib.runs.folder import compare_configs, create_run, load_run, tabulate, write_json
+    from facelib.runs.launch import wait_and_follow
+    from facelib.runs.progress import describe
+    from facelib.training.metrics_log import MetricsLog
+
+    run = create_run(make_config(), folder / "runs")
+    run.set_status(state="done", step=3, steps=3, message="", pid=1, pid_started=1.5, host="a")
+    tick = {"step": 1, "loss": 2.5, "lr": 0.1, "images_per_s": 9.0, "eta_s": 1.0,
+            "peak_memory_mb": 9.0}  # fmt: skip
+    (run.path / "metrics.jsonl").write_text((json.dumps(tick) + "\n") * 3)
+    write_json(run.path / "eval.json", {"checkpoint": "a", "benchmarks": {"lfw": FIGURES}})
+
+    def read(path: Path) -> None:
+        tabulate().to_string()
+        results_html()
+        found = load_run(path.parent)
+        compare_configs([found, found])
+        _ = found.state, describe(found), found.evaluation(), found.metrics(), repr(found)
+        wait_and_follow(str(found.path))
+
+    def cut(path: Path) -> None:
+        log = MetricsLog(path.parent, main=False)
+        log.main = True
+        log.cut_after(2)
+
+    for name in ("config.json", "status.json", "metrics.jsonl", "eval.json"):
+        content = (run.path / name).read_bytes()
+        yield Case(f"run: {name}", f"runs/{run.name}/{name}", content, read, in_json, 0.4)
+    content = (run.path / "metrics.jsonl").read_bytes()
+    yield Case("run: metrics on resume", f"runs/{run.name}/metrics.jsonl", content, cut, in_json)
+
+
+def results(folder: Path) -> Iterator[Case]:
+    """Rows of sweeps, states of studies, kept figures and reports."""
+    from facelib.config import make_config
+    from facelib.evaluate.figure_cache import kept_figures
+    from facelib.metrics.scores import make_scores
+    from facelib.metrics.verification import verify_scores
+    from facelib.runner import study
+    from facelib.runner.sweep import Cell
+    from facelib.studies import frozen, records
+
+    scores = make_scores(np.linspace(-1, 1, 40), np.arange(40) % 2)
+    kept_figures(folder / "k.json", scores, 0)
+    yield Case("kept figures", "k.json", (folder / "k.json").read_bytes(),
+               lambda path: kept_figures(path, scores, 0), in_json)  # fmt: skip
+    facts = dict.fromkeys(("python", "packages", "machine", "cpu_count", "gpus", "commit"))
+
+    def publish(path: Path) -> None:
+        with patch.multiple(records, published_root=lambda: folder, environment=lambda: facts):
+            records.publish_sweep(path, "published", "command")
+
+    figures = verify_scores(scores, 0).to_dict() | {"rendered": True, "digest": "d"}
+    row = {"run": "a", **make_config().to_dict(), "report": {"benchmarks": {"lfw": figures}}}
+    yield Case("sweep: results.jsonl", "sweep/results.jsonl", (json.dumps(row) + "\n").encode(),
+               publish, in_json)  # fmt: skip
+    cell = Cell({"seed": 1}, folder / "cell", "digest")
+    for name, content in (("cell.json", {"digest": "digest", "values": {"seed": 1}}),
+                          ("row.json", {"run": "a", "seed": 1})):  # fmt: skip
+        yield Case(f"sweep: {name}", f"cell/{name}", json.dumps(content).encode(),
+                   lambda path: (cell.is_done(), cell.row()), in_json)  # fmt: skip
+    state = {"notebooks": {"01_a": "stamp"}, "runs": {}}
+    step = study.Step(Path("01_a.ipynb"), {}, "stamp")
+    yield Case("study: state.json", "runs/notebooks/state.json", json.dumps(state).encode(),
+               lambda path: study.is_current(step), in_json)  # fmt: skip
+    report = {"model": "clip-vit-b32", "weights": "pretrained",
+              "plain": {"benchmarks": {"lfw": figures}}}
+    yield Case("frozen: report.json", "runs/frozen/a/report.json", json.dumps(report).encode(),
+               lambda path: frozen.frozen_reports([folder / "b.bin"]), in_json)  # fmt: skip
+
+
+def notebooks(folder: Path) -> Iterator[Case]:
+    """A notebook with parameters and a picture, as sweep, study and site read it."""
+    from facelib.runner import execute
+    from facelib.runner import notebooks as tools
+    from facelib.runner.report import build_site
+
+    png = base64.b64encode(_png()).decode()
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": png}}
+    code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": 1}
+    cells = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# 01 Title\n\nWhy? $x$"},
+        {**code, "id": "b", "source": "seed: int = 1  # help", "metadata": {"tags": ["parameters"]}},
+        {**code, "id": "c", "source": "1", "outputs": [picture]},
+    ]
+    metadata = {"facelib": {"estimate": {"seconds": 1, "disk_mb": 1, "faces": 1, "runs": 1}}}
+    content = json.dumps(
+        {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    ).encode()
+
+    def read(path: Path) -> None:
+        tools.notebook_digest(path)
+        tools.check_values(path, {"seed": "2"})
+        tools.facelib_metadata(path)
+        tools.study_map(path.parent)
+        execute._count_code_cells(path)
+
+    yield Case("notebook: sweep", "notebooks/01_a.ipynb", content, read, in_json, 0.3)
+    yield Case("notebook: site", "executed/01_a.ipynb", content,
+               lambda path: build_site(path.parent, folder / "site"), in_json, 0.1)  # fmt: skip
+
+
+def _png() -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), (9, 90, 200)).save(out, "PNG")
+    return out.getvalue()

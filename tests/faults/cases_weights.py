@@ -1,0 +1,97 @@
+"""Cases of weights files: checkpoints, init=, adapters, foundation models, L-GCN."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+from tests.faults.cases import Case
+from tests.faults.mutate import in_archive, in_json, in_safetensors
+
+
+def checkpoints(folder: Path) -> Iterator[Case]:
+    """A sealed checkpoint as a resume reads it, and weights of others as `init=` does."""
+    import torch
+
+    from facelib.models.iresnet import load_backbone
+    from facelib.safety.archive import seal_file
+    from facelib.training.checkpoint import _digest, load_checkpoint, restore
+
+    learner = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(learner.parameters(), 0.1, momentum=0.9)
+    weights = learner.state_dict()
+    torch.save({"learner": weights, "optimizer": optimizer.state_dict(), "step": 1,
+                "rng": [{"cpu": torch.get_rng_state()}], "scaler": None, "best": 0.5,
+                "losses": [1.5, 2.5], "base": "", "digest": _digest(weights, "")},
+               folder / "d.pt")  # fmt: skip
+    plain = (folder / "d.pt").read_bytes()
+    seal_file(folder / "d.pt")
+    cpu = SimpleNamespace(scaler=None, device=SimpleNamespace(type="cpu"))
+    trainer = SimpleNamespace(run=SimpleNamespace(name="run"), plain_learner=learner,
+                              optimizer=optimizer, accelerator=cpu,
+                              metrics=SimpleNamespace(losses=[]))  # fmt: skip
+
+    def resume(path: Path) -> None:
+        restore(load_checkpoint(path), trainer)
+
+    def sealed(content: bytes, rng: random.Random) -> bytes:
+        path = folder / "sealed.pt"
+        path.write_bytes(in_archive(plain, rng))
+        seal_file(path)
+        return path.read_bytes()
+
+    yield Case("checkpoint", "sealed/last.pt", (folder / "d.pt").read_bytes(), resume, sealed)
+    yield Case("checkpoint without digest", "plain/last.pt", plain, resume, in_archive)
+    model = torch.nn.BatchNorm1d(3)
+    torch.save(model.state_dict(), folder / "i.pth")
+    yield Case("init", "i.pth", (folder / "i.pth").read_bytes(),
+               lambda path: load_backbone(model, path), in_archive)  # fmt: skip
+    torch.save(model.state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
+    yield Case("init of PyTorch 1.5", "old.pth", (folder / "old.pth").read_bytes(),
+               lambda path: load_backbone(model, path))  # fmt: skip
+
+
+def adapters(folder: Path) -> Iterator[Case]:
+    """Adapters of LoRA: settings and weights."""
+    from facelib.models.foundation import load_foundation
+    from facelib.models.lora import add_adapters, load_adapters, save_adapters
+    from tests.models.tiny_foundations import save_tiny
+
+    name = "dinov2-vit-b14"
+    save_tiny(name, folder / "base")
+    model = add_adapters(load_foundation(name, str(folder / "base")), rank=2)
+    save_adapters(model, folder / "adapters")
+    fresh = load_foundation(name, str(folder / "base"))
+
+    def read(path: Path) -> None:
+        from copy import deepcopy
+
+        load_adapters(deepcopy(fresh), path.parent)
+
+    for file, inside in (("adapter_config.json", in_json),
+                         ("adapter_model.safetensors", in_safetensors)):  # fmt: skip
+        yield Case(f"adapters: {file}", f"adapters/{file}",
+                   (folder / "adapters" / file).read_bytes(), read, inside, 0.2)  # fmt: skip
+
+
+def foundations(folder: Path) -> Iterator[Case]:
+    """Configuration and weights of foundation models, as the hub has them."""
+    from facelib.models.foundation import load_foundation
+    from tests.models.tiny_foundations import save_tiny
+
+    for name in ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14"):
+        save_tiny(name, folder / name)
+        for path in sorted((folder / name).iterdir()):
+            inside = in_json if path.suffix == ".json" else in_safetensors
+            yield Case(f"{name}: {path.name}", f"{name}/{path.name}", path.read_bytes(),
+                       lambda path: load_foundation(path.parent.name, str(path.parent)), inside,
+                       0.1)  # fmt: skip
+
+
+def links(folder: Path) -> Iterator[Case]:
+    """A trained L-GCN."""
+    from facelib.metrics.lgcn import LinkNetwork, LinkSettings, load_links, save_links
+
+    save_links(LinkNetwork(LinkSettings(4, (4, 4), (3, 2), 2)), folder / "l.safetensors")
+    content = (folder / "l.safetensors").read_bytes()
+    yield Case("l-gcn", "l.safetensors", content, load_links, in_safetensors)
