@@ -8,5 +8,9 @@ class UserError(Exception):
 class BadData(UserError):
     """A file or record that is missing, truncated, corrupted or hostile.
 
-    The message says which file, at which offset or entry, what was found and what was wanted.
+    The message says which file, at which offset or entry, what was found and what was wanted: on
+    one line that a terminal shows as it is, whatever signs a name in the file has.
     """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))

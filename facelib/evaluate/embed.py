@@ -194,6 +194,22 @@ def cached_embeddings(
     return emb, emb_flip
 
 
+def kept_embeddings(folder: Path, name: str, images: int | None = None) -> np.ndarray:
+    """Embeddings (U, d) of a benchmark's unique images that an evaluation left in a run's folder.
+
+    Raises:
+        BadData: not evaluated, damaged, or not of as many `images`.
+    """
+    path = folder / "embeddings" / f"{name}.npz"
+    again = f"evaluate again: python -m facelib eval {folder.name} --force"
+    emb = read_arrays(path, "embeddings", again, needed=("emb",))["emb"]
+    if emb.ndim != 2 or emb.dtype.kind != "f" or len(emb) != (images or len(emb)):
+        raise BadData(
+            f"{path}: `emb` is {emb.dtype} {emb.shape}, wanted floats ({images or 'N'}, d); {again}"
+        )
+    return emb
+
+
 def embed_benchmark(
     run_dir: Path,
     bench: Benchmark,

@@ -59,8 +59,8 @@ def read_protocol(folder: Path, name: str | None = None) -> TemplateProtocol:
     ids, template, media = np.unique(images["template"]), images["template"], images["media"]
     path = folder / f"{name}_template_pair_label.txt"
     pairs = _read_columns(path, ["t1", "t2", "label"], "template id, template id, label")
-    if not np.isin(pairs["label"].unique(), (0, 1)).all():
-        raise BadData(f"{path}: labels {sorted(pairs['label'].unique())[:4]}, wanted 0 and 1")
+    if set(pairs["label"]) != {0, 1}:
+        raise BadData(f"{path}: labels {sorted(set(pairs['label']))[:4]}, wanted 0 and 1")
     index = [_rows_of(ids, pairs[side].to_numpy(), path) for side in ("t1", "t2")]
     names = images["name"].to_list()
     points = _read_points(folder / f"{name}_name_5pts_score.txt", names)
@@ -99,7 +99,11 @@ def _read_points(path: Path, names: list[str]) -> tuple[np.ndarray | None, np.nd
     if len(theirs) != len(names) or wrong:
         where = f"line {wrong[0] + 1} is {theirs[wrong[0]]}" if wrong else f"{len(theirs)} lines"
         raise BadData(f"{path}: {where}, wanted the {len(names)} images of the template list")
-    return frame[LANDMARK_COLUMNS].to_numpy().reshape(-1, 5, 2), frame["score"].to_numpy()
+    points, score = frame[LANDMARK_COLUMNS].to_numpy(), frame["score"].to_numpy()
+    odd = np.flatnonzero(~(np.isfinite(points).all(axis=1) & np.isfinite(score) & (score > 0)))
+    if len(odd):
+        raise BadData(f"{path}: line {odd[0] + 1}: wanted finite landmarks and a score above 0")
+    return points.reshape(-1, 5, 2), score
 
 
 def _rows_of(ids: np.ndarray, wanted: np.ndarray, path: Path) -> np.ndarray:

@@ -53,16 +53,9 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: no such file; write one with: python -m facelib cluster {path} --export RUN"
         )
     again = f"write it again with: python -m facelib cluster {path} --export RUN"
-    names = read_arrays(path, "an .npz with `emb` and `label`", again)
-    arrays = {name: names[name] for name in ("emb", "label") if name in names}
-    missing = [f"`{name}`" for name in ("emb", "label") if name not in arrays]
-    if missing:
-        raise BadData(
-            f"{path}: no array {' and '.join(missing)} (found {', '.join(sorted(names)) or 'none'})"
-            "; wanted `emb` (N, d) and `label` (N,)"
-        )
+    arrays = read_arrays(path, "`emb` (N, d) and `label` (N,)", again, needed=("emb", "label"))
     try:
-        return make_labelled(**arrays)
+        return make_labelled(arrays["emb"], arrays["label"])
     except UserError as error:
         raise BadData(f"{path}: {error}") from error
 

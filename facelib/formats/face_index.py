@@ -66,10 +66,10 @@ def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.nd
     """Labels of images 1 … first − 1 from the ranges of the identity records; None if they lie."""
     if not np.isin([first, end - 1], reader.keys).all():
         return None
-    ranges = np.array(
-        [np.ravel(reader.header(key).label)[:2] for key in range(first, end)], dtype=np.int64
-    )
-    starts, ends = ranges.T
+    pairs = [np.ravel(reader.header(key).label)[:2] for key in range(first, end)]
+    if min(map(len, pairs)) < 2:
+        return None
+    starts, ends = np.array(pairs, dtype=np.int64).T
     tiles = starts[0] == 1 and ends[-1] == first and np.array_equal(starts[1:], ends[:-1])
     if not tiles or np.any(ends <= starts):
         log.info("%s: identity records do not tile the images, reading all", reader.rec_path)
@@ -134,11 +134,12 @@ def excluded_labels(
     Raises:
         UserError: a label outside, or names for a set that has none.
     """
+    where = "exclude"
     if isinstance(exclude, str | Path):
         path = Path(exclude)
         if not path.is_file():
             raise UserError(f"exclude: no file {path}; wanted one name or label a line")
-        lines = read_rows(path, "one name or label a line")
+        where, lines = f"exclude: {path}", read_rows(path, "one name or label a line")
         exclude = [line.strip() for line in lines if line.strip()]
     labels, unknown = set(), []
     by_name: dict[str, list[int]] = {}
@@ -147,10 +148,10 @@ def excluded_labels(
     for entry in exclude:
         if isinstance(entry, int | np.integer) or is_number(entry):
             if not 0 <= int(entry) < classes:
-                raise UserError(f"exclude: label {entry}, allowed are 0 … {classes - 1}")
+                raise BadData(f"{where}: label {entry}, allowed are 0 … {classes - 1}")
             labels.add(int(entry))
         elif names is None:
-            raise UserError(f"exclude: {entry!r} is a name, but the set has no names.txt")
+            raise BadData(f"{where}: {entry!r} is a name, but the set has no names.txt")
         elif normalise_name(entry) in by_name:
             labels.update(by_name[normalise_name(entry)])
         else:

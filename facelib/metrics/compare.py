@@ -113,4 +113,8 @@ def compare_scores(a: Scores, b: Scores, bootstrap: int = 1000, seed: int = 0) -
 
 def compare_files(a: Path | str, b: Path | str, bootstrap: int = 1000, seed: int = 0) -> dict:
     """`compare_scores` of two scores files; the errors are those of `load_scores`."""
-    return compare_scores(load_scores(a), load_scores(b), bootstrap, seed)
+    scores = load_scores(a), load_scores(b)
+    try:
+        return compare_scores(*scores, bootstrap, seed)
+    except UserError as error:
+        raise UserError(f"{a}, {b}: {error}") from error

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import BadData, UserError
-from facelib.safety.readers import read_arrays, read_object, reading
+from facelib.safety.readers import one_line, read_arrays, read_object, reading
 
 CV_32F = 5
 HEADER = struct.Struct("<4i")
@@ -80,9 +80,7 @@ def _open_arrays(path: Path) -> Features:
         with reading(path, "an array of features"):
             emb, labels = np.load(path, mmap_mode="r", allow_pickle=False), None
     else:
-        arrays = read_arrays(path, "an .npz with `emb`", only=("emb", "label"))
-        if "emb" not in arrays:
-            raise BadData(f"{path}: no array `emb`, wanted `emb` (N, d)")
+        arrays = read_arrays(path, "`emb` (N, d)", only=("emb", "label"), needed=("emb",))
         emb, labels = arrays["emb"], arrays.get("label")
     if emb.ndim != 2 or not len(emb) or emb.dtype.kind != "f":
         raise BadData(f"{path}: features {emb.dtype} {emb.shape}, wanted floats (N, d)")
@@ -102,7 +100,7 @@ def _open_list(path: Path, folder: Path, suffix: str) -> Features:
     files, ids = content.get("path"), content.get("id")
     lists = [files] if ids is None else [files, ids]
     if not all(isinstance(part, list) for part in lists) or not all(
-        isinstance(value, str | int) for part in lists for value in part
+        isinstance(value, str | int) and one_line(str(value)) for part in lists for value in part
     ):
         raise BadData(f"{path}: no MegaFace list, which is JSON with `path` (and `id`): texts")
     files = [str(file) for file in files]

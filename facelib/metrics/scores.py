@@ -172,13 +172,8 @@ def load_scores(path: Path | str) -> Scores:
         raise BadData(f"{path}: no such scores file; `python -m facelib eval RUN` writes them")
     known = ("score", "same", "fold", *OPTIONAL)
     again = "write it again with: python -m facelib eval RUN"
-    arrays = read_arrays(path, "an .npz with `score` and `same`", again, known)
-    missing = [name for name in ("score", "same") if name not in arrays]
-    if missing:
-        raise BadData(
-            f"{path}: no array {' and '.join(f'`{m}`' for m in missing)} "
-            f"(found {', '.join(sorted(arrays)) or 'none'}); wanted `score`, `same`, maybe `fold`"
-        )
+    wanted = "`score`, `same`, maybe `fold`"
+    arrays = read_arrays(path, wanted, again, known, needed=("score", "same"))
     try:
         return make_scores(**arrays)
     except UserError as error:

@@ -20,9 +20,11 @@ from facelib.errors import BadData, UserError
 from facelib.models.foundation import Foundation, build_full_size, weights_digest
 from facelib.paths import atomic_file
 from facelib.safety.archive import check_digest, tensors_digest
+from facelib.safety.readers import check_fields, read_object, reading
 
 ADAPTER = "default"  # peft's name of the only adapter
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+AGAIN = "save the adapters again"
 PREFIX = "base_model.model."  # of every key in a peft file
 REAL_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14")
 
@@ -133,7 +135,13 @@ def load_adapters(model: Foundation, folder: str | Path) -> Foundation:
     folder = Path(folder)
     settings, tensors, header = _read(folder)
     digest = tensors_digest(tensors, header.get("base_digest", ""))
-    check_digest(folder / WEIGHTS, header, digest, "save the adapters again")
+    check_digest(folder / WEIGHTS, header, digest, AGAIN)
+    ranks = {tensor.shape[0] for key, tensor in tensors.items() if ".lora_A." in key}
+    if ranks - {settings["r"]}:
+        raise BadData(
+            f"{folder / SETTINGS}: r is {settings['r']}, {WEIGHTS} beside it has rank "
+            f"{sorted(ranks)}: another rank; {AGAIN}"
+        )
     found = weights_digest(model)
     if header.get("base_digest") != found:
         raise BadData(
@@ -141,7 +149,8 @@ def load_adapters(model: Foundation, folder: str | Path) -> Foundation:
             f"{header.get('base_digest', 'unknown')}, this model holds {found}: "
             "load the base weights that the adapters were trained on"
         )
-    _inject(model, settings["r"], settings["lora_alpha"], settings["target_modules"], seed=0)
+    with reading(folder / SETTINGS, "settings of adapters on this model", AGAIN):
+        _inject(model, settings["r"], settings["lora_alpha"], settings["target_modules"], seed=0)
     own = {_file_key(key): tensor for key, tensor in _adapter_state(model)}
     _check_tensors(tensors, own, folder / WEIGHTS)
     with torch.no_grad():
@@ -157,19 +166,16 @@ def _read(folder: Path) -> tuple[dict, dict[str, torch.Tensor], dict[str, str]]:
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise BadData(f"{folder}: no {name}; a finished LoRA run has both files in adapters/")
-    try:
-        settings = json.loads((folder / SETTINGS).read_text())
-        settings = {k: settings[k] for k in ("r", "lora_alpha", "target_modules")}
-        if not all(isinstance(settings[k], int | float) for k in ("r", "lora_alpha")):
-            raise TypeError(f"r={settings['r']!r}, lora_alpha={settings['lora_alpha']!r}"[:80])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadData(f"{folder / SETTINGS}: not settings of adapters ({error!r})") from error
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            keys, header = file.keys(), file.metadata() or {}
-            return settings, {key: file.get_tensor(key) for key in keys}, header
-    except Exception as error:  # safetensors raises its own error of a damaged file
-        raise BadData(f"{folder / WEIGHTS}: not a safetensors file ({error})") from error
+    kinds = {"r": int, "lora_alpha": (int, float), "target_modules": (list, str)}
+    settings = read_object(folder / SETTINGS, AGAIN)
+    settings = {name: settings.get(name) for name in kinds}
+    check_fields(settings, kinds, str(folder / SETTINGS), AGAIN)
+    with (
+        reading(folder / WEIGHTS, "a safetensors file", AGAIN),
+        safe_open(folder / WEIGHTS, framework="pt") as file,
+    ):
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return settings, tensors, file.metadata() or {}
 
 
 def _check_tensors(found: dict, wanted: dict, path: Path) -> None:

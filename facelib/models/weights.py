@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from facelib.errors import BadData
 from facelib.models.registry import FOUNDATIONS, download_hint
-from facelib.safety.readers import read_object
+from facelib.safety.archive import load_archive
+from facelib.safety.readers import read_object, reading
 
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NO_TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
@@ -60,18 +62,21 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
     path = next((folder / f for f in CLIP_WEIGHTS if (folder / f).is_file()), None)
     if path is None:
         raise BadData(f"{folder}: no {' or '.join(CLIP_WEIGHTS)}; {download_hint(name)}")
-    from open_clip.factory import load_state_dict
     from open_clip.transformer import VisionTransformer
 
-    with _naming(folder, "not an open_clip model"):
+    where = folder / "open_clip_config.json"
+    with reading(where, "an open_clip model", download_hint(name)):
+        sizes = {"embed_dim": config["embed_dim"], **config["vision_cfg"]}
+        _check_sizes(sizes, path, where, download_hint(name))
         encoder = build_encoder(name, config)
     if not isinstance(encoder, VisionTransformer):
         found = type(encoder).__name__
         raise BadData(f"{folder}: image tower {found}, {name} wants a VisionTransformer")
-    with _naming(path, "not a weights file"):
-        state = load_state_dict(str(path))
-    prefix = "visual."
-    state = {k[len(prefix) :]: v.float() for k, v in state.items() if k.startswith(prefix)}
+    prefix, again = "visual.", download_hint(name)
+    with reading(path, "a weights file", again):
+        plain = path.suffix == ".safetensors"
+        state = load_file(path) if plain else load_archive(path, again)
+        state = {k[len(prefix) :]: v.float() for k, v in state.items() if k.startswith(prefix)}
     wanted = encoder.state_dict()
     missing = [f"{prefix}{k}" for k in wanted if k not in state]
     shapes = [
@@ -86,7 +91,8 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
 
 def _load_transformers(name: str, folder: Path) -> nn.Module:
     kind = FOUNDATIONS[name].kind
-    found = _read_config(folder / "config.json", name).get("model_type")
+    config = _read_config(folder / "config.json", name)
+    found = config.get("model_type")
     if found != kind:
         raise BadData(
             f"{folder / 'config.json'}: model_type {found!r}, {name} wants {kind!r}: another "
@@ -95,7 +101,9 @@ def _load_transformers(name: str, folder: Path) -> nn.Module:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise BadData(f"{folder}: no model.safetensors; {download_hint(name)}")
-    with _naming(path, "not a weights file of transformers"), _quiet_transformers():
+    _check_sizes(config, path, folder / "config.json", download_hint(name))
+    wanted = "a weights file of transformers"
+    with reading(path, wanted, download_hint(name)), _quiet_transformers():
         encoder, info = _classes(kind)[0].from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -126,14 +134,20 @@ def _read_config(path: Path, name: str) -> dict:
     return read_object(path, download_hint(name))
 
 
-@contextlib.contextmanager
-def _naming(path: Path, what: str) -> Iterator[None]:
-    """Errors of other people's loaders as one line that names the file."""
-    try:
-        yield
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0][:200]
-        raise BadData(f"{path}: {what} ({type(error).__name__}: {first})") from error
+def _check_sizes(config: Mapping, weights: Path, where: Path, again: str) -> None:
+    """BadData where a configuration names a larger network than its weights file can hold.
+
+    The network is built before its weights are compared. A layer from d to d numbers takes d²
+    weights of two bytes or more, so no size in it is above the root of the file's bytes.
+    """
+    most = int(weights.stat().st_size ** 0.5) if weights.is_file() else 0
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_sizes(value, weights, where, again)
+        elif isinstance(value, int | float) and value > most > 0:
+            raise BadData(
+                f"{where}: {name} is {value}, more than {weights.name} beside it can hold; {again}"
+            )
 
 
 @contextlib.contextmanager

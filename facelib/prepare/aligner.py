@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import decode, encode_jpeg, resize
+from facelib.formats.decode import MAX_PIXELS, decode, encode_jpeg, resize
 from facelib.prepare.align import DETECTORS, align, detect_landmarks, read_landmarks_csv
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -73,6 +73,10 @@ class Aligner:
                 f"{path}: {width}×{height} pixels, wanted an aligned {self.size}×{self.size}"
                 " image; align it with landmarks: a CSV (file,x1,y1,…,x5,y5) or a detector"
                 f" ({', '.join(DETECTORS)})"
+            )
+        if max(image.shape) ** 2 > 4 * MAX_PIXELS:
+            raise BadData(
+                f"{path}: {image.shape[1]}×{image.shape[0]} pixels, too long for a square"
             )
         self.fitted += 1
         return encode_jpeg(resize(pad_to_square(image), self.size))

@@ -23,11 +23,13 @@ from facelib.digests import digest_values
 from facelib.errors import BadData, UserError
 from facelib.paths import REPO, atomic_file
 from facelib.runner.execute import Execution
+from facelib.safety.readers import check_fields, reading
 
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MACHINERY = {"doctor", "execute", "formulas", "notebooks", "report", "study", "sweep"}
+ESTIMATES = dict.fromkeys(("seconds", "disk_mb", "faces", "runs"), (int, float))
 SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 
@@ -69,7 +71,9 @@ def read_notebook(path: Path):
         beside = ", ".join(p.name for p in sorted(path.parent.glob("*.ipynb"))) or "none"
         raise UserError(f"no notebook {path}: notebooks in that folder: {beside}")
     try:
-        return nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)  # reading alone only logs what is wrong
+        return notebook
     except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
         reason = (str(error).splitlines() or [""])[0][:120]
         raise BadData(f"{path}: not a notebook ({type(error).__name__}: {reason})") from error
@@ -79,7 +83,7 @@ def study_map(folder: Path | None = None) -> str:
     """All notebooks and the question that each opens with, as a Markdown table."""
     lines = ["| notebook | question |", "|---|---|"]
     for path in list_notebooks(folder):
-        first = read_notebook(path).cells[0].source
+        first = next((cell.source for cell in read_notebook(path).cells), "")
         asked = re.search(r"\*\*Question\.\*\* (.*)", first)
         question = asked[1].replace("*", "") if asked else ""
         lines.append(f"| {path.stem} | {question[: question.rfind('?') + 1]} |")
@@ -142,7 +146,10 @@ def split_assignments(pairs: Iterable[str]) -> dict[str, list[str]]:
 
 def facelib_metadata(path: Path) -> dict:
     """The notebook's `facelib` metadata: gate parameters and estimates; empty where absent."""
-    return dict(read_notebook(path).metadata.get("facelib", {}))
+    found = read_notebook(path).metadata.get("facelib", {})
+    with reading(path, "a notebook's `facelib` metadata"):
+        check_fields(found.get("estimate", {}), ESTIMATES, f"{path}: estimate")
+        return dict(found)
 
 
 def notebook_digest(path: Path) -> str:

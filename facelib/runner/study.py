@@ -20,6 +20,7 @@ from facelib.runner import notebooks
 from facelib.runner.execute import Execution, held
 from facelib.runner.report import build_site
 from facelib.runs.folder import read_json, write_json
+from facelib.safety.readers import check_fields
 
 log = logging.getLogger(__name__)
 
@@ -202,4 +203,5 @@ def _state_path() -> Path:
 
 
 def _read_state() -> dict:
-    return read_json(_state_path(), default={"notebooks": {}, "runs": {}})
+    state = {"notebooks": {}, "runs": {}} | read_json(_state_path(), default={})
+    return check_fields(state, {"notebooks": dict, "runs": dict}, str(_state_path()))

@@ -62,6 +62,11 @@ def read_evaluation(path: Path, again: str = AGAIN) -> dict | None:
         if not isinstance(figures, dict):
             raise BadData(f"{where} is {kind_of(figures)}, wanted an object; {again}")
         check_fields(figures, FIGURES, where, again)
+        for figure, ends in (figures.get("intervals") or {}).items():
+            if not _is_interval(ends):
+                raise BadData(
+                    f"{where}: the interval of `{figure[:60]}` is no [low, high]; {again}"
+                )
         for protocol in ("strict", "best"):
             accuracy = figures.get(protocol, {}).get("accuracy")
             if isinstance(accuracy, bool) or not isinstance(accuracy, NUMBER):
@@ -70,3 +75,12 @@ def read_evaluation(path: Path, again: str = AGAIN) -> dict | None:
                     f" {again}"
                 )
     return found
+
+
+def _is_interval(ends: object) -> bool:
+    """Two numbers, or null where an interval is not estimable."""
+    if ends is None:
+        return True
+    if not isinstance(ends, list) or len(ends) != 2:
+        return False
+    return all(isinstance(end, NUMBER) and not isinstance(end, bool) for end in ends)

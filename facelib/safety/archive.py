@@ -7,10 +7,13 @@ entry of the archive, which PyTorch does not look at and this reader does. Files
 """
 
 import hashlib
+import mmap
+import pickletools
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from facelib.errors import BadData
 MARK = b"sha256:"
 COMMENT = struct.Struct(f"<H{len(MARK)}s64s")  # length of the comment, mark, hexadecimal digits
 BLOCK = 1 << 20
+SMALL = 1 << 24  # elements that any file may ask for
 
 
 def seal_file(path: Path) -> None:
@@ -48,7 +52,8 @@ def load_archive(path: Path | str, again: str) -> Any:
         _check_bytes(path, again)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle that it goes on to refuse
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with _opened(path, again) as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except BadData:
         raise
     except Exception as error:  # a damaged archive or pickle raises nearly anything
@@ -110,6 +115,31 @@ def _refuse_archive_like(path: Path, again: str) -> None:
     with open(path, "rb") as file:
         if file.read(2) == b"PK":
             raise BadData(f"{path}: an archive whose end is damaged or missing; {again}")
+
+
+@contextmanager
+def _opened(path: Path, again: str) -> Iterator[Path | mmap.mmap]:
+    """What `torch.load` reads: the path of an archive, the map of an older file.
+
+    A map gives the bytes that are there; a file first makes room for as many as it is asked for.
+    """
+    with open(path, "rb") as file:
+        if file.read(2) == b"PK":
+            yield path
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_claims(path, content, again)
+            content.seek(0)
+            yield content
+
+
+def _check_claims(path: Path, content: mmap.mmap, again: str) -> None:
+    """BadData where an older file names more elements than it holds: they are allocated first."""
+    most = max(len(content), SMALL)
+    for number in range(5):  # pickles: magic, version, machine, object, keys of the tensors
+        for _, value, at in pickletools.genops(content):
+            if number > 2 and isinstance(value, int) and value > most:
+                raise BadData(f"{path}: byte {at}: names {value:,} elements; {again}")
 
 
 def _sha256(path: Path, size: int) -> bytes:

@@ -134,12 +134,17 @@ def check_fields(row: dict, kinds: dict[str, type | tuple], where: str, again: s
 
 
 def read_arrays(
-    path: Path | str, wanted: str, again: str = AGAIN, only: tuple[str, ...] | None = None
+    path: Path | str,
+    wanted: str,
+    again: str = AGAIN,
+    only: tuple[str, ...] | None = None,
+    needed: tuple[str, ...] = (),
 ) -> dict:
     """The arrays of an `.npz`, their checksums compared; nothing in it is executed.
 
     Args:
         only: names to read, of those that are there; None reads all.
+        needed: names that must be there.
     """
     with reading(path, wanted, again), zipfile.ZipFile(path) as archive:
         most = max(UNFOLDED, RATIO * Path(path).stat().st_size)
@@ -156,6 +161,11 @@ def read_arrays(
                 raise BadData(f"{where} {what}; wanted {wanted}; {again}")
             with reading(where, wanted, again):
                 found[name] = _array(archive.read(member))
+        if missing := [f"`{name}`" for name in needed if name not in found]:
+            raise BadData(
+                f"{path}: no array {' and '.join(missing)} (found "
+                f"{', '.join(sorted(found)) or 'none'}); wanted {wanted}; {again}"
+            )
         return found
 
 

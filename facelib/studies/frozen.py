@@ -37,6 +37,7 @@ from facelib.models.foundation import (
 )
 from facelib.paths import runs_root
 from facelib.runs.folder import read_json, write_json
+from facelib.safety.readers import reading
 from facelib.studies.results import Result
 from facelib.studies.source_a import NO_WEIGHTS
 
@@ -123,11 +124,13 @@ def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:
     files = (runs_root() / "frozen").glob("*/report.json")
     for path in sorted(files, key=lambda path: path.stat().st_mtime):
         content = read_json(path)
-        figures = content["plain"]["benchmarks"]
-        same = digests == {name: entry["digest"] for name, entry in figures.items()}
-        folder_or_hub = content["model"] != "generic-vit" and content["weights"] != "scratch"
-        if same and content["weights"] and (folder_or_hub or content["weights"] == "pretrained"):
-            found[content["model"]] = content["plain"]
+        with reading(path, "a report of: python -m facelib frozen"):
+            model, weights, plain = (content[name] for name in ("model", "weights", "plain"))
+            figures = plain["benchmarks"].items()
+            same = digests == {name: entry["digest"] for name, entry in figures}
+        folder_or_hub = model != "generic-vit" and weights != "scratch"
+        if same and weights and (folder_or_hub or weights == "pretrained"):
+            found[model] = plain
     return found
 
 

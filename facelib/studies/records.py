@@ -16,6 +16,7 @@ from facelib.errors import UserError
 from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
+from facelib.safety.readers import reading
 from facelib.studies.results import LABELS, method_of
 from facelib.studies.source_a import BENCHMARKS
 
@@ -64,8 +65,13 @@ def publish_sweep(results: Path, name: str, command: str, note: str = "") -> Pat
     """`publish` the rows of a sweep's `results.jsonl`."""
     if not Path(results).is_file():
         raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
-    return publish([row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)],
-                   name, command, note)  # fmt: skip
+    rows = [row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)]
+    if not rows:
+        raise UserError(f"{results}: nothing to publish: the sweep has no finished cells")
+    with reading(results, "rows of a sweep", "run the sweep again"):
+        for row in rows:
+            _lines(row, [])
+    return publish(rows, name, command, note)
 
 
 def _lines(row: dict, other: list[str]) -> list[dict]:

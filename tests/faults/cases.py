@@ -34,7 +34,7 @@ def build(folder: Path) -> list[Case]:
     makers = (cases_data.records, cases_data.benchmarks, cases_data.arrays, cases_data.pictures,
               _texts, cases_data.lists, cases_runs.runs, cases_runs.results, cases_runs.notebooks,
               cases_weights.checkpoints, cases_weights.adapters, cases_weights.foundations,
-              cases_weights.links)  # fmt: skip
+              cases_weights.clip_pickle, cases_weights.links)  # fmt: skip
     cases = [case for make in makers for case in make(folder)]
     for case in cases:
         path = folder / case.file

@@ -24,7 +24,12 @@ def records(folder: Path) -> Iterator[Case]:
     """A face set of four images of two people, in both forms of its record 0."""
     from facelib.formats.face_index import read_face_index
     from facelib.formats.recordio import (
-        Header, RecordReader, RecordWriter, pack, rebuild_index, write_face_records,
+        Header,
+        RecordReader,
+        RecordWriter,
+        pack,
+        rebuild_index,
+        write_face_records,
     )  # fmt: skip
     from facelib.prepare.inspection import inspect
 
@@ -85,7 +90,7 @@ def benchmarks(folder: Path) -> Iterator[Case]:
 
 def arrays(folder: Path) -> Iterator[Case]:
     """Scores, embeddings and features."""
-    from facelib.evaluate.embed import cached_embeddings
+    from facelib.evaluate.embed import cached_embeddings, kept_embeddings
     from facelib.evaluate.labelled import load_labelled, save_labelled
     from facelib.metrics.compare import compare_files
     from facelib.metrics.features import HEADER, open_features
@@ -132,7 +137,11 @@ def arrays(folder: Path) -> Iterator[Case]:
     out = io.BytesIO()
     np.savez(out, emb=emb, emb_flip=emb, key=np.array("k"))
     yield Case("kept embeddings", "e.npz", out.getvalue(),
-               lambda path: cached_embeddings(path, "k", lambda: (emb, emb)), in_archive)  # fmt: skip
+               lambda path: cached_embeddings(path, "k", lambda: (emb, emb)),
+               in_archive)  # fmt: skip
+    (folder / "embeddings").mkdir()
+    yield Case("embeddings of a run", "embeddings/e.npz", out.getvalue(),
+               lambda path: kept_embeddings(folder, "e", 3), in_archive)  # fmt: skip
 
 
 def pictures(folder: Path) -> Iterator[Case]:

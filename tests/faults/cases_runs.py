@@ -87,8 +87,11 @@ def results(folder: Path) -> Iterator[Case]:
     step = study.Step(Path("01_a.ipynb"), {}, "stamp")
     yield Case("study: state.json", "runs/notebooks/state.json", json.dumps(state).encode(),
                lambda path: study.is_current(step), in_json)  # fmt: skip
-    report = {"model": "clip-vit-b32", "weights": "pretrained",
-              "plain": {"benchmarks": {"lfw": figures}}}
+    report = {
+        "model": "clip-vit-b32",
+        "weights": "pretrained",
+        "plain": {"benchmarks": {"lfw": figures}},
+    }
     yield Case("frozen: report.json", "runs/frozen/a/report.json", json.dumps(report).encode(),
                lambda path: frozen.frozen_reports([folder / "b.bin"]), in_json)  # fmt: skip
 
@@ -98,13 +101,19 @@ def notebooks(folder: Path) -> Iterator[Case]:
     from facelib.runner import execute
     from facelib.runner import notebooks as tools
     from facelib.runner.report import build_site
+    from facelib.runner.study import Step, estimate
 
     png = base64.b64encode(_png()).decode()
     picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": png}}
     code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": 1}
     cells = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# 01 Title\n\nWhy? $x$"},
-        {**code, "id": "b", "source": "seed: int = 1  # help", "metadata": {"tags": ["parameters"]}},
+        {
+            **code,
+            "id": "b",
+            "source": "seed: int = 1",
+            "metadata": {"tags": ["parameters"]},
+        },
         {**code, "id": "c", "source": "1", "outputs": [picture]},
     ]
     metadata = {"facelib": {"estimate": {"seconds": 1, "disk_mb": 1, "faces": 1, "runs": 1}}}
@@ -115,7 +124,7 @@ def notebooks(folder: Path) -> Iterator[Case]:
     def read(path: Path) -> None:
         tools.notebook_digest(path)
         tools.check_values(path, {"seed": "2"})
-        tools.facelib_metadata(path)
+        estimate([Step(path, {}, "stamp")])
         tools.study_map(path.parent)
         execute._count_code_cells(path)
 

@@ -88,6 +88,23 @@ def foundations(folder: Path) -> Iterator[Case]:
                        0.1)  # fmt: skip
 
 
+def clip_pickle(folder: Path) -> Iterator[Case]:
+    """The older of the two files that open_clip's weights come in."""
+    import torch
+    from safetensors.torch import load_file
+
+    from facelib.models.foundation import load_foundation
+    from tests.models.tiny_foundations import save_tiny
+
+    base = save_tiny("clip-vit-b32", folder / "older")
+    torch.save(load_file(base / "open_clip_model.safetensors"), folder / "clip.bin")
+    (base / "open_clip_model.safetensors").unlink()
+    yield Case("clip-vit-b32: open_clip_pytorch_model.bin", "older/open_clip_pytorch_model.bin",
+               (folder / "clip.bin").read_bytes(),
+               lambda path: load_foundation("clip-vit-b32", str(path.parent)), in_archive,
+               0.1)  # fmt: skip
+
+
 def links(folder: Path) -> Iterator[Case]:
     """A trained L-GCN."""
     from facelib.metrics.lgcn import LinkNetwork, LinkSettings, load_links, save_links

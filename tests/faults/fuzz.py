@@ -130,7 +130,7 @@ def generation(cases: list, seed: int, start: int, stop: int, folder: Path):
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if at < stop:
-        case, content = draw(cases, seed, at)
+        case, _ = draw(cases, seed, at)
         (folder / case.file).write_bytes(case.content)
         yield [at, case.name, "hang" if not ready else "crash", "", time.monotonic() - since]
 
@@ -159,6 +159,7 @@ def campaign(inputs: int, seed: int, seconds: float = 1e9, keep: Path | None = N
     total = sum(counts.values(), Counter())
     return {
         "inputs": total.total(), "seed": seed, "seconds": round(time.monotonic() - began),
+        "cpu_seconds": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])),
         "outcomes": dict(total),
         "readers": {name: {**counts[name], "slowest_s": slowest[name]} for name in sorted(counts)},
         "faults": faults,

@@ -40,13 +40,6 @@ def test_a_short_campaign_of_mutated_files_finds_no_fault():
     assert found["outcomes"]["read"] > 20 and found["outcomes"]["refused"] > 200
 
 
-@pytest.mark.slow
-def test_a_kill_leaves_neither_another_result_nor_a_process(monkeypatch):
-    # Mutation: state that is not in the checkpoint, children that do not die with their parent.
-    monkeypatch.setenv("FACELIB_RUNS", "")  # the campaign sets its own; this restores it
-    assert kill.campaign(2, seed=0, tell=False)["faults"] == []
-
-
 def test_a_crash_of_a_reader_are_counted(monkeypatch, tmp_path):
     # Mutation: a campaign that takes a dead worker for a finished one.
     line = [sys.executable, "-m", "tests.faults.fuzz", "--only", "3"]

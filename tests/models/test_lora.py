@@ -138,7 +138,7 @@ def test_adapters_that_do_not_fit_say_why(folders, tmp_path):
     weights, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     said = settings.read_text()
     settings.write_text(said.replace('"r": 4', '"r": 2'))
-    with pytest.raises(BadData, match=r"has shape \(4, 32\).* want \(2, 32\): another rank"):
+    with pytest.raises(BadData, match=r"r is 2, .* beside it has rank \[4\]: another rank"):
         load_adapters(fresh(), folder)
     settings.write_text(said)
     tensors = load_file(weights)
@@ -151,7 +151,7 @@ def test_adapters_that_do_not_fit_say_why(folders, tmp_path):
     with pytest.raises(BadData, match="unknown key 'more'"):
         load_adapters(fresh(), folder)
     weights.write_bytes(b"none")
-    with pytest.raises(BadData, match="not a safetensors file"):
+    with pytest.raises(BadData, match="cannot be read as a safetensors file"):
         load_adapters(fresh(), folder)
 
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from facelib.safety import guard
 from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.runs.folder import create_run, write_json
+from facelib.safety import guard
 
 
 def shell(line: str, **variables: str) -> tuple[int, str]:
