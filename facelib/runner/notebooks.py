@@ -13,6 +13,7 @@ checked here first. The notebook's metadata hold, under `facelib`, what machines
 
 import ast
 import difflib
+import json
 import logging
 import re
 import sys
@@ -20,10 +21,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from facelib.digests import digest_values
-from facelib.errors import BadData, UserError
+from facelib.errors import UserError
 from facelib.paths import REPO, atomic_file
 from facelib.runner.execute import Execution
-from facelib.safety.readers import check_fields, reading
+from facelib.safety.readers import check_fields, read_object, reading
 
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
@@ -70,13 +71,10 @@ def read_notebook(path: Path):
     if not path.is_file():
         beside = ", ".join(p.name for p in sorted(path.parent.glob("*.ipynb"))) or "none"
         raise UserError(f"no notebook {path}: notebooks in that folder: {beside}")
-    try:
-        notebook = nbformat.read(path, as_version=4)
+    with reading(path, "a notebook"):
+        notebook = nbformat.reads(json.dumps(read_object(path)), as_version=4)
         nbformat.validate(notebook)  # reading alone only logs what is wrong
         return notebook
-    except Exception as error:  # nbformat raises its own, JSON's and jsonschema's errors
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise BadData(f"{path}: not a notebook ({type(error).__name__}: {reason})") from error
 
 
 def study_map(folder: Path | None = None) -> str:

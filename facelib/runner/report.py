@@ -5,6 +5,7 @@ lies beside the pages. Code is folded away behind a word; wide tables scroll in 
 """
 
 import base64
+import contextlib
 import html
 import logging
 import re
@@ -168,8 +169,9 @@ def _mark_pictures(notebook) -> None:
             cell.metadata.setdefault("alt", f"Figure of the section {heading!r}")
             for output in cell.outputs:
                 png = output.get("data", {}).get("image/png")
-                if png and int.from_bytes(base64.b64decode(png[:32])[16:20], "big") > WIDE:
-                    output.metadata["image/png"] = {"unconfined": True}
+                with contextlib.suppress(ValueError):  # no picture: nothing to widen
+                    if png and int.from_bytes(base64.b64decode(png[:32])[16:20], "big") > WIDE:
+                        output.metadata["image/png"] = {"unconfined": True}
 
 
 def _markdown_filter(source: str) -> str:

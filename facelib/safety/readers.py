@@ -87,7 +87,10 @@ def read_object(path: Path | str, again: str = AGAIN, default: Any = ...) -> dic
 def parse_json(text: str, where: Path | str, again: str = AGAIN) -> Any:
     """The value of a JSON text."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if "\\ud" in text.lower():  # half of a sign in two parts: text that nobody can write
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, character {error.colno}"
         raise BadData(f"{where}: not JSON ({error.msg} at {place}); {again}") from error

@@ -5,10 +5,10 @@ A case is a small good file and what reads it. A mutated one must be read, or re
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.faults.mutate import Change, in_json
+from tests.faults.mutate import Change, in_json, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,23 @@ class Case:
 
 
 def build(folder: Path) -> list[Case]:
-    """All cases; the good files beside which a mutated one is read are written into `folder`."""
+    """All cases; the good files beside which a mutated one is read are written into `folder`.
+
+    Their bytes are the same each time: no dates, no random weights.
+    """
+    import torch
+
     from tests.faults import cases_data, cases_runs, cases_weights
 
     makers = (cases_data.records, cases_data.benchmarks, cases_data.arrays, cases_data.pictures,
               _texts, cases_data.lists, cases_runs.runs, cases_runs.results, cases_runs.notebooks,
               cases_weights.checkpoints, cases_weights.adapters, cases_weights.foundations,
               cases_weights.clip_pickle, cases_weights.links)  # fmt: skip
+    torch.manual_seed(0)
     cases = [case for make in makers for case in make(folder)]
+    for i, case in enumerate(cases):
+        if case.file.endswith(".npz"):
+            cases[i] = replace(case, content=packed(unpacked(case.content)))
     for case in cases:
         path = folder / case.file
         path.parent.mkdir(parents=True, exist_ok=True)

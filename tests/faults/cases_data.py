@@ -205,7 +205,7 @@ def lists(folder: Path) -> Iterator[Case]:
 
     def read(path: Path) -> None:
         protocol = read_protocol(ijb)
-        emb = embed_faces(protocol, ijb, lambda x: x.reshape(len(x), -1)[:, :4], 8)
+        emb = embed_faces(protocol, ijb, lambda x: x.reshape(len(x), -1)[:, :4] + 1.0, 8)
         verify_templates(protocol, emb)
 
     points = "5 6 11 6 8 9 6 12 10 12"

@@ -53,16 +53,26 @@ def in_bytes(content: bytes, rng: random.Random) -> bytes:
 
 def in_archive(content: bytes, rng: random.Random) -> bytes:
     """One member changed and the archive written anew: its checksums are right."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {one.filename: archive.read(one) for one in archive.infolist()}
+    members = unpacked(content)
     name = rng.choice(list(members))
     members[name] = in_bytes(members[name], rng)
     if rng.random() < 0.1:
         del members[rng.choice(list(members))]
+    return packed(members)
+
+
+def unpacked(content: bytes) -> dict[str, bytes]:
+    """The members of an archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {one.filename: archive.read(one) for one in archive.infolist()}
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    """An archive without dates: the same bytes each time."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, member in members.items():
-            archive.writestr(name, member)
+            archive.writestr(zipfile.ZipInfo(name), member)
     return out.getvalue()
 
 
