@@ -12,27 +12,37 @@ from tests.faults.cases import Case
 from tests.faults.mutate import in_archive, in_json, in_safetensors
 
 
+def tiny_trainer(folder: Path) -> SimpleNamespace:
+    """As much of a trainer as checkpoints need, for a layer with random weights."""
+    import torch
+
+    from facelib.config import make_config
+
+    learner = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(learner.parameters(), 0.1, momentum=0.9)
+    learner(torch.rand(4, 3)).sum().backward()
+    optimizer.step()
+    alone = SimpleNamespace(scaler=None, device=SimpleNamespace(type="cpu"), is_main_process=True,
+                            wait_for_everyone=lambda: None)  # fmt: skip
+    return SimpleNamespace(
+        run=SimpleNamespace(name="run", path=folder), plain_learner=learner, optimizer=optimizer,
+        accelerator=alone, metrics=SimpleNamespace(losses=[1.5, 2.5]), step=1, best=0.5,
+        cfg=make_config(),
+    )  # fmt: skip
+
+
 def checkpoints(folder: Path) -> Iterator[Case]:
     """A sealed checkpoint as a resume reads it, and weights of others as `init=` does."""
     import torch
 
     from facelib.models.iresnet import load_backbone
-    from facelib.safety.archive import seal_file
-    from facelib.training.checkpoint import _digest, load_checkpoint, restore
+    from facelib.safety.archive import COMMENT, seal_file
+    from facelib.training.checkpoint import load_checkpoint, restore, save_checkpoint
 
-    learner = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(learner.parameters(), 0.1, momentum=0.9)
-    weights = learner.state_dict()
-    torch.save({"learner": weights, "optimizer": optimizer.state_dict(), "step": 1,
-                "rng": [{"cpu": torch.get_rng_state()}], "scaler": None, "best": 0.5,
-                "losses": [1.5, 2.5], "base": "", "digest": _digest(weights, "")},
-               folder / "d.pt")  # fmt: skip
-    plain = (folder / "d.pt").read_bytes()
-    seal_file(folder / "d.pt")
-    cpu = SimpleNamespace(scaler=None, device=SimpleNamespace(type="cpu"))
-    trainer = SimpleNamespace(run=SimpleNamespace(name="run"), plain_learner=learner,
-                              optimizer=optimizer, accelerator=cpu,
-                              metrics=SimpleNamespace(losses=[]))  # fmt: skip
+    trainer = tiny_trainer(folder)
+    save_checkpoint(trainer, "last.pt")
+    whole = (folder / "checkpoints" / "last.pt").read_bytes()
+    plain = whole[: -COMMENT.size] + b"\0\0"
 
     def resume(path: Path) -> None:
         restore(load_checkpoint(path), trainer)
@@ -43,7 +53,7 @@ def checkpoints(folder: Path) -> Iterator[Case]:
         seal_file(path)
         return path.read_bytes()
 
-    yield Case("checkpoint", "sealed/last.pt", (folder / "d.pt").read_bytes(), resume, sealed)
+    yield Case("checkpoint", "checkpoints/last.pt", whole, resume, sealed)
     yield Case("checkpoint without digest", "plain/last.pt", plain, resume, in_archive)
     model = torch.nn.BatchNorm1d(3)
     torch.save(model.state_dict(), folder / "i.pth")

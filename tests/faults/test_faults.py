@@ -1,10 +1,12 @@
-"""The short versions of `make fuzz` and `make kill`, and properties of readers and writers."""
+"""The short version of `make fuzz`, and properties of readers and writers."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,39 +18,73 @@ from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.formats.recordio import RecordReader, RecordWriter
 from facelib.safety.readers import one_line, read_arrays, read_object, read_rows
-from tests.faults import fuzz
+from tests.faults import flips, fuzz
+from tests.faults.cases import Case
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=60, deadline=None, database=None, derandomize=True)
+FOLDER = tempfile.TemporaryDirectory()  # of all examples; gone with the process
 REPO = Path(__file__).resolve().parent.parent.parent
-
-
-@pytest.fixture
-def folder():
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def scratch() -> Path:
     """A file for one example of a property."""
-    return Path(tempfile.mkdtemp()) / "file"
+    return Path(tempfile.mkdtemp(dir=FOLDER.name)) / "file"
 
 
-def test_a_short_campaign_of_mutated_files_finds_no_fault():
+def summary(tmp_path: Path, *arguments: str) -> dict:
+    """What a campaign in a process of its own says."""
+    line = [sys.executable, "-m", "tests.faults.fuzz", "--out", f"{tmp_path}/o.json"]
+    done = subprocess.run(
+        [*line, "--keep", f"{tmp_path}/kept", *arguments], cwd=REPO, capture_output=True, text=True
+    )
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert done.returncode == bool(found["faults"]), done.stderr
+    return found
+
+
+@pytest.mark.slow
+def test_a_short_campaign_of_mutated_files_finds_no_fault(tmp_path):
     # Mutation: any reader that lets another error than UserError out.
-    found = fuzz.campaign(600, seed=1, tell=False)
-    assert found["faults"] == [] and sum(found["outcomes"].values()) == 600
-    assert found["outcomes"]["read"] > 20 and found["outcomes"]["refused"] > 200
+    found = summary(tmp_path, "--inputs", "2000", "--seed", "7")
+    assert found["faults"] == [] and sum(found["outcomes"].values()) == 2000
+    assert found["outcomes"]["read"] > 300 and found["outcomes"]["refused"] > 1000
+    assert len(found["readers"]) > 75
 
 
-def test_a_crash_of_a_reader_are_counted(monkeypatch, tmp_path):
-    # Mutation: a campaign that takes a dead worker for a finished one.
-    line = [sys.executable, "-m", "tests.faults.fuzz", "--only", "3"]
-    done = subprocess.run(line, cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.split("\n")[1] in ("read", "refused")
-    monkeypatch.setattr(fuzz, "REPO", tmp_path)  # no tests.faults there: each worker dies
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    found = fuzz.campaign(2, seed=0, tell=False)
-    assert found["outcomes"] == {"crash": 2} and len(found["faults"]) == 2
+def reader(kind: str):
+    """A reader with a fault of its own."""
+
+    def read(path: Path) -> None:
+        if kind == "crash":
+            os._exit(3)
+        if kind == "hang":
+            time.sleep(60)
+        if kind == "memory":
+            bytearray(fuzz.MOST_BYTES + (1 << 28))
+        if kind == "traceback":
+            raise KeyError(kind)
+        if kind == "other refusal":
+            raise UserError("what?")
+        if kind == "refused":
+            raise BadData(f"{path}: damaged")
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "kind", ["read", "refused", "other refusal", "traceback", "memory", "crash", "hang"]
+)
+def test_each_kind_of_fault_is_told_apart(tmp_path, monkeypatch, kind):
+    # Mutation: a campaign that takes a dead process for a finished one, or a refusal for a fault.
+    monkeypatch.setattr(fuzz, "HANG", 0.5 if kind == "hang" else 60)
+    case = Case(kind, "file", b"content", reader(kind))
+    rows = list(fuzz.generation([case], 0, 0, 1, tmp_path))
+    assert [row[:3] for row in rows] == [[0, kind, kind]]
+
+
+def test_flipped_bytes_in_checkpoints_are_refused():
+    # Mutation: a checkpoint that is loaded without a look at its digest.
+    assert flips.campaign(30, seed=1)["outcomes"] == {"refused": 30}
 
 
 @FEW

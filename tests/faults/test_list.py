@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.faults.fuzz import prepare
 
 ROOT = Path(__file__).resolve().parent.parent.parent / "facelib"
@@ -76,6 +78,7 @@ def functions_that_read() -> dict[tuple[str, int], str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_reader_is_on_the_list(tmp_path, monkeypatch):
     # Mutation: a new `Path.read_text` anywhere in facelib that no case reads.
     monkeypatch.setenv("FACELIB_RUNS", "")  # `prepare` sets its own; this restores it

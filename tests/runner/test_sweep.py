@@ -70,7 +70,7 @@ def test_no_notebook_and_a_broken_one_are_told_apart(tmp_path):
     with pytest.raises(UserError, match="notebooks in that folder: none"):
         sweep.run_sweep(tmp_path / "n.ipynb", {"a": [1]})
     (tmp_path / "n.ipynb").write_text("{")
-    with pytest.raises(BadData, match="not a notebook"):
+    with pytest.raises(BadData, match="not JSON"):
         sweep.run_sweep(tmp_path / "n.ipynb", {"a": [1]})
 
 
