@@ -53,7 +53,8 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: no such file; write one with: python -m facelib cluster {path} --export RUN"
         )
     again = f"write it again with: python -m facelib cluster {path} --export RUN"
-    arrays = read_arrays(path, "`emb` (N, d) and `label` (N,)", again, needed=("emb", "label"))
+    wanted = "an .npz with `emb` (N, d) and `label` (N,)"
+    arrays = read_arrays(path, wanted, again, needed=("emb", "label"))
     try:
         return make_labelled(arrays["emb"], arrays["label"])
     except UserError as error:

@@ -80,7 +80,7 @@ def _open_arrays(path: Path) -> Features:
         with reading(path, "an array of features"):
             emb, labels = np.load(path, mmap_mode="r", allow_pickle=False), None
     else:
-        arrays = read_arrays(path, "`emb` (N, d)", only=("emb", "label"), needed=("emb",))
+        arrays = read_arrays(path, "an .npz with `emb`", only=("emb", "label"), needed=("emb",))
         emb, labels = arrays["emb"], arrays.get("label")
     if emb.ndim != 2 or not len(emb) or emb.dtype.kind != "f":
         raise BadData(f"{path}: features {emb.dtype} {emb.shape}, wanted floats (N, d)")

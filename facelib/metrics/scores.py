@@ -172,7 +172,7 @@ def load_scores(path: Path | str) -> Scores:
         raise BadData(f"{path}: no such scores file; `python -m facelib eval RUN` writes them")
     known = ("score", "same", "fold", *OPTIONAL)
     again = "write it again with: python -m facelib eval RUN"
-    wanted = "`score`, `same`, maybe `fold`"
+    wanted = "an .npz with `score`, `same`, maybe `fold`"
     arrays = read_arrays(path, wanted, again, known, needed=("score", "same"))
     try:
         return make_scores(**arrays)
