@@ -75,7 +75,9 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
         with Image.open(io.BytesIO(jpeg), formats=FORMATS) as picture:
             return np.array(picture.convert("RGB"))
-    except (ValueError, OSError, SyntaxError) as error:
+    except (BadData, MemoryError):
+        raise
+    except Exception as error:  # the decoders raise nearly anything, TypeError for one
         start = bytes(jpeg[:8]).hex(" ") or "nothing"
         raise BadData(
             f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
@@ -87,7 +89,7 @@ def check_size(image: bytes) -> None:
     """Read the size of an encoded image from its header, before anything is decoded.
 
     Raises:
-        BadData: more than `MAX_PIXELS`. ValueError, OSError: no image.
+        BadData: more than `MAX_PIXELS`. Exception: no image, in the decoders' words.
     """
     if simplejpeg.is_jpeg(image):
         height, width = simplejpeg.decode_jpeg_header(image)[:2]

@@ -52,6 +52,8 @@ def read_cfp_pairs(root: Path, protocol: str) -> list[Pair]:
                     sides.append(images[kind][index])
                 ids = [int(side.parent.parent.name) for side in sides]
                 pairs.append(Pair(*sides, *ids, same, fold))
+    if not pairs:
+        raise BadData(f"{split}: no pair in it; wanted lines `a,b` in 01/same.txt, …")
     return pairs
 
 

@@ -32,7 +32,7 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
     if len(header) not in (1, 2) or not all(map(is_number, header)):
         raise BadData(f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300")
     folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
-    if len(lines) - 1 != 2 * folds * each:
+    if len(lines) - 1 != 2 * folds * each or len(lines) == 1:
         raise BadData(f"{pairs_txt}: {len(lines) - 1} pairs, its header says {2 * folds * each}")
     names = sorted({field for line in lines[1:] for field in line if not is_number(field)})
     number = {name: i for i, name in enumerate(names)}

@@ -150,7 +150,8 @@ def read_arrays(
         needed: names that must be there.
     """
     with reading(path, wanted, again), zipfile.ZipFile(path) as archive:
-        most = max(UNFOLDED, RATIO * Path(path).stat().st_size)
+        size = Path(path).stat().st_size
+        most = max(UNFOLDED, RATIO * size)
         found = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
@@ -159,6 +160,8 @@ def read_arrays(
             where = f"{path}: member {member.filename[:60]!r}"
             if member.flag_bits & 1 or member.compress_type not in (0, 8):
                 raise BadData(f"{where} is encrypted or packed in an unknown way; {again}")
+            if member.compress_size > size:
+                raise BadData(f"{where} claims {member.compress_size:,} bytes of {size:,}; {again}")
             if member.file_size > most or name in found:
                 what = f"unfolds to {member.file_size:,} bytes" if name not in found else "is twice"
                 raise BadData(f"{where} {what}; wanted {wanted}; {again}")
