@@ -38,3 +38,21 @@ def figures_table(report: dict) -> pd.DataFrame:
             "EER": percent(figures["eer"], intervals.get("eer")),
         }
     return pd.DataFrame(rows).T.rename_axis("benchmark")
+
+
+def operating_table(benchmarks: dict[str, dict[str, dict]]) -> pd.DataFrame:
+    """FNMR at FMR (ISO/IEC 19795-1), one row per benchmark and rate, of `operating_points` each.
+
+    "FMR to expect" is the 95 % interval of what new people will see at that threshold.
+    """
+    rows = {}
+    for name, points in benchmarks.items():
+        for rate, point in points.items():
+            lo, hi = point["expected"] or (None, None)
+            known = point["threshold"] is not None
+            rows[name, rate] = {
+                "threshold": f"{point['threshold']:.3f}" if known else "not estimable",
+                "FMR to expect": f"{lo:.1e} to {hi:.1e}" if known else "not estimable",
+                "FNMR (%)": percent(point["fnmr"]),
+            }
+    return pd.DataFrame(rows).T.rename_axis(["benchmark", "FMR"])
