@@ -18,7 +18,6 @@ from scipy.stats import binomtest
 
 from facelib.formats.decode import decode, resize
 from facelib.metrics.scores import Scores
-from facelib.metrics.verification import roc as roc_points
 
 RENDERED = "rendered faces"
 GREY = "0.35"
@@ -101,26 +100,6 @@ def score_histograms(
         labels.append(f"{name} {value:.3f}")
     ax.legend(handles, labels)
     return label_axes(ax, title, note, "cosine", "density")
-
-
-def roc_frame(scores: Scores, name: str = "") -> pd.DataFrame:
-    """ROC points of one model: far, tar, name. FAR 0 is put at half an impostor, for a log axis."""
-    far, tar, _ = roc_points(scores.score, scores.same)
-    return pd.DataFrame({"far": far.clip(0.5 / (~scores.same).sum()), "tar": tar, "name": name})
-
-
-def roc(frame: pd.DataFrame, ax: Axes | None = None, title: str = "ROC", note: str = "") -> Axes:
-    """TAR over FAR (log) as steps, without interpolation; one line for each `name`."""
-    ax = axes_of(ax)
-    several = frame["name"].nunique() > 1
-    sns.lineplot(
-        frame, x="far", y="tar", hue="name" if several else None, ax=ax,
-        estimator=None, sort=False, drawstyle="steps-post",
-    )  # fmt: skip
-    ax.set(xscale="log", xlim=(frame["far"].min(), 1), ylim=(0, 1.01))
-    if several:
-        ax.get_legend().set_title(None)
-    return label_axes(ax, title, note, "false accept rate", "true accept rate")
 
 
 def strict_threshold_frame(reports: dict[str, dict]) -> pd.DataFrame:

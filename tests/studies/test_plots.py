@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from facelib.metrics.scores import make_scores
-from facelib.metrics.verification import tar_at_far, verify_scores
+from facelib.metrics.verification import verify_scores
 from facelib.studies import plots
 
 pytestmark = pytest.mark.usefixtures("themed")
@@ -53,16 +53,6 @@ def test_each_kind_of_pair_keeps_its_colour(scores):
             corners = patch.get_paths()[0].vertices
             means[tuple(patch.get_facecolor()[0][:3])] = corners[corners[:, 1].argmax(), 0]
         assert means[plots.GENUINE] > means[plots.IMPOSTOR]
-
-
-def test_the_roc_line_reads_tar_at_far_as_the_table_does(scores):
-    # catches: linear interpolation between points, thinned points, swapped axes
-    ax = plots.roc(plots.roc_frame(scores))
-    line = ax.lines[0]
-    assert line.get_drawstyle() == "steps-post" and ax.get_xscale() == "log"
-    far, tar = line.get_data()
-    for target, value in tar_at_far(scores.score, scores.same, (0.1, 0.01)).items():
-        assert tar[far <= target + 1e-12].max() == pytest.approx(value)
 
 
 def test_the_strict_spread_shows_each_fold_and_the_interval(scores):
