@@ -10,6 +10,7 @@ from facelib.formats.benchmarks import load_benchmark
 from facelib.models import build_backbone
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
+from facelib.presets import PRESETS
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen
 from facelib.studies.results import Result
@@ -40,9 +41,9 @@ def fraction_table(cfg: Config) -> pd.DataFrame:
 
 
 def settings_table() -> pd.DataFrame:
-    """Source A's LoRA runs and their variants of equal negatives, from the presets."""
-    presets = [p + end for p in LORA_PRESETS for end in ("", "-equal")]
-    presets.remove("ms1m-lora-dinov2-equal")  # DINOv2's own batch is the common one
+    """Source A's LoRA runs, and our variants: equal negatives, its text's epochs, peft's start."""
+    ends = ("", "-equal", "-text", "-peft")
+    presets = [p + end for p in LORA_PRESETS for end in ends if p + end in PRESETS]
     rows = {}
     for preset in presets:
         cfg = make_config(preset)
@@ -52,6 +53,8 @@ def settings_table() -> pd.DataFrame:
             "negatives": own - 2,
             "optimiser": f"{cfg.optimizer} {cfg.lr:g}",
             "epochs": int(cfg.epochs),
+            "warm-up epochs": round(cfg.warmup * cfg.epochs, 1),
+            "spread of A": round(cfg.lora_spread, 2),
             "rank": cfg.lora_rank,
             "layers": cfg.lora_targets,
             "recompute": cfg.recompute,
