@@ -34,7 +34,8 @@ ROW = LossRow(
         ),
         "cluster_phi": setting(
             "literal",
-            "CluCon's temperatures: pcl rescales them, tau0 learns one",
+            "CluCon's temperatures: pcl clips and rescales them, and gives classes with one "
+            "feature the largest; tau0 learns one",
             choices=("literal", "pcl", "tau0"),
             revised=("pcl",),
         ),
