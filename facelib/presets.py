@@ -69,7 +69,7 @@ PRESETS: dict[str, dict] = {
 
 # Source A's LoRA. Batches and negatives are per GPU, as in its other runs: 4,098, 778 and 118
 # negatives an anchor, a 35-fold spread. Numbers are those of its settings files: 5 epochs of
-# warm-up, and for I-JEPA no more than these 5, where its text has 15 for all.
+# warm-up, and for I-JEPA no more than these 5, where its text has 15 for all (-text).
 _LORA = {
     **_SOURCE_A, "loss": "infonce", "init": "pretrained", "dropout": 0.0, "lora_rank": 8,
     "lora_alpha": 8.0, "lora_spread": 6**0.5, "lr": 0.001, "epochs": 15.0, "warmup": 5 / 15,
@@ -78,8 +78,6 @@ _LORA = {
 _CLIP = {**_LORA, "backbone": "clip-vit-b32", "dim": 512, "global_batch": 2 * 4100}
 _DINOV2 = {**_LORA, "backbone": "dinov2-vit-b14", "dim": 768, "global_batch": 2 * 780}
 _IJEPA = {**_LORA, "backbone": "ijepa-vit-h14", "dim": 1280, "global_batch": 2 * 120}
-_IJEPA_FILE = {**_IJEPA, "epochs": 5.0, "warmup": 1.0}
-
 # This study's earlier reading, to tell what these numbers change: peft's A, 2.5 epochs of warm-up.
 _PEFT = {"lora_spread": 1.0, "warmup": 2.5 / 15}
 
@@ -107,7 +105,7 @@ PRESETS |= {
     },
     "ms1m-lora-clip": _CLIP,
     "ms1m-lora-dinov2": _DINOV2,
-    "ms1m-lora-ijepa": _IJEPA_FILE,
+    "ms1m-lora-ijepa": {**_IJEPA, "epochs": 5.0, "warmup": 1.0},
     "ms1m-lora-ijepa-text": _IJEPA,
     "ms1m-lora-clip-peft": {**_CLIP, **_PEFT},
     "ms1m-lora-dinov2-peft": {**_DINOV2, **_PEFT},

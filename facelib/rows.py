@@ -45,9 +45,8 @@ def setting(
     unknown = set(limits) - set(LIMITS)
     if unknown:
         raise TypeError(f"setting(): unknown limit {sorted(unknown)[0]!r}")
-    facts = {"help": help, "of": of, "choices": choices, "changes_result": changes_result}
-    facts |= {"revised": revised, "limits": limits}
-    return dataclasses.field(default=default, metadata=facts)
+    facts = {"help": help, "of": of, "choices": choices, "revised": revised, "limits": limits}
+    return dataclasses.field(default=default, metadata=facts | {"changes_result": changes_result})
 
 
 def check_value(field: dataclasses.Field, value: object) -> None:

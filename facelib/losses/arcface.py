@@ -98,5 +98,4 @@ class ArcFace(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> ArcFace:
     """The classifier of a `Config`, also inside other losses."""
-    split = split_of(cfg, classes)
-    return ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient, cfg.branch, **split)
+    return ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient, cfg.branch, **split_of(cfg, classes))

@@ -11,11 +11,7 @@ ROW = LossRow(
     layout="plain",
     head=True,
     takes=("s", "m", "branch"),
-    settings={
-        "elastic_sigma": setting(
-            0.0125, "spread of the margin; the authors' configuration has 0.05", low=0
-        )
-    },
+    settings={"elastic_sigma": setting(0.0125, "spread of m; the authors' runs have 0.05", low=0)},
     published={"m": 0.5, "branch": "none"},
     source="Boutros et al., CVPRW 2022, arXiv 2109.09416: Arc; losses.py of fdbtrs/ElasticFace",
 )

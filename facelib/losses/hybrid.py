@@ -21,9 +21,7 @@ ROW = LossRow(
             0.5, "weight of InfoNCE beside ArcFace (source A: 0.5)", low=0
         ),
         "hybrid_val": setting(
-            "sum",
-            "what select=val_loss compares: arcface is that term alone (source A)",
-            choices=("sum", "arcface"),
+            "sum", "what select=val_loss validates (source A: arcface)", choices=("sum", "arcface")
         ),
     },
     source="source A (see README)",

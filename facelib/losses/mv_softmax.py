@@ -12,11 +12,7 @@ ROW = LossRow(
     layout="plain",
     head=True,
     takes=("s", "m"),
-    settings={
-        "mv_t": setting(
-            1.12, "weight of negatives above the target: FaceX-Zoo's; 1 is CosFace", low=1
-        )
-    },
+    settings={"mv_t": setting(1.12, "weight of hard negatives (FaceX-Zoo's); 1 is CosFace", low=1)},
     published={"m": 0.35, "mv_t": 1.2},
     source="Wang et al., AAAI 2020, arXiv 1912.00833, adaptive MV-AM; xiaoboCASIA/SV-X-Softmax",
 )

@@ -47,5 +47,4 @@ class SubCenterArcFace(ArcFace):
 
 def build(cfg, classes: int, dim: int) -> SubCenterArcFace:
     """From a `Config`."""
-    own = cfg.subcenters, cfg.gradient, cfg.branch
-    return SubCenterArcFace(classes, dim, cfg.s, cfg.m, *own)
+    return SubCenterArcFace(classes, dim, cfg.s, cfg.m, cfg.subcenters, cfg.gradient, cfg.branch)

@@ -42,8 +42,7 @@ def add_adapters(
     Args:
         targets: "ffn", "attention" or "all" linear layers.
         seed: of the matrices A; the global random state is left as it was.
-        spread: A's standard deviation over peft's 1/√(3·in). Source A has √6, so √(2/in): while B
-            is near 0, SGD moves it in proportion.
+        spread: A's standard deviation over peft's 1/√(3·in); √6 in source A; scales B's steps.
 
     Raises:
         UserError: the model has adapters already.

@@ -31,7 +31,13 @@ def same_centres(*losses):
 
 def arc(m):
     """Target of ArcFace as a function of (row, cosine); m a number or one a row."""
-    return lambda i, c: math.cos(math.acos(c) + (m if isinstance(m, float) else m[i]))
+
+    def target(i, c):
+        own = m if isinstance(m, float) else m[i]
+        inside = math.acos(c) + own < math.pi
+        return math.cos(math.acos(c) + own) if inside else c - own * math.sin(math.pi - own)
+
+    return target
 
 
 def test_curricularface_equals_the_equations_written_with_loops_step_after_step():
@@ -140,7 +146,8 @@ def test_adaface_gives_poor_images_arcface_s_margin_and_good_ones_more(norm, m_a
     loss = AdaFace(5, 6, 16.0, h=1e6).double().eval()
     loss.mean.fill_(50.0), loss.std.fill_(1.0)
     cosines = cosines_of(z, loss.weight.detach())
-    target = lambda i, c: math.cos(math.acos(c) + m_arc) - m_cos  # noqa: E731
+    bounded = lambda theta: min(max(theta, 1e-3), math.pi - 1e-3)  # noqa: E731
+    target = lambda i, c: math.cos(bounded(math.acos(c) + m_arc)) - m_cos  # noqa: E731
     naive = naive_softmax(cosines, labels.tolist(), 16.0, target)
     assert loss(z, labels)[0].item() == pytest.approx(naive)
 
