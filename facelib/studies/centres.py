@@ -1,4 +1,4 @@
-"""Centres of a trained run, and its geometry as frames for notebooks (formulas: `analysis.py`).
+"""Centres of a trained run, and its geometry as frames (formulas: `metrics/geometry.py`).
 
     RUN/embeddings/train.npz   emb (T, d) float32 of the training images, as the network gives them
 
@@ -78,9 +78,8 @@ class Geometry:
         def compute() -> tuple[np.ndarray, np.ndarray]:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             model, images = load_model(folder)[0].to(device), Jpegs(records, chosen)
-            emb, _ = embed_images(
-                model, images, own.image_size, device, fill_border=own.fill_border
-            )
+            border = own.fill_border
+            emb, _ = embed_images(model, images, own.image_size, device, fill_border=border)
             return emb, emb[:0]  # no mirror images
 
         emb, _ = cached_embeddings(folder / "embeddings" / f"{name}.npz", key, compute)
@@ -112,27 +111,25 @@ class Geometry:
 
 def classifier_weights(learner: dict[str, torch.Tensor]) -> np.ndarray | None:
     """The classifier's weights (N, d) from a checkpoint's learner, or None if the loss has none."""
-    found = [
-        tensor
-        for key, tensor in learner.items()
-        if key.startswith("criterion.") and key.endswith("weight") and tensor.ndim == 2
-    ]
-    return found[0].float().numpy() if found else None
+    for key, tensor in learner.items():
+        if key.startswith("criterion.") and key.endswith("weight") and tensor.ndim == 2:
+            return tensor.float().numpy()
+    return None
 
 
 def snapping_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     """Source A's table for positive pairs, by benchmark, loss and kind of centre."""
-    return _frame(runs, lambda run, kind, name: an.snapping(*_cosines(run, kind, name)))
+    return _frame(runs, lambda *of: an.snapping(*_cosines(*of)))
 
 
 def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     """Mean centre similarity of images A of positive pairs, beside that of the nulls.
 
-    Columns: centre sim; isotropic, rotated, Gaussian (the nulls of `analysis.py`); nearest sample
-    (largest cosine to a single training image); excess, lo, hi (centre sim − Gaussian, with a 95 %
-    interval over identities); above 95 % (share of images above the Gaussian's 95th percentile;
-    0.05 without snapping); A closer, rotated closer, Gaussian closer (share of pairs whose
-    similarity is below the centre similarity of A, of the rotated A, of a Gaussian draw).
+    Columns: centre sim; isotropic, rotated, Gaussian (the nulls of `metrics/geometry.py`); nearest
+    sample (largest cosine to a single training image); excess, lo, hi (centre sim − Gaussian, with
+    a 95 % interval over identities); above 95 % (share of images above the Gaussian's 95th
+    percentile; 0.05 without snapping); … closer (share of pairs whose similarity is below the
+    centre similarity of A, of the rotated A, of a Gaussian draw).
     """
     frame = _frame(runs, lambda *of: nulls_row(*of) | {"nearest sample": _nearest_sample(*of)})
     first = ["centre sim", "isotropic", "rotated", "Gaussian", "nearest sample"]
@@ -177,11 +174,7 @@ def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     ("training people"; the benchmark's median). Their difference with a 95 % interval over
     identities is what training pulled towards its own centres.
     """
-    rows = {}
-    for run in runs:
-        for name in run.result.benchmarks:
-            rows[(run.title(name), run.result.label)] = unseen_row(run, name)
-    return _sorted(pd.DataFrame(rows).T.rename_axis(KEYS[:2]))
+    return _plain_frame(runs, unseen_row)
 
 
 def unseen_row(run: Geometry, name: str) -> dict:
@@ -212,10 +205,9 @@ def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
     A pair is verified correctly if it is accepted (positive) or refused (impostor) at the run's
     global threshold, taken from the benchmark `threshold_from`.
 
-    Columns: same centre, by chance, correct if same, correct if not (shares), same & correct,
-    same & wrong, other & correct, other & wrong (counts), odds ratio, lo, hi, corrected (see
-    `analysis.TwoByTwo`); rotated same, rotated odds: the same for five random rotations of the
-    embeddings, whose pairs are as similar while the centres mean nothing.
+    Columns: shares, counts, odds ratio with lo, hi, corrected (`geometry.TwoByTwo`); rotated …: the
+    same for five random rotations of the embeddings, whose pairs are as similar while the centres
+    mean nothing.
     """
     frames = []
     for kind, same in (("positive", True), ("impostor", False)):
@@ -264,60 +256,42 @@ def spread_table(runs: Sequence[Geometry]) -> pd.DataFrame:
 
     One row a benchmark and loss; the spectrum is that of the benchmark's unit embeddings.
     """
-    rows = []
-    for run in runs:
-        for name in run.result.benchmarks:
-            scores, emb = run.result.scores(name), run.images(name)
-            ratio, entropy = an.effective_dimension(an.spectrum(emb))
-            positive, negative, gap = an.similarity_gap(scores.score, scores.same)
-            sides = emb[scores.index1[scores.same]], emb[scores.index2[scores.same]]
-            rows.append(
-                {
-                    "benchmark": run.title(name),
-                    "loss": run.result.label,
-                    "alignment": an.alignment(*sides),
-                    "uniformity": an.uniformity(emb),
-                    "participation ratio": ratio,
-                    "exp-entropy": entropy,
-                    "positives": positive,
-                    "negatives": negative,
-                    "gap": gap,
-                }
-            )
-    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+    def row(run: Geometry, name: str) -> dict:
+        scores, emb = run.result.scores(name), run.images(name)
+        sides = emb[scores.index1[scores.same]], emb[scores.index2[scores.same]]
+        figures = {"alignment": an.alignment(*sides), "uniformity": an.uniformity(emb)}
+        dimension, gap = an.effective_dimension(an.spectrum(emb)), similarities(scores)
+        return figures | dict(zip(("participation ratio", "exp-entropy"), dimension)) | gap
+
+    return _plain_frame(runs, row)
+
+
+def similarities(scores: Scores) -> dict[str, float]:
+    """Mean cosines of positive and negative pairs, and their gap."""
+    figures = an.similarity_gap(scores.score, scores.same)
+    return dict(zip(("positives", "negatives", "gap"), figures))
 
 
 def spectrum_frame(runs: Sequence[Geometry], name: str) -> pd.DataFrame:
     """Cumulated share of the variance over the dimension: dimension, share, name (the loss)."""
     frames = []
     for run in runs:
-        total = np.cumsum(an.spectrum(run.images(name)))
-        frame = {
-            "dimension": np.arange(1, len(total) + 1),
-            "share": total,
-            "name": run.result.label,
-        }
-        frames.append(pd.DataFrame(frame))
-    return pd.concat(frames, ignore_index=True)
-
-
-def accepted(run: Geometry, name: str, threshold_from: str) -> tuple[Scores, np.ndarray]:
-    """Scores of a benchmark, and which pairs (P,) the run's global threshold accepts."""
-    scores = run.result.scores(name)
-    return scores, scores.score > run.threshold(threshold_from)
+        frame = {"share": np.cumsum(an.spectrum(run.images(name))), "name": run.result.label}
+        frames.append(pd.DataFrame(frame).rename_axis("dimension").reset_index())
+    return pd.concat(frames, ignore_index=True).assign(dimension=lambda f: f["dimension"] + 1)
 
 
 def threshold_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
     """The global threshold of each run, and the TAR and FAR that it gives on every benchmark."""
-    rows = []
-    for run in runs:
-        for name in run.result.benchmarks:
-            scores, passed = accepted(run, name, threshold_from)
-            row = {"benchmark": run.title(name), "loss": run.result.label}
-            row["threshold"] = run.threshold(threshold_from)
-            row |= {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
-            rows.append(row)
-    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+    def row(run: Geometry, name: str) -> dict:
+        scores, threshold = run.result.scores(name), run.threshold(threshold_from)
+        passed = scores.score > threshold
+        shares = {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
+        return {"threshold": threshold} | shares
+
+    return _plain_frame(runs, row)
 
 
 def _cosines(run: Geometry, kind: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -336,10 +310,18 @@ def _frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
         for kind in run.centres
         for name in run.result.benchmarks
     }
-    return _sorted(pd.DataFrame(rows).T.infer_objects().rename_axis(KEYS))
+    return _sorted(rows, KEYS)
 
 
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+def _plain_frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
+    """figures(run, benchmark) as rows, indexed by benchmark and loss."""
+    rows = {(run.title(n), run.result.label): figures(run, n)
+            for run in runs for n in run.result.benchmarks}  # fmt: skip
+    return _sorted(rows, KEYS[:2])
+
+
+def _sorted(rows: dict[tuple, dict], keys: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).T.infer_objects().rename_axis(keys)
     return frame.sort_index(level=0, sort_remaining=False, kind="stable", key=_order)
 
 

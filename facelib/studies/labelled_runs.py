@@ -17,15 +17,11 @@ TRAIN = "train"  # in place of a benchmark: the run's training images
 
 
 def run_items(result: Result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-    """Embeddings, identities and images of an evaluated run's benchmarks, each image once.
+    """Embeddings (U, d) of the network, identities (U,) and U encoded images, by identity.
 
     Args:
-        result: its embeddings are read, not computed.
-        benchmark: one of its benchmarks, or "" for all of them together: rendered faces only,
-            since other benchmarks number their people each for itself.
-
-    Returns:
-        emb (U, d) as the network gave them, identity (U,), U encoded images; by identity.
+        benchmark: one of the run's benchmarks, or "" for all of them together, each image once:
+            rendered faces only, since other benchmarks number their people each for itself.
     """
     names = [benchmark] if benchmark else result.benchmarks
     if unknown := set(names) - set(result.benchmarks):

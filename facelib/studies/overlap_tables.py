@@ -95,10 +95,7 @@ def similarity_histogram(
     Args:
         frame: similarity, truth (text).
     """
-    palette = {
-        name: colour
-        for name, colour in zip(frame["truth"].unique(), (plots.GENUINE, plots.IMPOSTOR))
-    }
+    palette = dict(zip(frame["truth"].unique(), (plots.GENUINE, plots.IMPOSTOR)))
     sns.histplot(frame, x="similarity", hue="truth", bins=40, palette=palette, ax=ax)
     ax.axvline(threshold, ls="--", lw=1, color="0.3")
     return plots.label_axes(ax, title, note, "cosine to the nearest training identity", "people")

@@ -13,7 +13,13 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.metrics import geometry as an
 from facelib.runs.folder import load_run
-from facelib.studies.centres import Geometry, agreement_row, nulls_row, unseen_row
+from facelib.studies.centres import (
+    Geometry,
+    agreement_row,
+    nulls_row,
+    similarities,
+    unseen_row,
+)
 from facelib.studies.results import evaluate, finished
 
 CENTRES = "centroids"  # the kind of centre that every loss has
@@ -61,10 +67,9 @@ def add_finished(
 def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> pd.DataFrame:
     """One row a run on one benchmark: snapping, its nulls, agreement, spread.
 
-    Columns: d; pair sim, centre sim, A closer (source A's table); Gaussian, excess (centre sim −
-    Gaussian); pull, pull lo, pull hi (nearest training person − nearest unseen person, equal
-    numbers); same centre, rotated same; odds ratio, odds lo, odds hi, rotated odds (same centre ×
-    verified, positive pairs); dimension (participation ratio); gap (of the mean cosines).
+    Columns as in the tables of `centres`; pull, pull lo, pull hi: nearest training person − nearest
+    unseen person, equal numbers; odds: same centre × verified, positive pairs; dimension:
+    participation ratio; gap: of the mean cosines.
     """
     return pd.DataFrame({run.result.label: _row(run, name, threshold_from) for run in runs}).T
 
@@ -77,19 +82,11 @@ def _row(run: Geometry, name: str, threshold_from: str) -> dict:
     return {
         "d": emb.shape[1],
         "pair sim": scores.score[scores.same].mean(),
-        "centre sim": nulls["centre sim"],
-        "A closer": nulls["A closer"],
-        "Gaussian": nulls["Gaussian"],
-        "excess": nulls["excess"],
-        "pull": unseen["difference"],
-        "pull lo": unseen["lo"],
-        "pull hi": unseen["hi"],
-        "same centre": agreed["same centre"],
-        "rotated same": agreed["rotated same"],
-        "odds ratio": agreed["odds ratio"],
-        "odds lo": agreed["lo"],
-        "odds hi": agreed["hi"],
+        **{key: nulls[key] for key in ("centre sim", "A closer", "Gaussian", "excess")},
+        **{"pull": unseen["difference"], "pull lo": unseen["lo"], "pull hi": unseen["hi"]},
+        **{key: agreed[key] for key in ("same centre", "rotated same", "odds ratio")},
+        **{"odds lo": agreed["lo"], "odds hi": agreed["hi"]},
         "rotated odds": agreed["rotated odds"],
         "dimension": an.effective_dimension(an.spectrum(emb))[0],
-        "gap": an.similarity_gap(scores.score, scores.same)[2],
+        "gap": similarities(scores)["gap"],
     }

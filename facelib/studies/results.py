@@ -132,7 +132,7 @@ class Result:
         if scores.yaw1 is None:
             return pd.DataFrame()
         accepted = scores.score >= self.thresholds(name)["best"]
-        frame = pose_frame(scores, accepted, name=self.label)
+        frame = pose_frame(scores, accepted, self.label)
         return frame[frame["pairs"] >= MIN_POSE_PAIRS]
 
     def title(self, name: str) -> str:

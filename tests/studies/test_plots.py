@@ -59,7 +59,7 @@ def test_the_strict_spread_shows_each_fold_and_the_interval(scores):
     # catches: the mean drawn instead of the folds, random jitter that changes committed pictures
     report = verify_scores(scores, bootstrap=50).to_dict()
     plain = verify_scores(scores).to_dict()
-    ax = plots.strict_threshold_spread(plots.strict_threshold_frame({"a": report, "b": plain}))
+    ax = plots.strict_threshold_spread({"a": report, "b": plain})
     wanted = [row["threshold"] for row in report["strict"]["folds"]]
     assert ax.lines[0].get_xdata().tolist() == wanted
     low, high = ax.collections[0].get_segments()[0][:, 0]
@@ -91,14 +91,14 @@ def test_the_forest_keeps_the_order_of_the_frame():
 
 def test_pose_bins_count_genuine_pairs_only_and_hold_their_interval(scores):
     # catches: impostors in the TAR, signed yaw differences, pairs lost beyond the last edge
-    frame = plots.pose_frame(scores, scores.score >= 0.5, bins=(0, 30, 60))
+    frame = plots.pose_frame(scores, scores.score >= 0.5)
     turn = np.abs(scores.yaw2)
-    near = scores.same & (turn < 30)
+    near = scores.same & (turn < 15)
     assert frame["tar"][0] == pytest.approx((scores.score[near] >= 0.5).mean())
     assert frame["pairs"].sum() == scores.same.sum()
     assert ((frame["lo"] < frame["tar"]) & (frame["tar"] < frame["hi"])).all()
     ax = plots.pose_curve(frame)
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["0–30", "30–60"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == plots.YAW_NAMES
 
 
 def test_the_hardest_pairs_are_taken_once_each():

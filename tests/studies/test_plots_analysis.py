@@ -84,3 +84,12 @@ def test_precision_and_recall_have_a_mark_for_each_clustering():
     ax = plots_analysis.precision_recall(frame)
     points = np.concatenate([c.get_offsets() for c in ax.collections])
     assert points.tolist() == [[0.2, 0.9], [0.7, 0.5]]
+
+
+def test_the_map_has_blocks_down_and_layers_across_in_percent():
+    # Catches: a transposed map, layers in alphabetical order, shares shown as percent.
+    rows = [(0, "fc2", 0.10), (0, "fc1", 0.20), (1, "fc2", 0.30), (1, "fc1", 0.40)]
+    ax = plots_analysis.shift_map(pd.DataFrame(rows, columns=["block", "layer", "relative"]))
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["10", "20", "30", "40"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["fc2", "fc1"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["0", "1"]
