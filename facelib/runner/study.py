@@ -6,7 +6,6 @@ runs. Where one of them changed, or a run folder was deleted, it is executed aga
 where its runs are still there.
 """
 
-import difflib
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
@@ -63,7 +62,13 @@ def run_study(
         raise UserError(f"no numbered notebooks in {folder}: run this in a complete checkout")
     chosen = notebooks.select_notebooks(every, only)
     if not only and not further:
-        chosen = _without_further(chosen)
+        left_out = [path for path in chosen if notebooks.facelib_metadata(path).get("further")]
+        chosen = [path for path in chosen if path not in left_out]
+        if left_out:
+            numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
+            names = ", ".join(path.stem for path in left_out)
+            log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
+                     numbers)  # fmt: skip
     steps = [step for step in study_steps(every, params or {}) if step.notebook in chosen]
     waiting = [step for step in steps if force or not is_current(step)]
     _announce(steps, waiting)
@@ -71,18 +76,9 @@ def run_study(
         _forget(waiting, every)
         for step in waiting:
             _execute(step, f"[{steps.index(step) + 1}/{len(steps)}] {step.notebook.stem}")
-        return _build_site()
-
-
-def _without_further(chosen: list[Path]) -> list[Path]:
-    """Chapters of the study itself: a quarter of an hour. The others are named."""
-    left_out = [path for path in chosen if notebooks.facelib_metadata(path).get("further")]
-    if left_out:
-        numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
-        names = ", ".join(path.stem for path in left_out)
-        log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
-                 numbers)  # fmt: skip
-    return [path for path in chosen if path not in left_out]
+        index = build_site(runs_root() / "notebooks", runs_root() / "site")
+    log.info("the site: %s", index.as_uri())
+    return index
 
 
 def study_steps(every: list[Path], params: Mapping[str, object]) -> list[Step]:
@@ -92,14 +88,11 @@ def study_steps(every: list[Path], params: Mapping[str, object]) -> list[Step]:
         UserError: a parameter that no notebook has, or a value of the wrong type.
     """
     known = {path: notebooks.read_parameters(path) for path in every}
-    names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
-    for name in params:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            allowed = ", ".join(names) or "none"
-            raise UserError(f"no notebook has a parameter {name!r}{hint}: there are {allowed}")
-    base = [notebooks.library_digest(), str(data_root()), _published()]
+    names = dict.fromkeys(name for parameters in known.values() for name in parameters)
+    notebooks.check_names(params, names, "no notebook has a parameter", "there are")
+    files = sorted(path for path in published_root().rglob("*") if path.is_file())
+    published = [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
+    base = [notebooks.library_digest(), str(data_root()), published]
     steps: list[Step] = []
     for path in every:
         given = {name: value for name, value in params.items() if name in known[path]}
@@ -184,17 +177,6 @@ def _execute(step: Step, label: str) -> None:
     log.info("%s: %.0f s", label, execution.seconds)
     stamps = {**_read_state()["notebooks"], step.notebook.stem: step.stamp}
     write_json(_state_path(), {"notebooks": stamps, "runs": finished_runs()})
-
-
-def _build_site() -> Path:
-    index = build_site(runs_root() / "notebooks", runs_root() / "site")
-    log.info("the site: %s", index.as_uri())
-    return index
-
-
-def _published() -> list:
-    files = sorted(path for path in published_root().rglob("*") if path.is_file())
-    return [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
 
 
 def _state_path() -> Path:

@@ -206,10 +206,9 @@ def _run_cells(notebook: Path, cells: list, waiting: list, jobs: int, out: Path)
 
 
 def _start(notebook: Path, cell: Cell, jobs: int) -> Execution:
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {"FACELIB_ROW": str(cell.row_path)}
-    if jobs > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        environment |= dict.fromkeys(THREADS, threads)
+    environment |= dict.fromkeys(THREADS, threads) if jobs > 1 else {}
     for stale in (cell.folder / "cell.json", cell.row_path):
         stale.unlink(missing_ok=True)
     execution = Execution(notebook, cell.folder / notebook.name, cell.values, environment)
@@ -225,10 +224,8 @@ def _finish(execution: Execution, cell: Cell) -> list[str]:
     if not cell.row_path.exists():
         log.warning("%s: the notebook recorded no row (facelib.runs.folder.record_row)", cell.name)
     seconds = round(execution.seconds, 1)
-    write_json(
-        cell.folder / "cell.json",
-        {"digest": cell.digest, "values": cell.values, "seconds": seconds},
-    )
+    done = {"digest": cell.digest, "values": cell.values, "seconds": seconds}
+    write_json(cell.folder / "cell.json", done)
     log.info("done: %s (%.0f s)", cell.name, seconds)
     return []
 
