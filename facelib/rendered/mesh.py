@@ -49,21 +49,12 @@ def build_model(assets: HeadAssets, person: Person) -> Model:
     skin = vertex_normals(person.positions, assets.triangles)[layer_of]
     reach = skin * length[:, None]
     outer = vertex_normals(person.positions[layer_of] + reach, triangles)
+    folds = skin + outer  # the many folds of the hair must not glitter
+    folds = folds / (np.linalg.norm(folds, axis=-1, keepdims=True) + 1e-9)
     curtain = _curtain(assets, person) if person.hairstyle.curtain else None
-    frame, lenses = (
-        glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
-    )
-    return Model(
-        person=person,
-        texture=paint_head(assets, person),
-        layer_of=layer_of,
-        layer_triangles=triangles,
-        layer_reach=reach,
-        layer_normals=_unit(skin + outer),  # the many folds of the hair must not glitter
-        curtain=curtain,
-        frame=frame,
-        lenses=lenses,
-    )
+    worn = glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
+    texture = paint_head(assets, person)
+    return Model(person, texture, layer_of, triangles, reach, folds, curtain, *worn)
 
 
 def _hair_layers(assets: HeadAssets, person: Person):
@@ -106,13 +97,11 @@ def _curtain(assets: HeadAssets, person: Person) -> Patch:
     flare = rng.uniform(0.0, 0.14) * drop + 0.09 * np.sin(np.pi * np.clip(drop * 1.3, 0, 1))
     lock = rng.uniform(14, 20) * turn + rng.uniform(1, 4) * drop + rng.uniform(0, 6)
     wave = np.sin(lock) + 0.6 * np.sin(1.7 * lock + 5 * drop + 1)
-    ear = 0.07 * np.exp(
-        -(((height - 7.1) / 0.3) ** 2) - ((np.abs(turn - np.pi) - 1.55) / 0.35) ** 2
-    )
+    behind = (np.abs(turn - np.pi) - 1.55) / 0.35
+    ear = 0.07 * np.exp(-(((height - 7.1) / 0.3) ** 2) - behind**2)
     waves = (0.012 + 0.035 * style.curl) * wave * smoothstep(drop, 0.05, 0.4)
-    radius = (
-        skull * dome + style.sides * (0.45 + 0.55 * smoothstep(drop, 0, 0.3)) + flare + waves + ear
-    )
+    sides = style.sides * (0.45 + 0.55 * smoothstep(drop, 0, 0.3))
+    radius = skull * dome + sides + flare + waves + ear
     points = direction * radius[..., None]
     points[..., 1] += height + 0.06 * wave * drop
     points[..., 2] += AXIS_Z
@@ -162,7 +151,3 @@ def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: np
     reach = volume * model.layer_reach
     layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
     return head, np.concatenate(layers)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)

@@ -34,22 +34,15 @@ class RenderedSpec:
 
     def __post_init__(self):
         limits = {
-            "identities": (2, 1_000_000),
-            "images": (2, 10_000),
-            "test_identities": (2 * FOLDS, 100_000),
-            "size": (24, 512),
-            "spread": (0.0, 2.0),
-            "nuisance": (0.0, 2.0),
-            "seed": (0, 2**31 - 1),
+            **{"identities": (2, 1_000_000), "images": (2, 10_000)},
+            **{"test_identities": (2 * FOLDS, 100_000), "size": (24, 512)},
+            **{"spread": (0.0, 2.0), "nuisance": (0.0, 2.0), "seed": (0, 2**31 - 1)},
             "planted": (0, self.test_identities),
         }
         for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            whole = name not in ("spread", "nuisance")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                good = False
-            else:
-                good = low <= value <= high
+            value, whole = getattr(self, name), name not in ("spread", "nuisance")
+            kinds = int if whole else (int, float)
+            good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
             if not good:
                 kind = "a whole number" if whole else "a number"
                 raise UserError(
