@@ -14,7 +14,7 @@ from pathlib import Path
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
-from facelib.metrics.tables import percent
+from facelib.metrics.tables import accuracies
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
@@ -93,14 +93,12 @@ def results_html() -> str:
     rows = []
     for run, report in evaluated[:MOST_RUNS]:
         for name, figures in report["benchmarks"].items():
-            known = figures.get("intervals") or {}
+            best, strict = accuracies(figures)
             row = {
                 "loss": LABELS[method_of(run.config.to_dict())],
                 "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
             }
-            for column, protocol in (("best threshold", "best"), ("strict", "strict")):
-                accuracy = figures[protocol]["accuracy"]
-                row[column] = percent(accuracy, known.get(f"{protocol}.accuracy"))
+            row |= {"best threshold": best, "strict": strict}
             rows.append(row | {"settings": changed_settings(run.config), "run": run.name})
     if not rows:
         return ""

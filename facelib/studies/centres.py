@@ -7,7 +7,7 @@ A run's centres are of two kinds: "classifier" (the learned weights of ArcFace a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -44,27 +44,24 @@ class Geometry:
     """Embeddings, centres and pairs of an evaluated run; everything is read once, when needed."""
 
     result: Result
+    _training: dict[str, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    @cached_property
+    @property
     def train(self) -> tuple[np.ndarray, np.ndarray]:
-        """Unit embeddings (T, d) of the training images (not mirrored) and labels (T,).
-
-        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
-        """
+        """`training_images` of the run's own config."""
         return self.training_images(self.result.config)
 
     def training_images(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         """The training images of `cfg`, which may be another run's, under this run's network.
 
-        Unit embeddings (T, d) and labels (T,), 0 … N − 1 in the order of the records' labels.
+        Unit embeddings (T, d), not mirrored, and labels (T,), 0 … N − 1 in the records' order.
+        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
         """
         if cfg.digest() not in self._training:
             self._training[cfg.digest()] = self._embed_training(cfg)
         return self._training[cfg.digest()]
-
-    @cached_property
-    def _training(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {}
 
     def _embed_training(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         own, folder = self.result.config, self.result.folder
@@ -131,7 +128,14 @@ def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     percentile; 0.05 without snapping); … closer (share of pairs whose similarity is below the
     centre similarity of A, of the rotated A, of a Gaussian draw).
     """
-    frame = _frame(runs, lambda *of: nulls_row(*of) | {"nearest sample": _nearest_sample(*of)})
+
+    def row(run: Geometry, kind: str, name: str) -> dict:
+        scores = run.result.scores(name)
+        emb = run.images(name)[scores.index1[scores.same]]
+        nearest = an.nearest_centres(emb, run.train[0])[0].mean()
+        return nulls_row(run, kind, name) | {"nearest sample": nearest}
+
+    frame = _frame(runs, row)
     first = ["centre sim", "isotropic", "rotated", "Gaussian", "nearest sample"]
     return frame[[*first, *(column for column in frame if column not in first)]]
 
@@ -144,26 +148,18 @@ def nulls_row(run: Geometry, kind: str, name: str) -> dict:
     pair, real, _ = _cosines(run, kind, name)
     rotated = an.nearest_centres(an.random_rotation(emb, rng)[a], centres)[0]
     drawn = an.nearest_centres(an.gaussian_like(emb[a], len(a), rng), centres)[0]
-    excess, lo, hi = an.mean_interval(real - drawn.mean(), scores.id1[scores.same])
+    excess = an.mean_interval(real - drawn.mean(), scores.id1[scores.same])
     return {
         "centre sim": real.mean(),
         "isotropic": an.expected_maximum(*centres.shape),
         "rotated": rotated.mean(),
         "Gaussian": drawn.mean(),
-        "excess": excess,
-        "lo": lo,
-        "hi": hi,
+        **dict(zip(("excess", "lo", "hi"), excess)),
         "above 95 %": np.mean(real > np.percentile(drawn, 95)),
         "A closer": np.mean(real > pair),
         "rotated closer": np.mean(rotated > pair),
         "Gaussian closer": np.mean(drawn > pair),
     }
-
-
-def _nearest_sample(run: Geometry, kind: str, name: str) -> float:
-    scores = run.result.scores(name)
-    emb = run.images(name)[scores.index1[scores.same]]
-    return an.nearest_centres(emb, run.train[0])[0].mean()
 
 
 def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
@@ -187,15 +183,11 @@ def unseen_row(run: Geometry, name: str) -> dict:
     rows, kept = an.thinned(labels, people, each, np.random.default_rng(SEED))
     unseen = an.nearest_others(emb, person)[a]
     trained = an.nearest_centres(emb[a], an.centroids(train[rows], kept))[0]
-    difference, lo, hi = an.mean_interval(trained - unseen, person[a])
+    difference = an.mean_interval(trained - unseen, person[a])
     return {
-        "people": people,
-        "images each": each,
-        "unseen people": unseen.mean(),
-        "training people": trained.mean(),
-        "difference": difference,
-        "lo": lo,
-        "hi": hi,
+        **{"people": people, "images each": each},
+        **{"unseen people": unseen.mean(), "training people": trained.mean()},
+        **dict(zip(("difference", "lo", "hi"), difference)),
     }
 
 
@@ -238,13 +230,9 @@ def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_
         "by chance": chance,
         "correct if same": both / (both + wrong) if both + wrong else np.nan,
         "correct if not": other / (other + neither) if other + neither else np.nan,
-        "same & correct": both,
-        "same & wrong": wrong,
-        "other & correct": other,
-        "other & wrong": neither,
-        "odds ratio": table.odds_ratio,
-        "lo": table.lo,
-        "hi": table.hi,
+        **{"same & correct": both, "same & wrong": wrong},
+        **{"other & correct": other, "other & wrong": neither},
+        **{"odds ratio": table.odds_ratio, "lo": table.lo, "hi": table.hi},
         "corrected": table.corrected,
         "rotated same": np.mean(turned),
         "rotated odds": control.odds_ratio,

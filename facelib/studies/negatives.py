@@ -15,7 +15,7 @@ from facelib.errors import UserError
 from facelib.metrics.tables import percent
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
-from facelib.studies.claims import correct, family_note, points
+from facelib.studies.claims import correct, family_note, points, points_by
 from facelib.studies.records import load_record, repeat_differences, repeat_intervals
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
@@ -104,8 +104,7 @@ def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
 
 
 def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
-    """Evaluate trained rows: label -> result."""
-
+    """Evaluate trained rows: row -> result."""
     return {row: replace(evaluate(run), label=label_of(row)) for row, run in runs.items()}
 
 
@@ -258,7 +257,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     gaps = correct(pd.concat([part.assign(what=what) for what, part in family.items()]))
     return [
         verdict(frame),
-        *(f"{what}: {_by_benchmark(part)}" for what, part in gaps.groupby("what", sort=False)),
+        *(f"{what}: {points_by(part)}" for what, part in gaps.groupby("what", sort=False)),
         f"effective negatives: {effective[few]:.1f} of {number[few]:.0f} in a batch of 64, "
         f"{effective[many]:.1f} of {number[many]:,.0f} in one of 4,096",
         f"three repeats only, rates at the edge of the search, 29 steps in a batch of 4,096: "
@@ -273,8 +272,3 @@ def ladder_line(frame: pd.DataFrame) -> str:
     gaps = correct(pd.concat(found)).to_dict("records")
     parts = [f"{label_of(after)} {points(one)}" for (_, after), one in zip(steps, gaps)]
     return f"from InfoNCE to ArcFace on CFP-FP, one change per step: {'; '.join(parts)}"
-
-
-def _by_benchmark(gaps: pd.DataFrame) -> str:
-    """Corrected differences by benchmark."""
-    return "; ".join(f"{one['benchmark']} {points(one)}" for one in gaps.to_dict("records"))

@@ -6,6 +6,7 @@ dimension, fully trained or with adapters.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -47,21 +48,17 @@ def add_finished(
                 f"python -m facelib train --run {run.name}"
             )
         found.append(Geometry(evaluate(run)))
-    labels, unique, folders = set(), [], set()
+    unique: dict[Path, Geometry] = {}
     for run in found:
         result = run.result
-        missing = set(found[0].result.benchmarks) - set(result.benchmarks)
-        if missing:
+        if missing := set(found[0].result.benchmarks) - set(result.benchmarks):
             raise UserError(f"{result.folder.name} was not evaluated on {', '.join(missing)}")
-        if result.folder in folders:
+        if result.folder in unique:
             continue
-        folders.add(result.folder)
-        if result.label in labels:
-            result = replace(result, label=f"{result.label} ({result.config.digest()})")
-            run = Geometry(result)
-        labels.add(result.label)
-        unique.append(run)
-    return unique
+        if result.label in {other.result.label for other in unique.values()}:
+            run = Geometry(replace(result, label=f"{result.label} ({result.config.digest()})"))
+        unique[result.folder] = run
+    return [*unique.values()]
 
 
 def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from facelib.errors import UserError
 from facelib.paths import atomic_file, published_root
-from facelib.studies.claims import correct, family_note, points
+from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.records import load_record, pose_difference, repeat_differences, repeat_table
 
@@ -33,17 +33,17 @@ def loss_sentences(frame: pd.DataFrame) -> list[str]:
     """
     parts = {protocol: pose_difference(frame, figure) for protocol, figure in PROTOCOLS.items()}
     pose = correct(pd.concat(part.assign(protocol=protocol) for protocol, part in parts.items()))
-    told = "; ".join(f"{gap['protocol']} {points(gap)}" for gap in pose.to_dict("records"))
+
     found = (pose["significant"] & (pose["difference"] > 0)).all()
     seen = "is reproduced" if found else "is not reproduced"
     lines = [
         "- **Does InfoNCE fall behind on profile faces only?** (ArcFace − InfoNCE on CFP-FP) − "
-        f"(the same on CFP-FF): {told}. Above 0 would be the published effect: it {seen} here."
+        f"(the same on CFP-FF): {points_by(pose, 'protocol')}. Above 0 would be the "
+        f"published effect: it {seen} here."
     ]
     gaps = loss_differences(frame)
     for (comparison, protocol), part in gaps.groupby(["comparison", "protocol"], sort=False):
-        told = "; ".join(f"{gap['benchmark']} {points(gap)}" for gap in part.to_dict("records"))
-        lines.append(f"- {comparison}, {protocol}: {told}")
+        lines.append(f"- {comparison}, {protocol}: {points_by(part)}")
     return [*lines, "", f"Differences in {family_note(gaps)}."]
 
 

@@ -15,7 +15,7 @@ from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
-from facelib.metrics.tables import figures_table, percent, with_interval
+from facelib.metrics.tables import accuracies, figures_table, percent, with_interval
 from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
@@ -143,9 +143,7 @@ class Result:
         """One Markdown line a benchmark, with the numbers of eval.json."""
         lines = []
         for name, figures in self.report["benchmarks"].items():
-            intervals = figures.get("intervals") or {}
-            best = percent(figures["best"]["accuracy"], intervals.get("best.accuracy"))
-            strict = percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy"))
+            best, strict = accuracies(figures)
             kind = " (rendered)" if self.rendered else ""
             lines.append(f"- **{name}**{kind}: best threshold {best} %, strict {strict} %")
         return f"{self.label}, {self.folder.name}\n" + "\n".join(lines)
@@ -191,13 +189,9 @@ def side_by_side(results: list[Result]) -> pd.DataFrame:
     for result in results:
         for name, figures in result.report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
-            rows[(result.title(name), result.label)] = {
-                "best threshold": percent(
-                    figures["best"]["accuracy"], intervals.get("best.accuracy")
-                ),
-                "strict": percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy")),
-                "AUC": percent(figures["auc"], intervals.get("auc")),
-            }
+            figures = *accuracies(figures), percent(figures["auc"], intervals.get("auc"))
+            columns = ("best threshold", "strict", "AUC")
+            rows[(result.title(name), result.label)] = dict(zip(columns, figures))
     frame = pd.DataFrame(rows).T
     names = {results[0].title(name): i for i, name in enumerate(results[0].benchmarks)}
     frame = frame.rename_axis(["benchmark", "loss"])
