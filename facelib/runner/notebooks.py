@@ -107,18 +107,13 @@ def check_values(path: Path, values: Mapping[str, object]) -> dict[str, object]:
     if not values:
         return {}
     known = read_parameters(path)
-    check_names(values, known, f"{path.name} has no parameter", "it has")
-    return {name: _fit(value, known[name], path.name) for name, value in values.items()}
-
-
-def check_names(names: Iterable[str], known: Iterable[str], problem: str, there: str) -> None:
-    """Raise a UserError for the first of `names` that is not known, with the nearest that is."""
-    known = list(known)
-    for name in names:
+    for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UserError(f"{problem} {name!r}{hint}: {there} {', '.join(known) or 'none'}")
+            allowed = ", ".join(known) or "none"
+            raise UserError(f"{path.name} has no parameter {name!r}{hint}: it has {allowed}")
+    return {name: _fit(value, known[name], path.name) for name, value in values.items()}
 
 
 def split_assignments(pairs: Iterable[str]) -> dict[str, list[str]]:

@@ -1,14 +1,14 @@
 """The study: the numbered notebooks in order, through papermill, then one HTML site.
 
 An executed notebook is kept as long as everything that it came from is the same: its source and
-those of the notebooks before it, facelib, its parameters, the published records, and the finished
-runs. Where one of them changed, or a run folder was deleted, it is executed again, which is quick
-where its runs are still there.
+those of the notebooks before it, facelib, the published records, and the finished runs. Where one
+of them changed, or a run folder was deleted, it is executed again, which is quick where its runs
+are still there.
 """
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook of the study, with its values and the digest of what it is made from."""
+    """One notebook of the study, with the digest of what it is made from."""
 
     notebook: Path
-    values: dict
     stamp: str
 
     @property
@@ -39,7 +38,6 @@ class Step:
 def run_study(
     only: Iterable[str] | None = None,
     force: bool = False,
-    params: Mapping[str, object] | None = None,
     folder: Path | None = None,
     further: bool = False,
 ) -> Path:
@@ -48,12 +46,12 @@ def run_study(
     Args:
         only: numbers (`02`) or names of notebooks; where it is empty, all but further chapters.
         force: execute even what is up to date.
-        params: values for every notebook that has a parameter of that name.
+
         folder: where the notebooks are; the repository's by default.
         further: further chapters too: those whose metadata say `"further": true`.
 
     Raises:
-        UserError: unknown notebook or parameter, a disk too full, or a notebook that failed.
+        UserError: unknown notebook, a disk too full, or a notebook that failed.
         KeyboardInterrupt: Ctrl-C or SIGTERM, once the kernel was stopped.
     """
     folder = folder or notebooks.FOLDER
@@ -69,7 +67,7 @@ def run_study(
             names = ", ".join(path.stem for path in left_out)
             log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
                      numbers)  # fmt: skip
-    steps = [step for step in study_steps(every, params or {}) if step.notebook in chosen]
+    steps = [step for step in study_steps(every) if step.notebook in chosen]
     waiting = [step for step in steps if force or not is_current(step)]
     _announce(steps, waiting)
     with held(runs_root() / "notebooks", "study"):
@@ -81,25 +79,16 @@ def run_study(
     return index
 
 
-def study_steps(every: list[Path], params: Mapping[str, object]) -> list[Step]:
-    """One step a notebook; each stamp covers the stamps before it.
-
-    Raises:
-        UserError: a parameter that no notebook has, or a value of the wrong type.
-    """
-    known = {path: notebooks.read_parameters(path) for path in every}
-    names = dict.fromkeys(name for parameters in known.values() for name in parameters)
-    notebooks.check_names(params, names, "no notebook has a parameter", "there are")
+def study_steps(every: list[Path]) -> list[Step]:
+    """One step a notebook; each stamp covers the stamps before it."""
     files = sorted(path for path in published_root().rglob("*") if path.is_file())
     published = [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
     base = [notebooks.library_digest(), str(data_root()), published]
     steps: list[Step] = []
     for path in every:
-        given = {name: value for name, value in params.items() if name in known[path]}
-        values = notebooks.check_values(path, given)
         before = [step.stamp for step in steps[-1:]]
-        stamp = digest_values([*base, *before, notebooks.notebook_digest(path), values])
-        steps.append(Step(path, values, stamp))
+        stamp = digest_values([*base, *before, notebooks.notebook_digest(path)])
+        steps.append(Step(path, stamp))
     return steps
 
 
@@ -172,7 +161,7 @@ def _forget(waiting: list[Step], every: list[Path]) -> None:
 
 def _execute(step: Step, label: str) -> None:
     log.info("%s ...", label)
-    execution = Execution(step.notebook, step.output, step.values)
+    execution = Execution(step.notebook, step.output)
     execution.run_to_end(label=f"{label} ")
     log.info("%s: %.0f s", label, execution.seconds)
     stamps = {**_read_state()["notebooks"], step.notebook.stem: step.stamp}

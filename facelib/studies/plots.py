@@ -84,21 +84,16 @@ def score_frame(scores: Scores) -> pd.DataFrame:
 
 
 def score_histograms(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    thresholds: dict[str, float] | None = None,
-    title: str = "Scores of genuine and impostor pairs",
-    note: str = "",
+    frame: pd.DataFrame, ax: Axes, thresholds: dict[str, float], title: str, note: str
 ) -> Axes:
     """Histograms of `score` by `kind`; `thresholds` maps a label to a cosine, drawn as a line."""
-    ax = axes_of(ax)
     palette = {"genuine": GENUINE, "impostor": IMPOSTOR}
     sns.histplot(
         frame, x="score", hue="kind", hue_order=list(palette), palette=palette,
         bins=60, element="step", stat="density", common_norm=False, ax=ax,
     )  # fmt: skip
     handles, labels = list(ax.get_legend().legend_handles), list(palette)
-    for style, (name, value) in zip(("--", ":", "-."), (thresholds or {}).items()):
+    for style, (name, value) in zip(("--", ":", "-."), thresholds.items()):
         handles.append(ax.axvline(value, color="0.15", linestyle=style, linewidth=1.5))
         labels.append(f"{name} {value:.3f}")
     ax.legend(handles, labels)

@@ -28,13 +28,12 @@ MARKS = {
 }
 
 
-def nulls(frame: pd.DataFrame, ax: Axes | None = None, note: str = "") -> Axes:
+def nulls(frame: pd.DataFrame, ax: Axes, note: str) -> Axes:
     """A row for each loss and kind of centre; one mark for the figure and for each null.
 
     Args:
         frame: of `centres.null_table`, one benchmark: indexed by loss and centres.
     """
-    ax = axes_of(ax)
     rows = range(len(frame))
     ax.hlines(rows, frame["isotropic"], frame["nearest sample"], color="0.85", zorder=1)
     for colour, (column, mark) in zip(sns.color_palette("colorblind"), MARKS.items()):
@@ -59,14 +58,9 @@ def cumulated_spectrum(frame: pd.DataFrame, note: str = "") -> Axes:
 
 
 def face_map(
-    frame: pd.DataFrame,
-    faces: Sequence[np.ndarray],
-    ax: Axes | None = None,
-    title: str = "",
-    note: str = "",
+    frame: pd.DataFrame, faces: Sequence[np.ndarray], ax: Axes, title: str, note: str
 ) -> Axes:
     """The images `faces` (H, W, 3) uint8 at their places of `maps.map_frame`, framed by person."""
-    ax = axes_of(ax)
     people = list(dict.fromkeys(frame["person"]))
     palette = dict(zip(people, sns.color_palette("husl", len(people))))
     for row, face in zip(frame.itertuples(), faces, strict=True):
@@ -100,24 +94,20 @@ def paired_similarities(
         ax.set_ylim(0, limit)
 
 
-def precision_recall(frame: pd.DataFrame, ax: Axes | None = None, note: str = "") -> Axes:
+def precision_recall(frame: pd.DataFrame, ax: Axes, note: str) -> Axes:
     """BCubed precision over recall of clusterings, by columns method and embedding."""
-    ax = axes_of(ax)
     sns.scatterplot(frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax)
     legend_outside(ax, fontsize=9)
     x, y = "BCubed recall (low: split people)", "BCubed precision (low: merged)"
     return label_axes(ax, "What goes wrong", note, x, y)
 
 
-def shift_map(
-    frame: pd.DataFrame, ax: Axes | None = None, title: str = "", note: str = "", top: float = 0
-) -> Axes:
+def shift_map(frame: pd.DataFrame, ax: Axes, title: str, note: str, top: float) -> Axes:
     """Relative shift of each adapted layer (`models.lora.layer_shifts`), percent in each field.
 
     Args:
         top: end of the colour scale, for several maps on one scale; 0: the largest value.
     """
-    ax = axes_of(ax)
     layers = list(dict.fromkeys(frame["layer"]))
     table = 100 * frame.pivot(index="block", columns="layer", values="relative")[layers]
     style = {"fmt": ".0f", "cmap": "mako_r", "cbar": False, "linewidths": 1}

@@ -36,9 +36,8 @@ def _colours(metrics: pd.DataFrame) -> dict:
     return dict(zip(runs, sns.color_palette(name, len(runs))))
 
 
-def run_queue_sizes(metrics: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def run_queue_sizes(metrics: pd.DataFrame, ax: Axes) -> Axes:
     """Bars of the share of classes by |Q_k| at the last log tick, a colour a run."""
-    ax = axes_of(ax)
     last = metrics.dropna(subset=["queue_0"]).groupby("run", sort=False).tail(1)
     long = last.rename(columns=SIZES).melt("run", [*SIZES.values()], "size", "share")
     palette = _colours(metrics)
@@ -52,11 +51,8 @@ def run_queue_sizes(metrics: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return label_axes(ax, title, "", "|Q_k|", "share of the classes")
 
 
-def quantiles(
-    metrics: pd.DataFrame, name: str, ax: Axes | None = None, title: str = "", y: str = ""
-) -> Axes:
+def quantiles(metrics: pd.DataFrame, name: str, ax: Axes, title: str, y: str) -> Axes:
     """Quantiles over classes of a diagnostic ("phi" or "margin") over the steps, a colour a run."""
-    ax = axes_of(ax)
     known, palette = metrics.dropna(subset=[f"{name}_q50"]), _colours(metrics)
     for run, part in known.groupby("run", sort=False):
         colour = palette[run]
@@ -71,9 +67,8 @@ def quantiles(
     return label_axes(ax, title, note, "step", y or name)
 
 
-def curves(metrics: pd.DataFrame, name: str, ax: Axes | None = None, title: str = "") -> Axes:
+def curves(metrics: pd.DataFrame, name: str, ax: Axes, title: str) -> Axes:
     """One diagnostic over the steps; a run has the same colour in every such picture."""
-    ax = axes_of(ax)
     for run, colour in _colours(metrics).items():
         part = metrics[metrics["run"] == run].dropna(subset=[name])
         if len(part):
@@ -84,17 +79,11 @@ def curves(metrics: pd.DataFrame, name: str, ax: Axes | None = None, title: str 
     return label_axes(ax, title, "", "step", "")
 
 
-def concentration(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "Concentration and true spread",
-    note: str = "",
-) -> Axes:
+def concentration(frame: pd.DataFrame, ax: Axes, title: str, note: str) -> Axes:
     """`diagnostics.simulate_concentration`: φ of classes over their true spread.
 
     Colours: in the last batch, or not; at most 1,500 classes of either.
     """
-    ax = axes_of(ax)
     kinds = {"seen before": frame["age"] > 0, "this batch": frame["age"] == 0}
     for (name, chosen), colour in zip(kinds.items(), sns.color_palette("colorblind")):
         part = frame[chosen]
@@ -105,11 +94,11 @@ def concentration(
     return label_axes(ax, title, note, "spread σ of the class", "φ")
 
 
-def gap(scores: Scores, ax: Axes | None = None, title: str = "", note: str = "") -> Axes:
+def gap(scores: Scores, ax: Axes, title: str, note: str) -> Axes:
     """Histograms of positive and negative pairs with their means; the title ends with the gap."""
     positive, negative, difference = similarity_gap(scores.score, scores.same)
     means = {"mean genuine": positive, "mean impostor": negative}
-    title = f"{title}: gap {difference:.3f}".lstrip(": ")
+    title = f"{title}: gap {difference:.3f}"
     ax = score_histograms(score_frame(scores), ax, means, title, note)
     ax.set_ylim(top=1.7 * ax.get_ylim()[1])  # room for the legend
     legend = ax.get_legend()

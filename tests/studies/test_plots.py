@@ -29,7 +29,9 @@ def tints(count=40):
 def test_titles_notes_and_legends_stay_inside_the_picture(scores):
     # catches: constrained layout switched off, a note drawn over the title
     frame = plots.score_frame(scores)
-    ax = plots.score_histograms(frame, thresholds={"strict": 0.41}, note=plots.note_for(True, "x"))
+    ax = plots.score_histograms(
+        frame, plots.axes_of(None), {"strict": 0.41}, "Scores", plots.note_for(True, "x")
+    )
     ax.figure.canvas.draw()
     inside = ax.figure.bbox
     note = next(t for t in ax.texts if t.get_text() == "rendered faces; x")
@@ -45,7 +47,7 @@ def test_each_kind_of_pair_keeps_its_colour(scores):
     # catches: legend handles swapped, hue order taken from the data
     frame = plots.score_frame(scores)
     for part in (frame, frame[::-1]):
-        ax = plots.score_histograms(part)
+        ax = plots.score_histograms(part, plots.axes_of(None), {}, "", "")
         colours = [h.get_facecolor()[:3] for h in ax.get_legend().legend_handles]
         assert colours == [plots.GENUINE, plots.IMPOSTOR]
         means = {}
