@@ -123,7 +123,6 @@ def parse_assets(folder: Path) -> HeadAssets:
     part[(part == raster.SKIN) & ear[triangles].all(1)] = raster.EAR
     lip_vertices = np.flatnonzero((masks["lips"] > 0.5) & skin & (base[:, 2] > 0.5))
     middle = np.flatnonzero(skin & (np.abs(base[:, 0]) < 0.02) & (np.abs(base[:, 1] - 7.05) < 0.35))
-    eyes = part_of_vertex == raster.EYE
     layout, lips, lids = _bake_layout(base, triangles, part, masks)
     return HeadAssets(
         base=base,
@@ -132,13 +131,19 @@ def parse_assets(folder: Path) -> HeadAssets:
         part_of_vertex=part_of_vertex,
         occlusion=_bake_occlusion(base, triangles, part),
         **shapes,
-        eye_centres=np.stack([base[eyes & (base[:, 0] * s > 0)].mean(0) for s in (1, -1)]),
+        eye_centres=eye_centres(base, part_of_vertex, base),
         nose_tip=middle[base[middle, 2].argmax()],
         mouth_corners=_mirrored_pair(base, lip_vertices[base[lip_vertices, 0].argmax()]),
         layout=layout,
         lips=lips,
         lids=lids,
     )
+
+
+def eye_centres(base: np.ndarray, part_of_vertex: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Centres (2, 3) of the left and right eyeball of a head (V, 3) whose rest is `base`."""
+    eyes = part_of_vertex == raster.EYE
+    return np.stack([positions[eyes & (base[:, 0] * s > 0)].mean(0) for s in (1, -1)])
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

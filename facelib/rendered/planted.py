@@ -152,8 +152,8 @@ def make_names(spec: RenderedSpec, people: np.ndarray) -> tuple[list[str], list[
         raise UserError(f"planted: {wanted} people, but only {np.prod(sizes)} made-up names")
     chosen = rng.choice(np.prod(sizes), wanted, replace=False)
     a, b, c, d = np.unravel_index(chosen, sizes)
-    names = [(FIRST[0][i] + FIRST[1][j], LAST[0][k] + LAST[1][n]) for i, j, k, n in zip(a, b, c, d)]
-    plain = [f"{first} {last}" for first, last in names]
+    plain = [f"{FIRST[0][i]}{FIRST[1][j]} {LAST[0][k]}{LAST[1][n]}"
+             for i, j, k, n in zip(a, b, c, d)]  # fmt: skip
     train, test, others = np.split(np.array(plain, object), [strangers, strangers + tests])
     alone = np.setdiff1d(np.arange(tests), people)
     same = min(int(HOMONYMS * strangers), len(alone))

@@ -11,10 +11,9 @@ import numpy as np
 from facelib.prepare.align import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
 from facelib.rendered import raster
 from facelib.rendered.assembly import assemble
-from facelib.rendered.heads import HeadAssets
+from facelib.rendered.heads import HeadAssets, eye_centres
 from facelib.rendered.mesh import Model
 from facelib.rendered.normals import visible_from
-from facelib.rendered.people import eye_positions
 from facelib.rendered.scene import Conditions, develop, hold_object, paint_background
 
 OVERSAMPLE = 2
@@ -86,7 +85,7 @@ class _Camera:
         self.distance = np.float32(conditions.distance)
         self.rotation = rotation(conditions.yaw, conditions.pitch, conditions.roll)
         self.pivot = neutral[assets.nose_tip] - np.array([0, 0, 0.6], np.float32)
-        left_eye, right_eye = eye_positions(assets, neutral) + PUPIL
+        left_eye, right_eye = eye_centres(assets.base, assets.part_of_vertex, neutral) + PUPIL
         left, right = posed[assets.mouth_corners]
         points = np.stack([right_eye, left_eye, posed[assets.nose_tip], right, left])
         flat = self._flatten(self.turn_to(points).astype(np.float64))

@@ -100,8 +100,7 @@ def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
     noise = noise_fields()
     curl = max(person.hairstyle.curl, person.curl * 0.9)
     slant = person.hairstyle.sweep
-    columns = np.arange(TEXTURE)[None, :]
-    rows = np.arange(TEXTURE)[:, None]
+    rows, columns = np.ogrid[:TEXTURE, :TEXTURE]
     wave = 3.0 * np.sin(rows / 9.0 + person.seed % 7)
     source = (columns + slant * rows + curl * wave + shift[1]).astype(int) % TEXTURE
     straight = noise["strands"][(rows + shift[0]) % TEXTURE, source]

@@ -29,12 +29,7 @@ from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_ima
 from facelib.formats.benchmarks import is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
-from facelib.models.foundation import (
-    FOUNDATIONS,
-    build_full_size,
-    cached_folder,
-    weights_digest,
-)
+from facelib.models.foundation import FOUNDATIONS, build_full_size, cached_folder, weights_digest
 from facelib.paths import runs_root
 from facelib.runs.folder import read_json, write_json
 from facelib.studies.results import Result

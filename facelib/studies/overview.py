@@ -14,13 +14,8 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.metrics import geometry as an
 from facelib.runs.folder import load_run
-from facelib.studies.centres import (
-    Geometry,
-    agreement_row,
-    nulls_row,
-    similarities,
-    unseen_row,
-)
+from facelib.studies import centres
+from facelib.studies.centres import Geometry
 from facelib.studies.results import evaluate, finished
 
 CENTRES = "centroids"  # the kind of centre that every loss has
@@ -72,9 +67,9 @@ def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> 
 
 
 def _row(run: Geometry, name: str, threshold_from: str) -> dict:
-    nulls = nulls_row(run, CENTRES, name)
-    agreed = agreement_row(run, CENTRES, name, True, threshold_from)
-    unseen = unseen_row(run, name)
+    nulls = centres.nulls_row(run, CENTRES, name)
+    agreed = centres.agreement_row(run, CENTRES, name, True, threshold_from)
+    unseen = centres.unseen_row(run, name)
     scores, emb = run.result.scores(name), run.images(name)
     return {
         "d": emb.shape[1],
@@ -85,5 +80,5 @@ def _row(run: Geometry, name: str, threshold_from: str) -> dict:
         **{"odds lo": agreed["lo"], "odds hi": agreed["hi"]},
         "rotated odds": agreed["rotated odds"],
         "dimension": an.effective_dimension(an.spectrum(emb))[0],
-        "gap": similarities(scores)["gap"],
+        "gap": centres.similarities(scores)["gap"],
     }

@@ -9,15 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import PercentFormatter
 
-from facelib.studies.plots import (
-    GENUINE,
-    GREY,
-    IMPOSTOR,
-    axes_of,
-    label_axes,
-    legend_outside,
-    name_rows,
-)
+from facelib.studies import plots
 
 MARKS = {
     "isotropic": "x",
@@ -38,23 +30,23 @@ def nulls(frame: pd.DataFrame, ax: Axes, note: str) -> Axes:
     ax.hlines(rows, frame["isotropic"], frame["nearest sample"], color="0.85", zorder=1)
     for colour, (column, mark) in zip(sns.color_palette("colorblind"), MARKS.items()):
         ax.plot(frame[column], rows, mark, color=colour, label=column, markersize=8, zorder=2)
-    name_rows(ax, [f"{loss}, {centres}" for loss, centres in frame.index])
+    plots.name_rows(ax, [f"{loss}, {centres}" for loss, centres in frame.index])
     ax.grid(axis="y", visible=False)
-    legend_outside(ax)
+    plots.legend_outside(ax)
     title = "Similarity to the nearest centre, and its nulls"
-    return label_axes(ax, title, note, "mean cosine", "")
+    return plots.label_axes(ax, title, note, "mean cosine", "")
 
 
 def cumulated_spectrum(frame: pd.DataFrame, note: str = "") -> Axes:
     """`centres.spectrum_frame`: share of the variance in the first principal directions."""
-    ax = axes_of(None)
+    ax = plots.axes_of(None)
     sns.lineplot(frame, x="dimension", y="share", hue="name", ax=ax)
-    ax.axhline(0.9, color=GREY, linestyle=":", linewidth=1)
+    ax.axhline(0.9, color=plots.GREY, linestyle=":", linewidth=1)
     ax.set(xscale="log", ylim=(0, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.get_legend().set_title(None)
     title = "Variance in the first directions"
-    return label_axes(ax, title, note, "principal directions", "share of the variance")
+    return plots.label_axes(ax, title, note, "principal directions", "share of the variance")
 
 
 def face_map(
@@ -71,7 +63,7 @@ def face_map(
     ax.margins(0.06)
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
-    return label_axes(ax, title, note, "", "")
+    return plots.label_axes(ax, title, note, "", "")
 
 
 def paired_similarities(
@@ -79,7 +71,7 @@ def paired_similarities(
 ) -> None:
     """Histograms of `strangers.similarity_frame`, an axes for each run of `titles`, one scale."""
     kinds = list(dict.fromkeys(frame["kind"]))
-    palette = dict(zip(kinds, (GENUINE, IMPOSTOR)))
+    palette = dict(zip(kinds, (plots.GENUINE, plots.IMPOSTOR)))
     edges = np.histogram_bin_edges(frame["cosine"], 50)
     for ax, (run, title) in zip(axes, titles.items()):
         part = frame[frame["run"] == run]
@@ -87,7 +79,7 @@ def paired_similarities(
             values = part.loc[part["kind"] == kind, "cosine"]
             ax.hist(values, edges, density=True, alpha=0.5, color=colour, label=kind)
             ax.axvline(values.mean(), color=colour, linestyle="--", linewidth=1.5)
-        label_axes(ax, title, note, "cosine", "density")
+        plots.label_axes(ax, title, note, "cosine", "density")
         ax.legend(loc="upper left")
     limit = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
@@ -97,9 +89,9 @@ def paired_similarities(
 def precision_recall(frame: pd.DataFrame, ax: Axes, note: str) -> Axes:
     """BCubed precision over recall of clusterings, by columns method and embedding."""
     sns.scatterplot(frame, x="recall", y="precision", hue="embedding", style="method", s=90, ax=ax)
-    legend_outside(ax, fontsize=9)
+    plots.legend_outside(ax, fontsize=9)
     x, y = "BCubed recall (low: split people)", "BCubed precision (low: merged)"
-    return label_axes(ax, "What goes wrong", note, x, y)
+    return plots.label_axes(ax, "What goes wrong", note, x, y)
 
 
 def shift_map(frame: pd.DataFrame, ax: Axes, title: str, note: str, top: float) -> Axes:
@@ -113,4 +105,4 @@ def shift_map(frame: pd.DataFrame, ax: Axes, title: str, note: str, top: float) 
     style = {"fmt": ".0f", "cmap": "mako_r", "cbar": False, "linewidths": 1}
     sns.heatmap(table, ax=ax, annot=True, vmin=0, vmax=100 * top or None, **style)
     ax.tick_params(axis="y", rotation=0)
-    return label_axes(ax, title, note, "", "block")
+    return plots.label_axes(ax, title, note, "", "block")

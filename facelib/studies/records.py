@@ -43,20 +43,12 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    facts = environment()
-    write_json(
-        folder / "record.json",
-        {
-            "name": name,
-            "command": command,
-            "note": note,
-            "date": datetime.date.today().isoformat(),
-            "runs": len(rows),
-            "shared_settings": shared,
-            **{k: facts[k] for k in ("python", "packages", "machine", "cpu_count", "gpus")},
-            "commit": facts["commit"],
-        },
-    )
+    facts, today = environment(), datetime.date.today().isoformat()
+    content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
+    content["shared_settings"] = shared
+    for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
+        content[key] = facts[key]
+    write_json(folder / "record.json", content)
     return folder
 
 

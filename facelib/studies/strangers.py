@@ -104,11 +104,9 @@ def genuine_pairs(person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def embedded(
     full: Geometry, heldout: Geometry, people: np.ndarray, name: str, group: str
 ) -> tuple[Embedded, Embedded]:
-    """A group of `GROUPS` under both networks: (full, held-out).
+    """A group of `GROUPS` under both networks; `people`: of `held_out_labels`.
 
-    Args:
-        people: labels of the held-out people, as `held_out_labels` gives them.
-        name: the benchmark of the third group and of both runs' global thresholds.
+    `name` is the benchmark of the third group and of both runs' global thresholds.
     """
     cfg = full.result.config
     labels = open_records(cfg).labels
@@ -185,8 +183,7 @@ def strangers_table(
                 STRANGERS: after[figure].mean(),
                 **dict(zip(("change", "lo", "hi"), change)),
             }
-    frame = pd.DataFrame(rows).T.rename_axis(["figure", "people"])
-    return frame.loc[list(FIGURES)]
+    return pd.DataFrame(rows).T.rename_axis(["figure", "people"]).loc[list(FIGURES)]
 
 
 def similarity_frame(sides: Mapping[str, Embedded]) -> pd.DataFrame:
@@ -199,14 +196,13 @@ def similarity_frame(sides: Mapping[str, Embedded]) -> pd.DataFrame:
 
 
 def nearest_faces(
-    full: Geometry, heldout: Geometry, people: np.ndarray, count: int = 8
+    full: Geometry, heldout: Geometry, people: np.ndarray, count: int
 ) -> tuple[list[bytes], list[str]]:
     """Held-out people beside the person that either network takes for the nearest: a grid.
 
-    Returns:
-        3·count encoded images and their titles, row by row: `count` held-out people (the image
-        nearest to the own centre under the full run), then whom the full run and whom the held-out
-        run puts nearest, each shown by the image nearest to that person's centre.
+    3·count encoded images and their titles, row by row: `count` held-out people (the image nearest
+    to the own centre under the full run), then whom the full run and whom the held-out run puts
+    nearest, each shown by the image nearest to that person's centre.
     """
     cfg = full.result.config
     records = open_records(cfg)
