@@ -48,9 +48,9 @@ class ShapesSpec:
         return digest_values({"look": LOOK_VERSION, **asdict(self)}, digits=8)
 
 
-def shapes_dataset(spec: ShapesSpec | None = None, root: Path | None = None) -> Path:
+def shapes_dataset(spec: ShapesSpec, root: Path | None = None) -> Path:
     """Folder of the training set of `spec`, made on first use; whole or not at all."""
-    spec = spec or ShapesSpec()
+
     folder = Path(root or data_root()) / f"shapes-{spec.digest()}"
     return make_folder(folder, partial(_build, spec))
 

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 TRAIN, TEST, PLANTED = 0, 1, 4  # planted: other pictures of test people, for training
 FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
 SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
-CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
 
 
 def mixed_yaw(rng: np.random.Generator) -> float:
@@ -175,16 +174,12 @@ def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
 
 
 def contact_sheet(
-    spec: RenderedSpec | None = None,
-    identities: int = 10,
-    yaws: tuple[float, ...] = CONTACT_YAWS,
-    root: Path | None = None,
+    spec: RenderedSpec, identities: int, yaws: Sequence[float], root: Path | None = None
 ) -> np.ndarray:
     """Picture (identities·112, len(yaws)·112, 3) uint8: a training person a row, a yaw a column.
 
     Yaws are in degrees. The first column has mild conditions, the others those of the spec.
     """
-    spec = spec or RenderedSpec()
     assets = load_assets(Path(root or data_root()))
     rows = []
     for identity in range(identities):

@@ -66,26 +66,22 @@ def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:
     return frame.assign(effective_classes=np.exp(frame["contrast_entropy"].astype(float)))
 
 
-def last_diagnostics(metrics: pd.DataFrame, ticks: int = 10) -> pd.DataFrame:
-    """Mean of the diagnostics over the last log ticks of each run: one column a run."""
+def last_diagnostics(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean of the diagnostics over the last ten log ticks of each run: one column a run."""
     named = {name: text for name, text in DIAGNOSTICS.items() if text}
-    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-ticks:].mean())
+    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-10:].mean())
     return frame.rename(columns=named).dropna(how="all").T.rename_axis(columns=None)
 
 
-def simulate_queue(
-    classes: int, slots: int, batch: int, steps: int = 40, seed: int = 0
-) -> pd.DataFrame:
-    """Shares of classes by |Q_k| in a full queue, where all identities are equally likely.
+def simulate_queue(classes: int, slots: int, batch: int) -> pd.DataFrame:
+    """size, share: of classes with |Q_k| in a queue after 40 steps; binomial: expected by chance.
 
-    Real MS1M has 68 ± 40 images an identity; unequal counts leave still more classes at 0.
-
-    Returns:
-        Frame with size, share (of the classes), binomial (the share that chance predicts).
+    All identities are equally likely. Real MS1M has 68 ± 40 images an identity; unequal counts
+    leave still more classes at 0.
     """
     from scipy.stats import binom
 
-    generator = torch.Generator().manual_seed(seed)
+    steps, generator = 40, torch.Generator().manual_seed(0)
     store = RecentFeatures(classes, 1, slots=slots)
     for _ in range(steps):
         labels = torch.randint(0, classes, (batch,), generator=generator)
@@ -97,13 +93,7 @@ def simulate_queue(
 
 
 def simulate_concentration(
-    classes: int,
-    slots: int,
-    batch: int,
-    ring: int = 0,
-    steps: int = 300,
-    dim: int = 16,
-    seed: int = 0,
+    classes: int, slots: int, batch: int, ring: int = 0, steps: int = 300
 ) -> pd.DataFrame:
     """What φ says of classes whose spread is known, once the bank has settled; nothing is trained.
 
@@ -114,7 +104,7 @@ def simulate_concentration(
         One row a class that was seen: spread (σ_k), phi, share (λ, literal), age (steps since its
         last image; 0 is the last batch).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, dim = torch.Generator().manual_seed(0), 16
     kind, size = (ClassRings, ring) if ring else (RecentFeatures, slots)
     store = kind(classes, dim, slots=size)
     mean = F.normalize(torch.randn(classes, dim, generator=generator))

@@ -194,10 +194,7 @@ def pose_frame(scores: Scores, accepted: np.ndarray, name: str = "") -> pd.DataF
 
 
 def pose_curve(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "TAR against pose difference",
-    note: str = "bars: 95 % binomial interval",
+    frame: pd.DataFrame, ax: Axes | None = None, title: str = "", note: str = ""
 ) -> Axes:
     """TAR of genuine pairs over the bins of |Δyaw|, one line for each `name`."""
     ax = axes_of(ax)
@@ -213,6 +210,7 @@ def pose_curve(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     if len(names) > 1:
         ax.legend()
+    title = title or "TAR against pose difference"
     return label_axes(ax, title, note, "|Δyaw|, degrees", "true accept rate")
 
 
@@ -266,23 +264,18 @@ def hardest(scores: Scores, kind: bool, k: int) -> np.ndarray:
 
 
 def hard_pairs(
-    images: Sequence[bytes | np.ndarray],
-    scores: Scores,
-    k: int = 5,
-    size: int = 112,
-    note: str = "",
+    images: Sequence[bytes | np.ndarray], scores: Scores, k: int = 5, note: str = ""
 ) -> Figure:
     """The k genuine pairs with the lowest and the k impostor pairs with the highest cosine.
 
     Args:
         images: unique images of the benchmark, encoded or (H, W, 3) uint8 RGB.
         scores: with index1 and index2 into `images`; yaw1 and yaw2 are shown where known.
-        size: side of each image in the picture, pixels.
     """
     figure = plt.figure(figsize=(2.3 * k, 3.5 + 0.3 * bool(note)))
     kinds = ((True, "Genuine, lowest cosine"), (False, "Impostor, highest cosine"))
     for part, (kind, heading) in zip(figure.subfigures(2, 1), kinds):
-        draw_pairs(part, images, scores, hardest(scores, kind, k), size, k)
+        draw_pairs(part, images, scores, hardest(scores, kind, k), 112, k)
         head(part, heading, fontweight="bold")
     head(figure, note)
     return figure

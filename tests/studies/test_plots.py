@@ -115,7 +115,7 @@ def test_the_hardest_pairs_are_taken_once_each():
 
 def test_hard_pairs_show_both_images_and_the_cosine(scores):
     # catches: images of another pair, the second side repeated, a title of another row
-    figure = plots.hard_pairs(tints(), scores, k=3, size=8, note=plots.RENDERED)
+    figure = plots.hard_pairs(tints(), scores, k=3, note=plots.RENDERED)
     axes = [ax for part in figure.subfigs for ax in part.axes]
     rows = [*plots.hardest(scores, True, 3), *plots.hardest(scores, False, 3)]
     assert len(axes) == 6
