@@ -34,9 +34,13 @@ class RenderedSpec:
 
     def __post_init__(self):
         limits = {
-            **{"identities": (2, 1_000_000), "images": (2, 10_000)},
-            **{"test_identities": (2 * FOLDS, 100_000), "size": (24, 512)},
-            **{"spread": (0.0, 2.0), "nuisance": (0.0, 2.0), "seed": (0, 2**31 - 1)},
+            "identities": (2, 1_000_000),
+            "images": (2, 10_000),
+            "test_identities": (2 * FOLDS, 100_000),
+            "size": (24, 512),
+            "spread": (0.0, 2.0),
+            "nuisance": (0.0, 2.0),
+            "seed": (0, 2**31 - 1),
             "planted": (0, self.test_identities),
         }
         for name, (low, high) in limits.items():

@@ -22,7 +22,6 @@ from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
-from facelib.safety.readers import read_arrays
 from facelib.studies.results import Result
 from facelib.studies.source_a import BENCHMARKS
 from facelib.training.train import load_model, load_trained
@@ -91,9 +90,7 @@ class Geometry:
 
     def images(self, name: str) -> np.ndarray:
         """Unit embeddings (U, d) of a benchmark's unique images (not mirrored)."""
-        kept = self.result.folder / "embeddings" / f"{name}.npz"
-        again = f"evaluate again: python -m facelib eval {self.result.folder.name} --force"
-        return an.unit(read_arrays(kept, "embeddings", again)["emb"])
+        return an.unit(self.result.embeddings(name))
 
     def title(self, name: str) -> str:
         """The benchmark as tables call it: rendered faces are called so."""
@@ -184,11 +181,9 @@ def unseen_row(run: Geometry, name: str) -> dict:
     unseen = an.nearest_others(emb, person)[a]
     trained = an.nearest_centres(emb[a], an.centroids(train[rows], kept))[0]
     difference = an.mean_interval(trained - unseen, person[a])
-    return {
-        **{"people": people, "images each": each},
-        **{"unseen people": unseen.mean(), "training people": trained.mean()},
-        **dict(zip(("difference", "lo", "hi"), difference)),
-    }
+    sides = {"unseen people": unseen.mean(), "training people": trained.mean()}
+    difference = dict(zip(("difference", "lo", "hi"), difference))
+    return {"people": people, "images each": each} | sides | difference
 
 
 def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
@@ -225,14 +220,15 @@ def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_
     turned = [np.equal(*snapped(an.random_rotation(emb, rng))) for _ in range(ROTATIONS)]
     control = an.two_by_two(np.concatenate(turned), np.tile(correct, ROTATIONS))
     (both, wrong), (other, neither) = table.counts
+    cells = ("same & correct", "same & wrong", "other & correct", "other & wrong")
+    odds = {"odds ratio": table.odds_ratio, "lo": table.lo, "hi": table.hi}
     return {
         "same centre": share,
         "by chance": chance,
         "correct if same": both / (both + wrong) if both + wrong else np.nan,
         "correct if not": other / (other + neither) if other + neither else np.nan,
-        **{"same & correct": both, "same & wrong": wrong},
-        **{"other & correct": other, "other & wrong": neither},
-        **{"odds ratio": table.odds_ratio, "lo": table.lo, "hi": table.hi},
+        **dict(zip(cells, table.counts.ravel())),
+        **odds,
         "corrected": table.corrected,
         "rotated same": np.mean(turned),
         "rotated odds": control.odds_ratio,

@@ -71,13 +71,15 @@ def _row(run: Geometry, name: str, threshold_from: str) -> dict:
     agreed = centres.agreement_row(run, CENTRES, name, True, threshold_from)
     unseen = centres.unseen_row(run, name)
     scores, emb = run.result.scores(name), run.images(name)
+    pull = {"pull": unseen["difference"], "pull lo": unseen["lo"], "pull hi": unseen["hi"]}
     return {
         "d": emb.shape[1],
         "pair sim": scores.score[scores.same].mean(),
         **{key: nulls[key] for key in ("centre sim", "A closer", "Gaussian", "excess")},
-        **{"pull": unseen["difference"], "pull lo": unseen["lo"], "pull hi": unseen["hi"]},
+        **pull,
         **{key: agreed[key] for key in ("same centre", "rotated same", "odds ratio")},
-        **{"odds lo": agreed["lo"], "odds hi": agreed["hi"]},
+        "odds lo": agreed["lo"],
+        "odds hi": agreed["hi"],
         "rotated odds": agreed["rotated odds"],
         "dimension": an.effective_dimension(an.spectrum(emb))[0],
         "gap": centres.similarities(scores)["gap"],

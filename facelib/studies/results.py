@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
+from facelib.safety.readers import read_arrays
 from facelib.studies import ablation
 from facelib.studies.plots import pose_frame
 
@@ -95,6 +97,12 @@ class Result:
     def scores(self, name: str) -> Scores:
         """Per-pair scores of a benchmark."""
         return load_scores(self.folder / "scores" / f"{name}.npz")
+
+    def embeddings(self, name: str) -> np.ndarray:
+        """Embeddings (U, d) of a benchmark's unique images, as the network gave them."""
+        kept = self.folder / "embeddings" / f"{name}.npz"
+        again = f"evaluate again: python -m facelib eval {self.folder.name} --force"
+        return read_arrays(kept, "embeddings", again, only=("emb",))["emb"]
 
     def benchmark(self, name: str) -> Benchmark:
         """Images and pairs of a benchmark, from the file that it was evaluated on.
@@ -219,9 +227,8 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
         for kind, figure in (("best", "best.accuracy"), ("strict", "strict.accuracy")):
             entry = found["differences"][figure]
             lo, hi = entry["interval"]
-            row[f"{kind}: difference"] = with_interval(
-                100 * entry["difference"], 100 * lo, 100 * hi
-            )
+            points = (100 * value for value in (entry["difference"], lo, hi))
+            row[f"{kind}: difference"] = with_interval(*points)
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
         rows[a.title(name)] = row
     return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")
