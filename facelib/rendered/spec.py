@@ -44,12 +44,9 @@ class RenderedSpec:
             "planted": (0, self.test_identities),
         }
         for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            whole = name not in ("spread", "nuisance")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                good = False
-            else:
-                good = low <= value <= high
+            value, whole = getattr(self, name), name not in ("spread", "nuisance")
+            kinds = int if whole else (int, float)
+            good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
             if not good:
                 kind = "a whole number" if whole else "a number"
                 raise UserError(

@@ -70,9 +70,9 @@ def frozen_results(cfg: Config, bootstrap: int = 1000) -> list[Result]:
     return evaluate_frozen(model, paths, train_folder(cfg), bootstrap, cfg.image_size)
 
 
-def largest_initial_difference(cfg: Config, images: int = 64) -> float:
-    """Largest |adapted − frozen| embedding value of benchmark images before the first step."""
-    jpegs = load_benchmark(benchmark_paths(cfg)[0]).images[:images]
+def largest_initial_difference(cfg: Config) -> float:
+    """Largest |adapted − frozen| embedding value of 64 benchmark images before the first step."""
+    jpegs = load_benchmark(benchmark_paths(cfg)[0]).images[:64]
     embedded = []
     for build in (lambda: load_foundation(cfg.backbone, cfg.init), lambda: build_backbone(cfg)):
         torch.manual_seed(cfg.seed)  # of init=scratch
@@ -95,15 +95,12 @@ def lift_table(before: Result, after: Result) -> pd.DataFrame:
     """
     rows = {}
     for name in after.benchmarks:
-        figures = [r.report["benchmarks"][name] for r in (before, after)]
-        spans = [f["intervals"]["best.accuracy"] for f in figures]
-        rows[after.title(name)] = {
-            "before": 100 * figures[0]["best"]["accuracy"],
-            "after": 100 * figures[1]["best"]["accuracy"],
-            "strict before": 100 * figures[0]["strict"]["accuracy"],
-            "strict after": 100 * figures[1]["strict"]["accuracy"],
-            "apart": spans[0][1] < spans[1][0],
-        }
+        sides = [r.report["benchmarks"][name] for r in (before, after)]
+        (_, hi), (lo, _) = (side["intervals"]["best.accuracy"] for side in sides)
+        row = {f"{start}{when}": 100 * side[protocol]["accuracy"]
+               for protocol, start in (("best", ""), ("strict", "strict "))
+               for when, side in zip(("before", "after"), sides)}  # fmt: skip
+        rows[after.title(name)] = row | {"apart": hi < lo}
     return pd.DataFrame(rows).T.rename_axis("benchmark")
 
 
@@ -117,15 +114,13 @@ def variant_of(row: pd.Series) -> str:
 
 def lift_sentences(frozen, adapted) -> str:
     """What the adapters add to the frozen model."""
-    lift = lift_table(frozen[-1], adapted[0])
-    lines = [
+    return "\n".join(
         f"- {name}: best threshold {row['before']:.1f} frozen and centred, {row['after']:.1f} with "
         f"{adapted[0].label}; the 95 % intervals "
         f"{'do not overlap' if row['apart'] else 'overlap'}. "
         f"Strict: {row['strict before']:.1f}, then {row['strict after']:.1f}"
-        for name, row in lift.iterrows()
-    ]
-    return "\n".join(lines)
+        for name, row in lift_table(frozen[-1], adapted[0]).iterrows()
+    )
 
 
 def variant_sentences(gaps) -> str:

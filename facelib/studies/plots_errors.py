@@ -11,7 +11,6 @@ from facelib.metrics.operating import discard_curve, operating_points, threshold
 from facelib.metrics.scores import Scores
 from facelib.metrics.tables import operating_table
 from facelib.metrics.verification import roc
-from facelib.safety.readers import read_arrays
 from facelib.studies.plots import axes_of, label_axes
 from facelib.studies.results import Result
 
@@ -64,8 +63,7 @@ def discard_frame(result: Result, name: str, fmr: float = 1e-2) -> pd.DataFrame:
         discarded, fnmr (at the threshold of `fmr` on all pairs), quality (what orders the pairs).
     """
     scores = result.scores(name)
-    kept = read_arrays(result.folder / "embeddings" / f"{name}.npz", "embeddings", only=("emb",))
-    norms = np.linalg.norm(kept["emb"], axis=1)
+    norms = np.linalg.norm(result.embeddings(name), axis=1)
     known = {"norm of the embedding": np.minimum(norms[scores.index1], norms[scores.index2])}
     if scores.yaw1 is not None:
         known["frontal pose"] = -np.maximum(abs(scores.yaw1), abs(scores.yaw2))

@@ -43,20 +43,12 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    facts = environment()
-    write_json(
-        folder / "record.json",
-        {
-            "name": name,
-            "command": command,
-            "note": note,
-            "date": datetime.date.today().isoformat(),
-            "runs": len(rows),
-            "shared_settings": shared,
-            **{k: facts[k] for k in ("python", "packages", "machine", "cpu_count", "gpus")},
-            "commit": facts["commit"],
-        },
-    )
+    facts, today = environment(), datetime.date.today().isoformat()
+    content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
+    content["shared_settings"] = shared
+    for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
+        content[key] = facts[key]
+    write_json(folder / "record.json", content)
     return folder
 
 
@@ -130,16 +122,20 @@ def repeat_differences(
 
     lo and hi are a 95 % t interval of one comparison; `claims.correct` makes those of a family.
     """
-    keys = ["benchmark", "seed", "data_seed"]
-    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
-    gap = (sides[0] - sides[1]).dropna() * 100
-    rows = []
+    gap, rows = _gaps(frame, a, b, figure), []
     for benchmark in frame["benchmark"].unique():
         mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
                      "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
                      "lo": lo, "hi": hi, "repeats": len(gap[benchmark])})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _gaps(frame: pd.DataFrame, a: str, b: str, figure: str) -> pd.Series:
+    """Differences a − b of equal seeds and faces in points, indexed by benchmark first."""
+    keys = ["benchmark", "seed", "data_seed"]
+    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
+    return (sides[0] - sides[1]).dropna() * 100
 
 
 def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -162,18 +158,14 @@ def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - float(half), mean + float(half)
 
 
-def pose_difference(
-    frame: pd.DataFrame, a: str = "arcface", b: str = "infonce", figure: str = "best.accuracy"
-) -> pd.DataFrame:
-    """(a − b on frontal–profile pairs) − (a − b on frontal pairs), paired over repeats, in points.
+def pose_difference(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """(ArcFace − InfoNCE on CFP-FP) − (the same on CFP-FF), paired over repeats, in points.
 
     What source A reports of InfoNCE is this difference: it falls behind on profile faces only.
     """
-    keys = ["benchmark", "seed", "data_seed"]
-    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
-    gap = (sides[0] - sides[1]).dropna() * 100
+    gap = _gaps(frame, "arcface", "infonce", figure)
     values = (gap["cfp_fp"] - gap["cfp_ff"]).to_numpy()
     mean, lo, hi = _t_interval(values)
-    row = {"benchmark": "CFP-FP − CFP-FF", "comparison": f"{LABELS[a]} − {LABELS[b]}",
+    row = {"benchmark": "CFP-FP − CFP-FF", "comparison": "ArcFace − InfoNCE",
            "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}  # fmt: skip
     return pd.DataFrame([row])
