@@ -6,6 +6,7 @@ status.json     state, pid, step               eval.json       figures of each b
 
 from pathlib import Path
 
+from facelib.digests import check_stamps
 from facelib.errors import BadData
 from facelib.safety.readers import check_fields, kind_of, read_object, read_object_lines
 
@@ -69,4 +70,5 @@ def read_evaluation(path: Path, again: str = AGAIN) -> dict | None:
                     f"{where}: `{protocol}.accuracy` is {kind_of(accuracy)}, wanted a number;"
                     f" {again}"
                 )
+    check_stamps(found, None, path, again)
     return found

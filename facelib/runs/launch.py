@@ -27,7 +27,9 @@ from facelib.safety.mortal import die_with_parent
 log = logging.getLogger(__name__)
 
 
-def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
+def launch(
+    cfg: Config, follow: bool = True, processes: int | None = None, root: Path | None = None
+) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
 
     Args:
@@ -35,6 +37,7 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
         follow: show progress until the end. False: return as soon as the child is started (it
             still dies with this process).
         processes: start an elastic run on that many instead of the configuration's.
+        root: folder of the run folder, default `runs_root()`.
 
     Raises:
         UserError: the training failed; the message has the last log lines and the next command.
@@ -46,7 +49,7 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
             "statistics are those of a process); make one that takes any number with: python -m "
             "facelib train --set elastic=true name=elastic ... --create"
         )
-    run = create_run(cfg)
+    run = create_run(cfg, root)
     state = run.state
     if state == "done":
         return run

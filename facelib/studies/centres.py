@@ -18,11 +18,10 @@ from facelib.config import Config
 from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file, train_folder
-from facelib.evaluate.embed import cached_embeddings, embed_images
+from facelib.evaluate.embed import cached_embeddings, embed_images, kept_embeddings
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
-from facelib.safety.readers import read_arrays
 from facelib.studies.results import Result
 from facelib.studies.source_a import BENCHMARKS
 from facelib.training.train import load_model, load_trained
@@ -95,9 +94,7 @@ class Geometry:
 
     def images(self, name: str) -> np.ndarray:
         """Unit embeddings (U, d) of a benchmark's unique images (not mirrored)."""
-        kept = self.result.folder / "embeddings" / f"{name}.npz"
-        again = f"evaluate again: python -m facelib eval {self.result.folder.name} --force"
-        return an.unit(read_arrays(kept, "embeddings", again)["emb"])
+        return an.unit(kept_embeddings(self.result.folder, name, self.result.report))
 
     def title(self, name: str) -> str:
         """The benchmark as tables call it: rendered faces are called so."""

@@ -6,10 +6,10 @@ import numpy as np
 
 from facelib.digests import digest
 from facelib.errors import UserError
+from facelib.evaluate.embed import kept_embeddings
 from facelib.evaluate.labelled import make_labelled, save_labelled
 from facelib.formats.benchmarks import person_of_image
 from facelib.runs.folder import load_run
-from facelib.safety.readers import read_arrays
 from facelib.studies.centres import Geometry
 from facelib.studies.results import Result, evaluate
 
@@ -39,9 +39,7 @@ def run_items(result: Result, benchmark: str = "") -> tuple[np.ndarray, np.ndarr
     found: dict[str, tuple] = {}
     for name in names:
         bench = result.benchmark(name)
-        kept = result.folder / "embeddings" / f"{name}.npz"
-        again = f"evaluate again: python -m facelib eval {result.folder.name} --force"
-        emb = read_arrays(kept, "embeddings", again)["emb"]
+        emb = kept_embeddings(result.folder, name, result.report)
         for row, image, label in zip(emb, bench.images, person_of_image(bench), strict=True):
             found.setdefault(digest(image, digits=64), (row, label, image))
     emb, label, images = zip(*found.values())

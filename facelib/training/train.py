@@ -41,9 +41,11 @@ from facelib.runs.folder import (
     load_run,
     write_json,
 )
+from facelib.runs.origin import check_name
 from facelib.safety.guard import explain
 from facelib.training.checkpoint import (
     BACKBONE,
+    check_settings,
     load_checkpoint,
     load_trained_state,
     restore,
@@ -283,15 +285,16 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
 
 
 def load_trained(run: Run | str | Path) -> dict:
-    """The checkpoint that speaks for a run: best.pt where the config selects one, else last.pt."""
+    """The checkpoint used for the evaluation of a run, see `Run.checkpoint`."""
     run = load_run(run)
-    name = "last.pt" if run.config.select == "last" else "best.pt"
-    path = run.path / "checkpoints" / name
-    if not path.is_file():
+    if not run.checkpoint.is_file():
         raise UserError(
-            f"{run.name}: no {name} yet; train it: python -m facelib train --run {run.name}"
+            f"{run.name}: no {run.checkpoint.name} yet; train it: "
+            f"python -m facelib train --run {run.name}"
         )
-    return load_checkpoint(path)
+    state = load_checkpoint(run.checkpoint)
+    check_settings(state, run)
+    return state
 
 
 def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
@@ -319,6 +322,7 @@ def main(arguments: list[str]) -> int:
     run = load_run(arguments[0])
     code, message = 0, ""
     try:
+        check_name(run)
         train(run)
     except Stop:
         code, message = 130, "stopped on request; the checkpoint is saved"

@@ -11,7 +11,8 @@ import torch
 
 from facelib.errors import BadData
 from facelib.models.iresnet import iresnet, load_backbone
-from facelib.safety.archive import check_digest, load_archive, seal_file, tensors_digest
+from facelib.safety.archive import check_digest, load_archive, tensors_digest
+from facelib.safety.seal import seal_file
 from facelib.training.checkpoint import _digest, load_checkpoint
 
 FLIPS = 200
