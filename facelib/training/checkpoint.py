@@ -138,7 +138,7 @@ def load_checkpoint(path: Path) -> dict:
 
 
 def check_settings(state: dict, run: Run) -> None:
-    """UserError where a run's config.json is not the one that its checkpoint was trained with."""
+    """BadData where a run's config.json is not the one that its checkpoint was trained with."""
     trained = state.get("config") or {}
     free = {"name", *NOT_IN_DIGEST} | ({"processes"} if run.config.elastic else set())
     changed = [
@@ -147,7 +147,7 @@ def check_settings(state: dict, run: Run) -> None:
         if name in FIELDS and name not in free and value != getattr(run.config, name)
     ]
     if changed:
-        raise UserError(
+        raise BadData(
             f"{run.path / 'config.json'}: edited since the checkpoint was trained: "
             f"{', '.join(changed)}; put it back, or start a run of its own: "
             "python -m facelib train --set KEY=VALUE"
@@ -170,9 +170,9 @@ def restore(state: dict, trainer) -> tuple[int, float | None]:
     Raises:
         BadData: a state of another run, or of another version.
     """
-    check_settings(state, trainer.run)
     where = f"{trainer.run.name}: last.pt"
     load_trained_state(trainer.plain_learner, state, where)
+    check_settings(state, trainer.run)
     try:
         optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
         trainer.optimizer.load_state_dict(optimizer)

@@ -292,9 +292,7 @@ def load_trained(run: Run | str | Path) -> dict:
             f"{run.name}: no {run.checkpoint.name} yet; train it: "
             f"python -m facelib train --run {run.name}"
         )
-    state = load_checkpoint(run.checkpoint)
-    check_settings(state, run)
-    return state
+    return load_checkpoint(run.checkpoint)
 
 
 def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
@@ -310,6 +308,7 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
     learner = Learner(backbone, nn.Identity())
     load_trained_state(learner, {**state, "learner": kept}, run.name)
+    check_settings(state, run)
     return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
 
 
