@@ -258,11 +258,7 @@ def save_figures(
     bootstrap: int = 1000,
     key: str = "",
 ) -> dict:
-    """Write RUN/scores/NAME.npz and return the figures of one benchmark.
-
-    Args:
-        key: digest of what the embeddings come from.
-    """
+    """Write RUN/scores/NAME.npz and return the figures; `key`: what the embeddings come from."""
     scores, path = score_benchmark(emb, emb_flip, bench), run_dir / "scores" / f"{bench.name}.npz"
     save_scores(path, scores, key)
     figures = kept_figures(path.with_suffix(".figures.json"), scores, bootstrap)

@@ -3,12 +3,12 @@
 config.json      the configuration            metrics.jsonl  one line a log tick
 env.json         versions, machine, commit    train.log      output of the subprocess
 status.json      state, pid, step             eval.json      figures of each benchmark
-checkpoints/     last.pt, best.pt             embeddings/ scores/
+origin.json      digests of data and code     checkpoints/   last.pt, best.pt
+embeddings/      scores/
 """
 
 import fcntl
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
-from facelib.paths import REPO, atomic_file, runs_root
-from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status
+from facelib.paths import REPO, runs_root
+from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status, write_json
 from facelib.runs.origin import why_stale
 from facelib.safety.readers import read_object, read_object_lines
 
@@ -280,12 +280,6 @@ def _git(*arguments: str) -> str | None:
 def read_json(path: Path, default: object = ...) -> dict:
     """A JSON object; `default` where it is absent; BadData where it is none."""
     return read_object(path, AGAIN, default)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """JSON, atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def read_lines(path: Path) -> list[dict]:

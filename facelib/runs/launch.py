@@ -21,6 +21,7 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import REPO
 from facelib.runs.folder import Run, create_run, identify, load_run, own_process, read_lines
+from facelib.runs.origin import check_data, check_resume
 from facelib.runs.progress import show_progress
 from facelib.safety.mortal import die_with_parent
 
@@ -52,6 +53,7 @@ def launch(
     run = create_run(cfg, root)
     state = run.state
     if state == "done":
+        check_data(run)
         return run
     child = None
     if state == "running":
@@ -114,6 +116,8 @@ def command(
 
 def start(run: Run, processes: int | None = None) -> subprocess.Popen:
     """Start the child with its output in train.log; `processes` None: the config's."""
+    if (run.path / "checkpoints" / "last.pt").is_file():
+        check_resume(run)
     line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
     count = processes or run.config.processes

@@ -27,21 +27,15 @@ from torch import nn
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.feed import Feed
+from facelib.data.locate import training_files
 from facelib.errors import UserError
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
-from facelib.runs.folder import (
-    AlreadyTraining,
-    Run,
-    environment,
-    hold,
-    identify,
-    load_run,
-    write_json,
-)
-from facelib.runs.origin import check_name
+from facelib.runs.files import write_json
+from facelib.runs.folder import AlreadyTraining, Run, environment, hold, identify, load_run
+from facelib.runs.origin import check_data, check_name, check_resume, record_origin
 from facelib.safety.guard import explain
 from facelib.training.checkpoint import (
     BACKBONE,
@@ -264,6 +258,8 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
             feed = Feed(run.config, accelerator.device)
         trainer = Trainer(run, feed, accelerator)
         trainer.resume()
+        if main or trainer.step:
+            (check_resume if trainer.step else record_origin)(run, training_files(run.config))
         if main:
             write_json(run.path / "env.json", environment())
             trained, parameters = count_parameters(trainer.plain_learner)
@@ -301,6 +297,7 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
     run = load_run(run)
+    check_data(run)
     state, cfg = load_trained(run), run.config
     # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"

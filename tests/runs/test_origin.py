@@ -2,18 +2,24 @@
 
 import json
 import shutil
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from facelib import doctor
 from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import evaluate_run, kept_embeddings
 from facelib.formats.benchmarks import load_benchmark, save_benchmark
+from facelib.paths import REPO
 from facelib.runner.report import results_html
+from facelib.runs import origin
 from facelib.runs.folder import create_run, load_run, tabulate, write_json
+from facelib.runs.launch import launch, start
+from facelib.runs.origin import check_resume, of_other_code
 from facelib.studies.results import evaluate
 from facelib.training.train import train
 
@@ -146,11 +152,93 @@ def test_a_benchmark_that_changed_is_not_shown_beside_old_scores(two):
     result = evaluate(two[0], bootstrap=0)
     path = result.report["benchmarks"]["toy"]["file"]
     bench = load_benchmark(path)
-    kept = Path(path).read_bytes()
-    sides = [[bench.images[i] for i in index] for index in (bench.index2, bench.index1)]
+    sides = [[bench.images[i] for i in index] for index in (bench.index1, bench.index2)]
     try:
-        save_benchmark(path, *sides, bench.same, fold=bench.fold)
+        save_benchmark(path, *sides[::-1], bench.same, fold=bench.fold)
         with pytest.raises(UserError, match="is of other images or pairs now; evaluate it again"):
             result.benchmark("toy")
     finally:
-        Path(path).write_bytes(kept)
+        save_benchmark(path, *sides, bench.same, fold=bench.fold)
+
+
+def test_a_run_whose_data_changed_is_an_error(two, tiny_records, tmp_path, capsys, caplog):
+    # Mutations: data checked at the start only; a run of before, or whose data are gone, refused.
+    run = two[0]
+    kept = json.loads((run.path / "origin.json").read_text())
+    assert set(kept["data"]) == {"train.rec", "train.idx"}
+    moved = tmp_path / "data"
+    shutil.copytree(tiny_records, moved)
+    for name, entry in kept["data"].items():
+        entry["path"] = str(moved / name)
+    write_json(run.path / "origin.json", kept)
+    assert main(["eval", run.name]) == 0 and launch(run.config, root=run.path.parent)
+    content = bytearray((moved / "train.rec").read_bytes())
+    content[-9] ^= 1
+    (moved / "train.rec").write_bytes(content)
+    for verb in (["eval", run.name], ["train", "--run", run.name]):
+        assert f"the data of this run changed: {moved / 'train.rec'}" in error_of(capsys, *verb)
+    run.set_status(state="stopped")
+    with pytest.raises(BadData, match="the data of this run changed"):
+        start(run)
+    shutil.rmtree(moved)  # nothing to compare with: as before
+    assert main(["eval", run.name]) == 0
+    (run.path / "origin.json").unlink()
+    assert main(["eval", run.name]) == 0 and not of_other_code(run)
+
+
+def test_training_goes_on_with_the_data_that_it_would_read_now(two, tiny_records, tmp_path):
+    # Mutation: the paths of the start checked, another folder's files trained on.
+    run = two[0]
+    files = [tmp_path / name for name in ("train.rec", "train.idx")]
+    for file in files:
+        shutil.copy(tiny_records / file.name, file)
+    check_resume(run, files)
+    with pytest.raises(BadData, match=r"changed: .*train\.idx"):
+        check_resume(run, files[:1])
+    with pytest.raises(BadData, match=r"changed: .*out\.txt"):
+        check_resume(run, [*files, tmp_path / "out.txt"])
+
+
+def test_a_run_of_other_code_is_returned_and_noted(two, monkeypatch, caplog):
+    # Mutations: a comment in the code that invalidates a study; a silent resume.
+    assert doctor.check()["runs"][0]["other_code"] is False
+    monkeypatch.setattr(origin, "code_digest", lambda: "another")
+    assert launch(two[0].config, root=two[0].path.parent).state == "done"
+    report = doctor.check()
+    assert report["runs"][0]["other_code"] is True and report["problems"] == []
+    assert "2 were trained by other code than this" in doctor.render(report)
+    assert not caplog.records
+    check_resume(two[0])
+    assert [r.message for r in caplog.records] == [
+        f"{two[0].name}: goes on with other code than it began with"
+    ]
+
+
+def test_large_records_are_sampled_from_the_first_byte_to_the_last(tmp_path, monkeypatch):
+    # Mutations: record 0, the end or the size left out; an index that is only sampled.
+    monkeypatch.setattr(origin, "WHOLE", 0)
+    monkeypatch.setattr(origin, "BLOCK", 16)
+    monkeypatch.setattr(origin, "BLOCKS", 4)
+    content = bytes(range(256)) * 4
+    for suffix, places, seen in ((".rec", (0, 1023), True), (".rec", (100,), False),
+                                 (".idx", (0, 100, 1023), True)):  # fmt: skip
+        path = tmp_path / f"train{suffix}"
+        path.write_bytes(content)
+        whole = origin.file_digest(path)
+        for place in places:
+            changed = bytearray(content)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            assert (origin.file_digest(path) != whole) == seen
+        path.write_bytes(content + b"\0")
+        assert origin.file_digest(path) != whole
+
+
+def test_the_code_that_trains_is_all_in_the_digest():
+    # Mutation: a room that joins the training and changes weights without a word.
+    own = "import sys, facelib.training.train; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", own], cwd=REPO, capture_output=True, text=True)
+    parts = {name.split(".")[1] for name in loaded.stdout.split() if name.startswith("facelib.")}
+    # Bookkeeping; `rendered` makes data, which have a digest of their own.
+    others = {"digests", "errors", "paths", "presets", "rendered", "runs", "safety"}
+    assert parts - others == {name.removesuffix(".py") for name in origin.CODE}
