@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
-from facelib.errors import BadData
+from facelib.errors import BadData, UserError
 from facelib.safety.seal import check_seal, has_mark, read_seal
+
+SAFE = (2, 10)  # in older ones weights_only=True breaks its promise: CVE-2025-32434, CVE-2026-24747
 
 
 def load_archive(path: Path | str, again: str) -> Any:
@@ -30,6 +32,12 @@ def load_archive(path: Path | str, again: str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise BadData(f"{path}: no such file; {again}")
+    if torch.torch_version.TorchVersion(torch.__version__) < SAFE:
+        raise UserError(
+            f"{path}: torch {torch.__version__} can run code that a weights file brings along; "
+            f"wanted {'.'.join(map(str, SAFE))} or later: make setup, or in conda: "
+            "conda env update -f environment.yml"
+        )
     try:
         _check_bytes(path, again)
         with warnings.catch_warnings():
