@@ -159,13 +159,14 @@ def score_benchmark(emb: np.ndarray, emb_flip: np.ndarray | None, bench: Benchma
     flip = None
     if emb_flip is not None:
         flip = _cosines(unit_rows(np.asarray(emb, np.float64) + emb_flip), *sides)
-    return make_scores(
-        _cosines(unit_rows(emb), *sides),
-        bench.same,
-        bench.fold,
-        score_flip=flip,
-        **{k: getattr(bench, k) for k in ("id1", "id2", "yaw1", "yaw2", "index1", "index2")},
-    )
+    known = ["yaw1", "yaw2", "index1", "index2"]
+    if ((bench.id1 == bench.id2) == bench.same).all():
+        known += ["id1", "id2"]
+    else:  # guessed from the genuine pairs: labels of three images contradict each other
+        log.warning("%s: its labels contradict each other: intervals over pairs", bench.name)
+    columns = {name: getattr(bench, name) for name in known}
+    cosines = _cosines(unit_rows(emb), *sides)
+    return make_scores(cosines, bench.same, bench.fold, score_flip=flip, **columns)
 
 
 def _cosines(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.ndarray:
@@ -282,10 +283,8 @@ def evaluate_benchmark(
     On ranks after the first: {}. Arguments: see `embed_benchmark` and `evaluate_run`.
     """
     found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force, known)
-    if distributed.rank():
-        return {}
     key = cache_key(checkpoint, bench, size, fill_border)
-    return save_figures(run_dir, bench, *found, bootstrap, key)
+    return {} if distributed.rank() else save_figures(run_dir, bench, *found, bootstrap, key)
 
 
 def evaluate_run(

@@ -168,6 +168,19 @@ def make_scores(score, same, fold=None, **optional) -> Scores:
     return Scores(score=score, same=same, fold=fold, fold_labels=labels, **extra)
 
 
+def _check_identities(scores: Scores) -> None:
+    if scores.id1 is None:
+        return
+    id1, id2, same = scores.id1, scores.id2, scores.same
+    wrong = np.flatnonzero((id1 == id2) != same)
+    if len(wrong):
+        i = wrong[0]
+        raise UserError(
+            f"pair {i} has same = {int(same[i])}, but its identities are {id1[i]!s} and {id2[i]!s} "
+            f"({len(wrong)} of {len(same)} pairs contradict): mend `same`, or `id1` and `id2`"
+        )
+
+
 def load_scores(path: Path | str, wanted: str | None = None) -> Scores:
     """Read and check a scores file.
 
@@ -175,8 +188,8 @@ def load_scores(path: Path | str, wanted: str | None = None) -> Scores:
         wanted: digest of the scores that should be there; None takes any.
 
     Raises:
-        BadData: the file is missing, damaged, altered, no `.npz`, of other scores, or lacks `score`
-            or `same`.
+        BadData: the file is missing, damaged, altered, no `.npz`, of other scores, lacks `score` or
+            `same`, or `same` contradicts the identities.
         UserError: its arrays are wrong, see `make_scores`; the message starts with the path.
     """
     path = Path(path)
@@ -195,6 +208,7 @@ def load_scores(path: Path | str, wanted: str | None = None) -> Scores:
         )
     try:
         scores = make_scores(**arrays)
+        _check_identities(scores)
     except UserError as error:
         raise BadData(f"{path}: {error}") from error
     if wanted is not None and scores.digest != wanted:
