@@ -308,6 +308,7 @@ def evaluate_run(
     paths = [Path(p) for p in benchmarks] if benchmarks else benchmark_paths(cfg)
     if not paths:
         raise UserError(f"{run.name}: no benchmark to evaluate; set benchmarks=lfw,cfp_ff,cfp_fp")
+    key = evaluation_key(run) or ""  # before the weights are read: a training may go on
     model, checkpoint = load_model(run)
     reports, known = {}, {}
     for path in paths:
@@ -327,10 +328,10 @@ def evaluate_run(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
             figures["strict"]["accuracy"], figures["best"]["accuracy"],
         )  # fmt: skip
-    return _add_to_evaluation(run, checkpoint, reports) if reports else {}
+    return _add_to_evaluation(run, key, checkpoint, reports) if reports else {}
 
 
-def _add_to_evaluation(run: Run, checkpoint: str, reports: dict[str, dict]) -> dict:
+def _add_to_evaluation(run: Run, key: str, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
     path = run.path / "eval.json"
     kept = read_evaluation(path) or {}
@@ -343,6 +344,6 @@ def _add_to_evaluation(run: Run, checkpoint: str, reports: dict[str, dict]) -> d
     }
     if note := unfinished(run):
         result["warnings"] = [note]
-    result = stamped(result, evaluation_key(run) or "")
+    result = stamped(result, key)
     write_json(path, result)
     return result

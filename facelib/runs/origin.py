@@ -67,7 +67,7 @@ def check_name(run) -> None:
     if run.path.name != run.config.run_name:
         raise UserError(
             f"{run.path / 'config.json'}: its settings belong to a run called "
-            f"{run.config.run_name}: edited by hand, or the folder was renamed; put them back, or "
+            f"{run.config.run_name}: edited, renamed, or of an earlier version; put it back, or "
             "start a run of its own: python -m facelib train --set KEY=VALUE"
         )
 
