@@ -91,7 +91,7 @@ def results_html() -> str:
             evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
         except BadData as error:
             log.warning("%s", error)
-    rows = []
+    rows, warned = [], set()
     for run, report in evaluated[:MOST_RUNS]:
         for name, figures in report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
@@ -102,13 +102,15 @@ def results_html() -> str:
             for column, protocol in (("best threshold", "best"), ("strict", "strict")):
                 interval = intervals.get(f"{protocol}.accuracy")
                 row[column] = percent(figures[protocol]["accuracy"], interval)
+            warned |= {f"{name}: {text}" for text in figures.get("warnings", ())}
             rows.append(row | {"settings": changed_settings(run.config), "run": run.name})
     if not rows:
         return ""
     table = pd.DataFrame(rows).to_html(index=False, border=0, classes="results")
     left = len(evaluated) - MOST_RUNS
     more = f"<p>{left} more runs: <code>python -m facelib runs</code></p>" if left > 0 else ""
-    return table + more
+    warnings = "".join(f"<li>{html.escape(text)}</li>" for text in sorted(warned))
+    return table + more + (f"<p>Warnings:</p><ul>{warnings}</ul>" if warned else "")
 
 
 def changed_settings(cfg: Config) -> str:

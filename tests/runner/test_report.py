@@ -102,6 +102,7 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
         "best": {"accuracy": 0.9123},
         "strict": {"accuracy": 0.8},
         "intervals": {"best.accuracy": [0.9, 0.92]},
+        "warnings": ["few < many"],
     }
     run = create_run(make_config(loss="infonce"))
     write_json(run.path / "eval.json", {"benchmarks": {"cfp_fp": figures}})
@@ -111,6 +112,7 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
         "cfp_fp (rendered)",
         "best threshold",
         "strict",
+        "<li>cfp_fp: few &lt; many</li>",
         "91.2 [90.0, 92.0]",
         "80.0",
     ):
