@@ -32,7 +32,7 @@ def kept_figures(path: Path, scores: Scores, bootstrap: int = 1000) -> dict:
     again = "computing again"
     try:
         kept = read_object(path, again, default={})
-        if kept.get("key") == key:
+        if kept.get("key") == key and isinstance(kept.get("figures"), dict):
             check_stamps(kept, key, path, again)
             return kept["figures"]
     except BadData as error:
