@@ -15,7 +15,7 @@ def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None
     check_benchmarks(benchmarks or ())
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
-    from facelib.metrics.tables import figures_table
+    from facelib.metrics.tables import figures_table, warning_lines
 
     with launched_ranks():
         report = evaluate_run(run, benchmarks or None, force=force)
@@ -24,7 +24,7 @@ def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None
     if as_json:
         print_json(report)
     else:
-        sys.stdout.write(figures_table(report).to_string() + "\n")
+        sys.stdout.write(figures_table(report).to_string() + "\n" + warning_lines(report))
 
 
 def add_eval(verbs) -> None:
@@ -48,7 +48,7 @@ def add_verify(verbs) -> None:
     def run(options: argparse.Namespace) -> None:
         from facelib.metrics.operating import operating_points
         from facelib.metrics.scores import load_scores
-        from facelib.metrics.tables import figures_table, operating_table
+        from facelib.metrics.tables import figures_table, operating_table, warning_lines
         from facelib.metrics.verification import verify_scores
 
         scores, name = load_scores(options.scores), options.scores.stem
@@ -58,8 +58,10 @@ def add_verify(verbs) -> None:
         if options.json:
             print_json(found)
         else:
-            tables = figures_table({"benchmarks": {name: found}}), operating_table({name: points})
+            report = {"benchmarks": {name: found}}
+            tables = figures_table(report), operating_table({name: points})
             sys.stdout.write("\n\n".join(table.to_string() for table in tables) + "\n")
+            sys.stdout.write(warning_lines(report))
 
     verb = add_verb(verbs, "verify", "all verification figures of a file of scores", run,
                  "verify scores.npz --json\nverify scores.npz --bootstrap 1000\n"

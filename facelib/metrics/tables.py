@@ -63,3 +63,11 @@ def operating_table(benchmarks: dict[str, dict[str, dict]]) -> pd.DataFrame:
                 "FNMR (%)": percent(point["fnmr"]),
             }
     return pd.DataFrame(rows).T.rename_axis(["benchmark", "FMR"])
+
+
+def warning_lines(report: dict) -> str:
+    """The warnings of an eval.json, or of one benchmark's figures in that form, below its table."""
+    lines = [f"warning: {text}\n" for text in report.get("warnings", ())]
+    for name, figures in report["benchmarks"].items():
+        lines += [f"warning: {name}: {text}\n" for text in figures.get("warnings", ())]
+    return "".join(lines)

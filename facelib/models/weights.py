@@ -12,6 +12,7 @@ from torch import nn
 
 from facelib.errors import BadData
 from facelib.models.registry import FOUNDATIONS, download_hint
+from facelib.safety.archive import load_archive
 from facelib.safety.readers import read_object
 
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -60,8 +61,8 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
     path = next((folder / f for f in CLIP_WEIGHTS if (folder / f).is_file()), None)
     if path is None:
         raise BadData(f"{folder}: no {' or '.join(CLIP_WEIGHTS)}; {download_hint(name)}")
-    from open_clip.factory import load_state_dict
     from open_clip.transformer import VisionTransformer
+    from safetensors.torch import load_file
 
     with _naming(folder, "not an open_clip model"):
         encoder = build_encoder(name, config)
@@ -69,7 +70,9 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
         found = type(encoder).__name__
         raise BadData(f"{folder}: image tower {found}, {name} wants a VisionTransformer")
     with _naming(path, "not a weights file"):
-        state = load_state_dict(str(path))
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else load_archive(path, download_hint(name))
+        state = state.get("state_dict", state)
     prefix = "visual."
     state = {k[len(prefix) :]: v.float() for k, v in state.items() if k.startswith(prefix)}
     wanted = encoder.state_dict()
@@ -97,8 +100,8 @@ def _load_transformers(name: str, folder: Path) -> nn.Module:
         raise BadData(f"{folder}: no model.safetensors; {download_hint(name)}")
     with _naming(path, "not a weights file of transformers"), _quiet_transformers():
         encoder, info = _classes(kind)[0].from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     # A masked-pretraining token is unused here, and I-JEPA's file has none.
     missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))

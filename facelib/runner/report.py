@@ -1,10 +1,13 @@
 """Executed notebooks to one static HTML site: an index and a page a notebook.
 
 Nothing is loaded from a network: pictures are inline, formulas are drawn as SVG, the style sheet
-lies beside the pages. Code is folded away behind a word; wide tables scroll in boxes of their own.
+lies beside the pages. Text is escaped, outputs are cleaned, and a page allows its own script only
+(by its digest), so that nothing in a notebook runs in a browser. Code is folded away behind a word;
+wide tables scroll in boxes of their own.
 """
 
 import base64
+import hashlib
 import html
 import logging
 import re
@@ -18,6 +21,7 @@ from facelib.metrics.tables import accuracies
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
+from facelib.runner.safe_html import clean_html
 from facelib.runs.folder import list_runs
 from facelib.studies.results import LABELS, method_of
 
@@ -90,7 +94,7 @@ def results_html() -> str:
             evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
         except BadData as error:
             log.warning("%s", error)
-    rows = []
+    rows, warned = [], set()
     for run, report in evaluated[:MOST_RUNS]:
         for name, figures in report["benchmarks"].items():
             best, strict = accuracies(figures)
@@ -99,13 +103,15 @@ def results_html() -> str:
                 "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
             }
             row |= {"best threshold": best, "strict": strict}
+            warned |= {f"{name}: {text}" for text in figures.get("warnings", ())}
             rows.append(row | {"settings": changed_settings(run.config), "run": run.name})
     if not rows:
         return ""
     table = pd.DataFrame(rows).to_html(index=False, border=0, classes="results")
     left = len(evaluated) - MOST_RUNS
     more = f"<p>{left} more runs: <code>python -m facelib runs</code></p>" if left > 0 else ""
-    return table + more
+    warnings = "".join(f"<li>{html.escape(text)}</li>" for text in sorted(warned))
+    return table + more + (f"<p>Warnings:</p><ul>{warnings}</ul>" if warned else "")
 
 
 def changed_settings(cfg: Config) -> str:
@@ -149,6 +155,7 @@ def render_notebook(notebook, hrefs: dict[str, str]) -> str:
         anchor_link_text="",
     )
     exporter.register_filter("markdown2html", _markdown_filter)
+    exporter.register_filter("clean_output", clean_html)
     _mark_pictures(notebook)
     body, _ = exporter.from_notebook_node(notebook)
     return _mend_links(body, hrefs)
@@ -184,7 +191,7 @@ def _markdown_filter(source: str) -> str:
         def inline_math(self, body: str) -> str:
             return formula_html(body, display=False)
 
-    return MarkdownWithMath(renderer=WithFormulas(escape=False)).render(source)
+    return MarkdownWithMath(renderer=WithFormulas(escape=True)).render(source)
 
 
 def _mend_links(body: str, hrefs: dict[str, str]) -> str:
@@ -228,7 +235,14 @@ def _fill(template: str, **values: object) -> str:
     for name in {"body", "results"} & set(values):
         values[name] = jinja2.utils.markupsafe.Markup(values[name])
     page = environment.get_template(f"{template}.html.j2")
-    return page.render(site_title=SITE_TITLE, footer=FOOTER, **values)
+    return page.render(site_title=SITE_TITLE, footer=FOOTER, script=_script_digest(), **values)
+
+
+def _script_digest() -> str:
+    """What names the script of our own pages, the only one that a browser may run in them."""
+    source = (TEMPLATES / "page.html.j2").read_text()
+    script = re.search(r"<script>(.*?)</script>", source, flags=re.DOTALL)[1]
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _remove_others(out: Path, hrefs: list[str], thumbnails: list[str | None]) -> None:

@@ -21,13 +21,16 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import REPO
 from facelib.runs.folder import Run, create_run, identify, load_run, own_process, read_lines
+from facelib.runs.origin import check_data, check_resume
 from facelib.runs.progress import show_progress
 from facelib.safety.mortal import die_with_parent
 
 log = logging.getLogger(__name__)
 
 
-def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
+def launch(
+    cfg: Config, follow: bool = True, processes: int | None = None, root: Path | None = None
+) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
 
     Args:
@@ -35,6 +38,7 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
         follow: show progress until the end. False: return as soon as the child is started (it
             still dies with this process).
         processes: start an elastic run on that many instead of the configuration's.
+        root: folder of the run folder, default `runs_root()`.
 
     Raises:
         UserError: the training failed; the message has the last log lines and the next command.
@@ -46,9 +50,10 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
             "statistics are those of a process); make one that takes any number with: python -m "
             "facelib train --set elastic=true name=elastic ... --create"
         )
-    run = create_run(cfg)
+    run = create_run(cfg, root)
     state = run.state
     if state == "done":
+        check_data(run)
         return run
     child = None
     if state == "running":
@@ -111,6 +116,8 @@ def command(
 
 def start(run: Run, processes: int | None = None) -> subprocess.Popen:
     """Start the child with its output in train.log; `processes` None: the config's."""
+    if (run.path / "checkpoints" / "last.pt").is_file():
+        check_resume(run)
     line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
     count = processes or run.config.processes

@@ -14,7 +14,7 @@ from scipy import stats
 
 from facelib.errors import UserError
 from facelib.metrics.tables import percent
-from facelib.paths import atomic_file, published_root
+from facelib.paths import atomic_file, check_folder_name, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
 from facelib.studies.results import LABELS, method_of
 from facelib.studies.source_a import BENCHMARKS
@@ -33,7 +33,7 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     """
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
-    folder = published_root() / name
+    folder = published_root() / check_folder_name(name, "record")
     skipped = {"report", "lines", "run", "name", "data", "benchmarks", "exclude"}
     skipped |= set(SETTINGS_OF_A_ROW)
     known = {k: v for k, v in rows[0].items() if k not in skipped}
@@ -80,7 +80,7 @@ def _lines(row: dict, other: list[str]) -> list[dict]:
 
 def load_record(name: str) -> tuple[pd.DataFrame, dict]:
     """(results.csv, record.json) of a published record."""
-    folder = published_root() / name
+    folder = published_root() / check_folder_name(name, "record")
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")

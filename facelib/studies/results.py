@@ -12,7 +12,7 @@ from torch import nn
 from facelib.config import Config
 from facelib.data.locate import benchmark_paths
 from facelib.errors import UserError
-from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
+from facelib.evaluate.embed import evaluate_benchmark, evaluate_run, kept_embeddings
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
@@ -21,7 +21,6 @@ from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
-from facelib.safety.readers import read_arrays
 from facelib.studies import ablation
 from facelib.studies.plots import pose_frame
 
@@ -95,33 +94,35 @@ class Result:
         return figures_table(self.report)
 
     def scores(self, name: str) -> Scores:
-        """Per-pair scores of a benchmark."""
-        return load_scores(self.folder / "scores" / f"{name}.npz")
+        """Per-pair scores of a benchmark: those that the figures come from."""
+        wanted = self.report["benchmarks"].get(name, {}).get("scores")
+        return load_scores(self.folder / "scores" / f"{name}.npz", wanted)
 
     def embeddings(self, name: str) -> np.ndarray:
-        """Embeddings (U, d) of a benchmark's unique images, as the network gave them."""
-        kept = self.folder / "embeddings" / f"{name}.npz"
-        again = f"evaluate again: python -m facelib eval {self.folder.name} --force"
-        return read_arrays(kept, "embeddings", again, only=("emb",))["emb"]
+        """Embeddings (U, d) of a benchmark's unique images, as the network gives them."""
+        return kept_embeddings(self.folder, name, self.report)
 
     def benchmark(self, name: str) -> Benchmark:
         """Images and pairs of a benchmark, from the file that it was evaluated on.
 
         Raises:
-            UserError: no such benchmark among the figures, or its file is gone.
+            UserError: no such benchmark among the figures, or its file is gone or another.
         """
         if name not in self.report["benchmarks"]:
             raise UserError(f"benchmark {name!r}: {self.label} has {', '.join(self.benchmarks)}")
-        kept = self.report["benchmarks"][name].get("file")
-        if kept and Path(kept).is_file():
-            return load_benchmark(kept)
-        path = next((p for p in benchmark_paths(self.config) if p.stem == name), None)
-        if path is None:
+        figures = self.report["benchmarks"][name]
+        path = kept = figures.get("file")
+        if not kept or not Path(kept).is_file():
+            path = next((p for p in benchmark_paths(self.config) if p.stem == name), None)
+        bench = path and load_benchmark(path)
+        if not bench or bench.digest != figures.get("digest", bench.digest):
+            what = "is of other images or pairs now" if bench else "is gone"
             raise UserError(
-                f"benchmark {name!r} of {self.label}: its file {kept or ''} is gone; evaluate it "
-                f"again: python -m facelib eval {self.folder.name} --benchmarks {name}.bin"
+                f"benchmark {name!r} of {self.label}: its file {path or kept or ''} {what}; "
+                "evaluate it again: python -m facelib eval "
+                f"{self.folder.name} --benchmarks {name}.bin"
             )
-        return load_benchmark(path)
+        return bench
 
     def thresholds(self, name: str) -> dict[str, float]:
         """Mean cosine thresholds of both protocols, for a plot of the unflipped scores."""

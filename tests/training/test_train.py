@@ -88,6 +88,19 @@ def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_logs_each_step_once(
+    tiny_records, runs_folder
+):
+    # Catches: lines of the killed attempt kept beside those of the next.
+    run = create_run(tiny(tiny_records))
+    row = {"step": 1, "loss": 1.0, "images_per_s": 1.0, "eta_s": 1.0, "peak_memory_mb": 1.0}
+    lines = "".join(json.dumps(row | {"step": step}) + "\n" for step in (1, 2))
+    (run.path / "metrics.jsonl").write_text(lines)
+    train(run)
+    steps = [r["step"] for r in read_lines(run.path / "metrics.jsonl") if "loss" in r]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
 def test_two_views_cost_one_trunk_pass_and_differ_by_their_dropout_alone(tiny_records):
     # Catches: the whole network run twice, one mask for both views, views not stacked one by one.
     learner = build_learner(tiny(tiny_records, loss="coreface", dropout=0.4), 24)
