@@ -95,12 +95,14 @@ def lift_table(before: Result, after: Result) -> pd.DataFrame:
     """
     rows = {}
     for name in after.benchmarks:
-        sides = [r.report["benchmarks"][name] for r in (before, after)]
-        (_, hi), (lo, _) = (side["intervals"]["best.accuracy"] for side in sides)
-        row = {f"{start}{when}": 100 * side[protocol]["accuracy"]
-               for protocol, start in (("best", ""), ("strict", "strict "))
-               for when, side in zip(("before", "after"), sides)}  # fmt: skip
-        rows[after.title(name)] = row | {"apart": hi < lo}
+        old, new = (result.report["benchmarks"][name] for result in (before, after))
+        rows[after.title(name)] = {
+            "before": 100 * old["best"]["accuracy"],
+            "after": 100 * new["best"]["accuracy"],
+            "strict before": 100 * old["strict"]["accuracy"],
+            "strict after": 100 * new["strict"]["accuracy"],
+            "apart": old["intervals"]["best.accuracy"][1] < new["intervals"]["best.accuracy"][0],
+        }
     return pd.DataFrame(rows).T.rename_axis("benchmark")
 
 

@@ -165,16 +165,16 @@ def examples(c: Clustering) -> dict[str, tuple[np.ndarray, list[str]]]:
     merged = counts.apply(lambda column: column.nlargest(2).iloc[-1]).idxmax()
     parts = counts.loc[split].sort_values(ascending=False, kind="stable")
     letters = dict(zip(parts.index[parts > 0], ascii_uppercase))
-    found = {}
-    for name, chosen, titles in (
-        ("good", c.clusters == good, lambda i: f"person {c.labels[i]}"),
-        ("split", c.labels == split,
-         lambda i: letters.get(c.clusters[i], "–") if sizes[c.clusters[i]] > 1 else "–"),
-        ("merged", c.clusters == merged, lambda i: f"person {c.labels[i]}"),
-    ):  # fmt: skip
-        inside = sorted(np.flatnonzero(chosen), key=lambda i: (titles(i), i))[:20]
-        found[name] = c.rows[inside], [titles(i) for i in inside]
-    return found
+    people = np.array([f"person {label}" for label in c.labels])
+    marks = np.array([letters.get(k, "–") if sizes[k] > 1 else "–" for k in c.clusters])
+
+    def shown(chosen: np.ndarray, titles: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        inside = np.flatnonzero(chosen)
+        inside = inside[np.argsort(titles[inside], kind="stable")][:20]
+        return c.rows[inside], titles[inside].tolist()
+
+    good, merged = shown(c.clusters == good, people), shown(c.clusters == merged, people)
+    return {"good": good, "split": shown(c.labels == split, marks), "merged": merged}
 
 
 def what_we_learned(losses_apart, most, ours, last, counts, names) -> str:

@@ -38,16 +38,10 @@ def umap(emb: np.ndarray) -> np.ndarray:
     np.fill_diagonal(distance, -1)  # oneself first, also before an equal image
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
     near = np.take_along_axis(distance, nearest, axis=1).clip(0)
-    settings = {
-        "n_neighbors": neighbours,
-        "metric": "cosine",
-        "min_dist": SPREAD_OUT,
-        "spread": SPREAD_OUT,
-        "random_state": SEED,
-        "n_jobs": 1,
-        "precomputed_knn": (nearest.astype(np.int32), near.astype(np.float32)),
-        "force_approximation_algorithm": True,  # or small sets ignore the given neighbours
-    }
+    settings = {"metric": "cosine", "min_dist": SPREAD_OUT, "spread": SPREAD_OUT}
+    settings |= {"n_neighbors": neighbours, "random_state": SEED, "n_jobs": 1}
+    settings["precomputed_knn"] = nearest.astype(np.int32), near.astype(np.float32)
+    settings["force_approximation_algorithm"] = True  # or small sets ignore the given neighbours
     with warnings.catch_warnings():
         # It regrets that new points cannot be placed later, which nobody asks for here.
         warnings.filterwarnings("ignore", message=".*knn_search_index.*")
