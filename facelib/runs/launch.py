@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
 
+    A training that is followed and ends unfinished, as its own parent was killed, is resumed.
+
     Args:
         cfg: the configuration; the same one always means the same run folder.
         follow: show progress until the end. False: return as soon as the child is started (it
@@ -47,14 +49,14 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
             "facelib train --set elastic=true name=elastic ... --create"
         )
     run = create_run(cfg)
-    state = run.state
-    if state == "done":
-        return run
-    child = None
-    if state == "running":
+    while run.state == "running":  # somebody else's: if they do not end it, this call does
         log.info("%s is already running: following it", run.name)
-    else:
-        child = start(run, processes)
+        if not follow:
+            return run
+        _watch(run, None)
+    if run.state == "done":
+        return load_run(run.path)
+    child = start(run, processes)
     if follow:
         _follow(run, child)
     return load_run(run.path)
@@ -179,7 +181,13 @@ def _process_to_stop(run: Run) -> int:
     return process.pid
 
 
-def _follow(
+def _follow(run: Run, child: subprocess.Popen, meanwhile: Callable[[], None] | None = None) -> None:
+    _watch(run, child, meanwhile)
+    child.wait()
+    _raise_unless_done(run)
+
+
+def _watch(
     run: Run, child: subprocess.Popen | None, meanwhile: Callable[[], None] | None = None
 ) -> None:
     try:
@@ -187,9 +195,6 @@ def _follow(
     except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
         stop(run, child)
         raise
-    if child is not None:
-        child.wait()
-    _raise_unless_done(run)
 
 
 def _raise_unless_done(run: Run) -> None:

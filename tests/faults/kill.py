@@ -12,6 +12,7 @@ checkpoints half written, hangs, failures.
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -102,7 +103,7 @@ def wait_for_moment(tree: Tree, root: Path, rng: random.Random, whole: float) ->
 
 
 def strike(tree: Tree, root: Path, rng: random.Random, whole: float) -> dict | None:
-    """Kill a member of a tree at a drawn moment and see all of it end; None if it ended before."""
+    """Kill a member of a tree at a drawn moment, see its root end; None if it ended before."""
     wait_for_moment(tree, root, rng, whole)
     members = [process for process in tree.members() if role(process) not in ("tracker", "gone")]
     number, step = rng.choice(SIGNALS), step_of(root)
@@ -119,27 +120,29 @@ def strike(tree: Tree, root: Path, rng: random.Random, whole: float) -> dict | N
         return None
     ended = tree.wait(HANGS_AFTER)
     faults = [] if ended else ["hang"]
-    faults += [f"left: {name}" for name in tree.clear(LEFT_AFTER)]
     if who == "command" and b"Traceback" in tree.output.read_bytes():
         faults.append("traceback")
     return {"signal": number.name, "victim": who, "step": step, "faults": faults}
 
 
-def finish(case: Case, root: Path, cfg: Config, whole: dict) -> list[str]:
-    """The same command to its end; what is wrong then."""
-    tree = Tree(case.start, root, cfg)
+def finish(tree: Tree, root: Path, whole: dict) -> list[str]:
+    """Let the last start of a command come to its end; what is wrong then."""
     ended = tree.wait(5 * HANGS_AFTER)
     faults = [f"left at the end: {name}" for name in tree.clear(LEFT_AFTER)]
     if not ended or tree.code:
         return [*faults, "not resumed"]
-    found = result(root)
-    if found != whole:
-        faults.append("another result")
+    halves = list(root.glob("*/checkpoints/.*"))
+    faults += [f"left: {len(halves)} half-written checkpoints"] * bool(halves)
+    return faults + differences(result(root), whole)
+
+
+def differences(found: dict, whole: dict) -> list[str]:
+    """How a result is another than that of the run that nobody killed."""
+    faults = [] if found == whole else ["another result"]
     for run in found.values():
         rows = [json.dumps(r, sort_keys=True) for r in run["metrics"]] if "metrics" in run else []
         faults += ["duplicate rows"] if len(rows) != len(set(rows)) else []
-    halves = list(root.glob("*/checkpoints/.*"))
-    return faults + [f"left: {len(halves)} half-written checkpoints"] * bool(halves)
+    return faults
 
 
 class Campaign:
@@ -164,25 +167,34 @@ class Campaign:
 
     def rows(self) -> Iterator[dict]:
         """One row per kill, for ever."""
-        number = 0
-        while True:
+        for number in itertools.count():
             rng = random.Random(f"{self.seed} {number}")
             case, root = draw_case(rng, self.starts), self.folder / f"case{number}"
             whole, seconds = self.reference(case.reference)
             seconds += 8 if case.reference != case else 0  # imports
             root.mkdir()
-            struck = []
-            for _ in range(rng.randint(1, 4) if case.start == "fork" else 2):
-                row = strike(Tree(case.start, root, case.config(self.records)), root, rng, seconds)
-                if row is None:
-                    break
-                struck.append(row)
-            if struck:
-                struck[-1]["faults"] += finish(case, root, case.config(self.records), whole)
-            for row in struck:
-                yield {"seed": self.seed, "case": number, "start": case.how, "loss": case.loss,
-                       "select": case.select, **row}  # fmt: skip
-            number += 1
+            for row in self._kill(case, root, rng, whole, seconds):
+                yield {"seed": self.seed, "case": number, **row}
+
+    def _kill(self, case: Case, root: Path, rng: random.Random, whole: dict, seconds: float):
+        """Kill a case some times, each time start it again, half the times at once; see it end."""
+        cfg, struck = case.config(self.records), []
+        tree = Tree(case.start, root, cfg)
+        for _ in range(rng.randint(1, 4) if case.start == "fork" else 2):
+            row = strike(tree, root, rng, seconds)
+            if row is None:
+                break
+            at_once = rng.random() < 0.5
+            left = [] if at_once else tree.clear(LEFT_AFTER)
+            before, tree = tree, Tree(case.start, root, cfg)
+            left += before.clear(LEFT_AFTER)
+            row["faults"] += [f"left: {name}" for name in left]
+            struck.append({"start": case.how, "loss": case.loss, "select": case.select,
+                           "again": "at once" if at_once else "later", **row})  # fmt: skip
+        faults = finish(tree, root, whole)
+        if struck:
+            struck[-1]["faults"] += faults
+        yield from struck
 
 
 def run_campaign(campaign: Campaign, kills: int, out: Path | None = None) -> list[dict]:
@@ -201,7 +213,7 @@ def run_campaign(campaign: Campaign, kills: int, out: Path | None = None) -> lis
 def summary(rows: list[dict]) -> dict:
     """Kills by kind, and faults by kind."""
     counts = {key: dict(sorted(Counter(row[key] for row in rows).items()))
-              for key in ("signal", "start", "loss", "select", "victim")}  # fmt: skip
+              for key in ("signal", "start", "loss", "select", "victim", "again")}  # fmt: skip
     faults = Counter(fault for row in rows for fault in row["faults"])
     return {"kills": len(rows), **counts, "faults": dict(faults)}
 
