@@ -1,6 +1,6 @@
 """`make kill`: a seeded campaign of killed trainings, each taken up again by the same command.
 
-    python -m tests.faults.kill [--kills 30] [--seed 0] [--out FOLDER]
+    python -m tests.faults.kill [--kills 30] [--seed 0] [--starts fork sweep ...] [--out FOLDER]
 
 A case is a loss, a `select`, workers, ranks, and how it is started: by its command, by a sweep, by
 a study, or forked from this process, which saves the seconds of imports. It is killed once to four
@@ -29,6 +29,7 @@ import psutil
 
 from facelib.config import Config, make_config
 from facelib.runs.files import read_status
+from facelib.runs.folder import write_json
 from tests.faults.trees import Tree, make_records, result, role
 
 LEFT_AFTER, HANGS_AFTER, STEPS = 10, 120, 30  # seconds, seconds, steps
@@ -174,7 +175,7 @@ class Campaign:
             seconds += 8 if case.reference != case else 0  # imports
             root.mkdir()
             for row in self._kill(case, root, rng, whole, seconds):
-                yield {"seed": self.seed, "case": number, **row}
+                yield {"seed": self.seed, "case": number, **row, "faults": "; ".join(row["faults"])}
 
     def _kill(self, case: Case, root: Path, rng: random.Random, whole: dict, seconds: float):
         """Kill a case some times, each time start it again, half the times at once; see it end."""
@@ -198,34 +199,37 @@ class Campaign:
 
 
 def run_campaign(campaign: Campaign, kills: int, out: Path | None = None) -> list[dict]:
-    """Rows of so many kills; what is wrong is said on standard error as it comes."""
+    """Rows of so many kills; each is written as it comes, and what is wrong is said."""
     rows = []
-    for row in campaign.rows():
+    for row in itertools.islice(campaign.rows(), kills):
         rows.append(row)
         if row["faults"] or len(rows) % 10 == 0:
             sys.stderr.write(f"{len(rows)} of {kills} kills: {row if row['faults'] else 'ok'}\n")
-        if out and (len(rows) % 10 == 0 or len(rows) >= kills):
-            write(rows, out)
-        if len(rows) >= kills:
-            return rows
+        if out:
+            write(row, out)
+    return rows
 
 
 def summary(rows: list[dict]) -> dict:
     """Kills by kind, and faults by kind."""
     counts = {key: dict(sorted(Counter(row[key] for row in rows).items()))
               for key in ("signal", "start", "loss", "select", "victim", "again")}  # fmt: skip
-    faults = Counter(fault for row in rows for fault in row["faults"])
+    faults = Counter(fault for row in rows for fault in row["faults"].split("; ") if fault)
     return {"kills": len(rows), **counts, "faults": dict(faults)}
 
 
-def write(rows: list[dict], out: Path) -> None:
-    """`kills.csv`, one row per kill, and `summary.json`."""
+def write(row: dict, out: Path) -> None:
+    """Add a kill to `kills.csv`, and write `summary.json` of all that it holds."""
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / "kills.csv", "w", newline="") as handle:
-        table = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows({**row, "faults": "; ".join(row["faults"])} for row in rows)
-    (out / "summary.json").write_text(json.dumps(summary(rows), indent=1) + "\n")
+    path = out / "kills.csv"
+    first = not path.is_file()
+    with open(path, "a", newline="") as handle:
+        table = csv.DictWriter(handle, list(row), lineterminator="\n")
+        if first:
+            table.writeheader()
+        table.writerow(row)
+    with open(path, newline="") as handle:
+        write_json(out / "summary.json", summary(list(csv.DictReader(handle))))
 
 
 def main() -> int:
@@ -234,12 +238,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--starts", nargs="+", choices=list(HOW), default=list(HOW))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="add to the record in this folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         campaign = Campaign(Path(name), options.seed, options.starts)
-        rows = run_campaign(campaign, options.kills, options.out)
-    found = summary(rows)
+        found = summary(run_campaign(campaign, options.kills, options.out))
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     return 1 if found["faults"] else 0
 
