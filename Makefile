@@ -16,7 +16,7 @@ LOCK := .lock/requirements.txt
 PINS := sed -n '/- pip:/,$$ s/^ *- \([^ \#]*==[^\#]*\).*/\1/p' environment.yml
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test lab bench outputs lock clean
+.PHONY: help setup study check test kill lab bench outputs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ lab: setup  ## JupyterLab in notebooks/
 
 bench: setup  ## every benchmark of tests/bench; figures into runs/bench.json
 	$(PYTHON) tests/bench/run_all.py
+
+kill: setup  ## killed and resumed trainings: ARGS="--kills 300 --seed 0 --out FOLDER"
+	$(PYTHON) -m tests.faults.kill $(ARGS)
 
 outputs: setup  ## execute the notebooks with their defaults and write their outputs into them
 	$(PYTHON) -m facelib.runner.notebooks $(ARGS)

@@ -302,6 +302,8 @@ def hold(path: Path) -> Iterator[None]:
                 f"{path.name} is being trained by another process; "
                 f"watch it: python -m facelib follow {path.name}"
             ) from None
+        for half in (path / "checkpoints").glob(".*.tmp"):  # of a writer that was killed
+            half.unlink()
         yield
 
 

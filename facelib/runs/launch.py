@@ -33,6 +33,8 @@ def launch(
 ) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
 
+    A training that is followed and ends unfinished, as its own parent was killed, is resumed.
+
     Args:
         cfg: the configuration; the same one always means the same run folder.
         follow: show progress until the end. False: return as soon as the child is started (it
@@ -51,15 +53,15 @@ def launch(
             "facelib train --set elastic=true name=elastic ... --create"
         )
     run = create_run(cfg, root)
-    state = run.state
-    if state == "done":
-        check_data(run)
-        return run
-    child = None
-    if state == "running":
+    while run.state == "running":  # somebody else's: if they do not end it, this call does
         log.info("%s is already running: following it", run.name)
-    else:
-        child = start(run, processes)
+        if not follow:
+            return run
+        _watch(run, None)
+    if run.state == "done":
+        check_data(run)
+        return load_run(run.path)
+    child = start(run, processes)
     if follow:
         _follow(run, child)
     return load_run(run.path)
@@ -186,7 +188,13 @@ def _process_to_stop(run: Run) -> int:
     return process.pid
 
 
-def _follow(
+def _follow(run: Run, child: subprocess.Popen, meanwhile: Callable[[], None] | None = None) -> None:
+    _watch(run, child, meanwhile)
+    child.wait()
+    _raise_unless_done(run)
+
+
+def _watch(
     run: Run, child: subprocess.Popen | None, meanwhile: Callable[[], None] | None = None
 ) -> None:
     try:
@@ -194,9 +202,6 @@ def _follow(
     except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
         stop(run, child)
         raise
-    if child is not None:
-        child.wait()
-    _raise_unless_done(run)
 
 
 def _raise_unless_done(run: Run) -> None:
