@@ -1,6 +1,7 @@
 # Thin: every target is a command or two that can be typed by hand. `make` alone lists them.
-# The environment is .venv, made by pip from environment.yml. An active conda environment called
-# facelib, or FACELIB_PYTHON=/a/python, or `make PYTHON=python TARGET`, is used instead.
+# The environment is .venv: the packages of environment.yml and what they need, by pip, from the
+# lock with hashes. An active conda environment called facelib, or FACELIB_PYTHON=/a/python, or
+# `make PYTHON=python TARGET`, is used instead.
 ifdef FACELIB_PYTHON
 PYTHON ?= $(FACELIB_PYTHON)
 endif
@@ -11,15 +12,17 @@ PYTHON ?= .venv/bin/python
 
 export PYTHONPATH := $(CURDIR)
 LINT_IMPORTS := $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
+LOCK := .lock/requirements.txt
+PINS := sed -n '/- pip:/,$$ s/^ *- \([^ \#]*==[^\#]*\).*/\1/p' environment.yml
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test fuzz lab bench outputs clean
+.PHONY: help setup study check test fuzz kill lab bench outputs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ifeq ($(PYTHON),.venv/bin/python)
-setup: .venv/.ready  ## the environment: .venv from environment.yml (at once when it is there)
+setup: .venv/.ready  ## the environment: .venv from the lock (at once when it is there)
 else
 setup:
 	@$(PYTHON) -m facelib doctor --packages
@@ -28,7 +31,9 @@ endif
 ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.ready  # a moved or copied checkout: installed again, from what is there
 endif
-.venv/.ready: environment.yml pyproject.toml
+.venv/.ready: environment.yml $(LOCK) pyproject.toml
+	@$(PINS) | tr A-Z_ a-z- | while read -r pin rest; do grep -q "^$$pin " $(LOCK) || \
+	  { echo "setup: $$pin of environment.yml is not in $(LOCK): make lock" >&2; exit 2; }; done
 	@! .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] == (3, 11))' 2>/dev/null || \
 	  { echo "setup: .venv is of another Python than 3.11: rm -r .venv, then make setup" >&2; exit 2; }
 	@.venv/bin/python -c '' 2>/dev/null || broken=--clear; \
@@ -39,9 +44,10 @@ endif
 	 install it (apt-get install python3.11 python3.11-venv, brew install python@3.11, or\
 	 pyenv install 3.11), or use conda: conda env create -f environment.yml" >&2; exit 2
 	@echo "Installing into .venv: 4 GB to download, 8 GB on disk, 3 to 8 minutes; then at once."
-	@sed -n '/- pip:/,$$ s/^ *- \([^ #]*==[^#]*\).*/\1/p' environment.yml > .venv/requirements.txt
 	@.venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-	  -r .venv/requirements.txt || { echo "setup: pip failed; again: make setup" >&2; exit 2; }
+	  --require-hashes --only-binary :all: -r $(LOCK) || { echo "setup: pip failed; again: make setup.\
+	 The lock is for Linux (x86_64, aarch64) and macOS 14 or newer (arm64);\
+	 elsewhere use conda: conda env create -f environment.yml" >&2; exit 2; }
 	@.venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@
 
@@ -70,8 +76,22 @@ lab: setup  ## JupyterLab in notebooks/
 bench: setup  ## every benchmark of tests/bench; figures into runs/bench.json
 	$(PYTHON) tests/bench/run_all.py
 
+kill: setup  ## killed and resumed trainings: ARGS="--kills 300 --seed 0 --out FOLDER"
+	$(PYTHON) -m tests.faults.kill $(ARGS)
+
 outputs: setup  ## execute the notebooks with their defaults and write their outputs into them
 	$(PYTHON) -m facelib.runner.notebooks $(ARGS)
+
+# uv resolves for every platform at once and keeps the versions of the lock that still fit.
+lock:  ## .lock: all packages with hashes, parts list (SBOM); newer versions: make lock ARGS=--upgrade
+	python3 -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install -q uv==0.13.8 cyclonedx-bom==7.5.0
+	$(PINS) | .venv-lock/bin/uv pip compile - -q -o $(LOCK) --universal --python-version 3.11 \
+	  --only-binary :all: --generate-hashes --default-index https://pypi.org/simple \
+	  --no-annotate --custom-compile-command "make lock" $(ARGS) >/dev/null
+	sed -n 's/ ;.*//p' $(LOCK) | .venv-lock/bin/cyclonedx-py requirements - \
+	  --pyproject pyproject.toml --output-reproducible -o .lock/sbom.cdx.json
+	rm -r .venv-lock
 
 clean:  ## remove executed notebooks, the site and caches; keep data, runs and .venv
 	rm -rf runs/notebooks runs/site .data/checks .pytest_cache .ruff_cache .import_linter_cache

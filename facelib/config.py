@@ -68,13 +68,15 @@ class _Common:
     init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
     lora_rank: int = setting(0, "0 trains all weights; above 0 only adapters of that rank (source A: 8)", of="foundation", low=0)
     lora_alpha: float = setting(8.0, "adapters count alpha/rank times", of="foundation", above=0)
+    lora_spread: float = setting(1.0, "adapters' A at the start: its standard deviation over peft's; sqrt(6) in source A", of="foundation", above=0)
     lora_targets: str = setting("ffn", "linear layers that get adapters", of="foundation", choices=("ffn", "attention", "all"))
     recompute: bool = setting(False, "recompute activations in backward (ViT-H)", of="foundation")
     # loss: what several losses share; each takes some of these (its row says which)
     loss: str = setting("arcface", "training loss", choices=tuple(LOSS_ROWS))
     s: float = setting(32.0, "scale of the classifier's logits", of="loss", above=0)
     m: float = setting(0.2, "margin: an angle in radians, a cosine or a factor, as the loss says", of="loss", low=0)
-    gradient: str = setting("exact", "or straight_through: the margin adds no gradient (InsightFace's PyTorch code)", of="loss", choices=("exact", "straight_through"))
+    gradient: str = setting("exact", "or straight_through: the margin adds no gradient (InsightFace's PyTorch code, SphereFace-R)", of="loss", choices=("exact", "straight_through"))
+    branch: str = setting("hard", "where theta + m passes pi: hard keeps the target falling; none has cos(theta + m) there too (ElasticFace, InsightFace's PyTorch code); easy: no margin where cos(theta) is not above 0 (MagFace)", of="loss", choices=("hard", "none", "easy"))
     tau: float = setting(0.07, "temperature of contrastive terms; 1/s matches the scales", of="loss", above=0)
     gather: bool = setting(True, "contrastive terms: negatives from all processes; false as in source A", of="loss")
     loss_block: int = setting(0, "contrastive terms by blocks of N × N cosines; 0: the whole matrix", of="loss", low=0)
@@ -97,7 +99,7 @@ class _Common:
     lr: float = setting(0.1, "highest learning rate", low=0)
     momentum: float = setting(0.9, "momentum of sgd", of="sgd", low=0, below=1)
     weight_decay: float = setting(5e-4, "weight decay", low=0)
-    warmup: float = setting(0.08, "fraction of the steps with a rising rate", low=0, below=1)
+    warmup: float = setting(0.08, "fraction of the steps with a rising rate", low=0, high=1)
     schedule: str = setting("cosine", "after the warm-up: cosine to zero, or steps: a tenth from each of drops on", choices=("cosine", "steps"))
     drops: str = setting("0.25,0.5,0.75", "fractions of the run at which the rate drops", of="steps")
     clip_norm: float = setting(5.0, "gradient norm; 0 switches clipping off", low=0)
@@ -153,6 +155,7 @@ class _Common:
             for field in dataclasses.fields(self)
             if field.metadata["changes_result"] and getattr(self, field.name) != field.default
         }
+        kept |= {f"{k}, revised": 1 for k, v in kept.items() if v in FIELDS[k].metadata["revised"]}
         return digest_values([DIGEST_VERSION, kept], digits=8)
 
     @property

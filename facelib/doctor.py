@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
+from facelib.runs.origin import of_other_code
 
 DISK_GB = 2.0  # rendered faces, three smoke runs and the site take less than 1 GB
 MEMORY_GB = 4.0
@@ -41,7 +42,8 @@ def check() -> dict:
         "disk": {"data": _disk(data_root()), "runs": _disk(runs_root())},
         "data": [found for folder in sorted(data_root().glob("*")) if (found := _holdings(folder))],
         "runs": [{"name": run.name, "state": run.state, "step": run.status.get("step", 0),
-                  "steps": run.status.get("steps", 0)} for run in list_runs()],
+                  "steps": run.status.get("steps", 0), "other_code": of_other_code(run)}
+                 for run in list_runs()],
     }  # fmt: skip
     problems = [{"problem": what, "next": command} for what, command in _problems(report)]
     return {**report, "problems": problems}
@@ -118,6 +120,8 @@ def render(report: dict) -> str:
           for what, disk in report["disk"].items()),
         *(("data", f"{entry['name']}: {entry['holds']}") for entry in report["data"]),
         ("runs", ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"),
+        *([("runs", f"{other} were trained by other code than this: their figures may differ")]
+          if (other := sum(run["other_code"] for run in report["runs"])) else []),
         *(("running", f"{run['name']}, step {run['step']} of {run['steps']}")
           for run in report["runs"] if run["state"] == "running"),
         *(("problem", f"{p['problem']}\n          next: {p['next']}") for p in report["problems"]),

@@ -7,6 +7,7 @@ single settings stand beside them in `config.py` and in the rows of the losses.
 import itertools
 
 from facelib.errors import UserError
+from facelib.paths import check_folder_name
 from facelib.rows import LOSS_ROWS
 
 IRESNETS = ("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100")
@@ -33,8 +34,7 @@ def check_together(cfg) -> None:
         )
     if cfg.select in ("val_auc", "val_loss") and cfg.val_fraction == 0:
         raise UserError(f"select={cfg.select!r} needs val_fraction above 0, or use select=last")
-    if "/" in cfg.name or not cfg.name.strip() or cfg.name.startswith("."):
-        raise UserError(f"name={cfg.name!r}: a folder name without slashes, for example 'smoke'")
+    check_folder_name(cfg.name, "name")
 
 
 def _check_drops(cfg) -> None:

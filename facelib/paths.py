@@ -6,6 +6,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from facelib.errors import UserError
 
 REPO = Path(__file__).resolve().parent.parent
+FOLDER_NAME = re.compile(r"\w[\w .+=,-]{0,99}")
 
 
 def data_root() -> Path:
@@ -35,6 +37,20 @@ def _root(variable: str, otherwise: Path) -> Path:
         raise UserError(
             f"{variable}={value!r}: {error}; set it to the full path of a folder"
         ) from error
+
+
+def check_folder_name(name: str, what: str) -> str:
+    """The name of a run or record as it is: one line, one folder, nothing that a page would run.
+
+    Args:
+        what: what to call it in an error.
+    """
+    if not FOLDER_NAME.fullmatch(name):
+        raise UserError(
+            f"{what}={name!r}: wanted a folder name without slashes, of at most 100 letters, "
+            "digits, spaces and ._-+=, that begins with a letter or digit, for example 'smoke'"
+        )
+    return name
 
 
 def published_root() -> Path:

@@ -29,6 +29,7 @@ def setting(
     of: str = "",
     choices: tuple[str, ...] = (),
     changes_result: bool = True,
+    revised: tuple[str, ...] = (),
     **limits: float,
 ):
     """A field of `Config` with what is known of it.
@@ -38,13 +39,14 @@ def setting(
             every run.
         choices: the allowed values; none: any.
         changes_result: False keeps it out of the digest, and so out of the run's name.
+        revised: choices that once meant something else: their runs get new names.
         limits: low, high (allowed themselves), above, below (not allowed themselves).
     """
     unknown = set(limits) - set(LIMITS)
     if unknown:
         raise TypeError(f"setting(): unknown limit {sorted(unknown)[0]!r}")
-    facts = {"help": help, "of": of, "choices": choices, "changes_result": changes_result}
-    return dataclasses.field(default=default, metadata=facts | {"limits": limits})
+    facts = {"help": help, "of": of, "choices": choices, "revised": revised, "limits": limits}
+    return dataclasses.field(default=default, metadata=facts | {"changes_result": changes_result})
 
 
 def check_value(field: dataclasses.Field, value: object) -> None:
@@ -127,8 +129,9 @@ class LossRow:
         return {*self.takes, *self.settings}
 
 
-# Groups of shared settings, for the rows. A classifier whose centres may be sampled, taken in
-# blocks or spread over processes.
+# Groups of shared settings, for the rows: ArcFace's own; a classifier whose centres may be sampled,
+# taken in blocks or spread over processes.
+ARC = ("s", "m", "gradient", "branch")
 CENTRES = ("sampled_centres", "centre_block", "sharded")
 
 
@@ -166,7 +169,7 @@ def read_rows(folder: Path) -> dict[str, LossRow]:
     return rows
 
 
-_NAMES = {"LossRow": LossRow, "setting": setting, "CENTRES": CENTRES}
+_NAMES = {"LossRow": LossRow, "setting": setting, "ARC": ARC, "CENTRES": CENTRES}
 LOSS_ROWS = read_rows(Path(__file__).with_name("losses"))
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from facelib.config import (
+    DIGEST_VERSION,
     FIELDS,
     NOT_IN_DIGEST,
     Config,
@@ -16,6 +17,7 @@ from facelib.config import (
     settings_among,
     users_of,
 )
+from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.presets import PRESETS, preset_for
 from facelib.rows import LOSS_ROWS, check_value, read_rows
@@ -36,7 +38,7 @@ def test_an_unknown_setting_names_the_nearest_known_one():
         ({"tau": "0.1"}, "wanted float, got str"),
         ({"global_batch": 64.0}, "wanted int, got float"),
         ({"flip": 1}, "wanted bool, got int"),
-        ({"warmup": 1.0}, "warmup=1.0: must be below 1"),
+        ({"warmup": 1.5}, "warmup=1.5: must be at most 1"),
         ({"epochs": 2.0, "images_seen": 64}, "set exactly one above 0"),
         ({"images_seen": 0}, "set exactly one above 0"),
         ({"val_fraction": 0.0, "select": "val_auc"}, "needs val_fraction above 0"),
@@ -86,10 +88,10 @@ def test_a_batch_that_does_not_divide_names_two_that_do():
         make_config(images_per_identity=4, global_batch=66, processes=2)
 
 
-def other_value(field):
-    """A value of a setting that is not its default."""
+def other_value(field, cfg=Config):
+    """A value of a setting that is not that of `cfg`, or not its default."""
     if field.metadata["choices"]:
-        return next(c for c in field.metadata["choices"] if c != field.default)
+        return next(c for c in field.metadata["choices"] if c != getattr(cfg, field.name))
     if field.type is bool:
         return not field.default
     if field.type is str:
@@ -114,7 +116,7 @@ def test_every_setting_is_in_the_digest_but_those_that_change_no_result(loss, mo
     for name, field in FIELDS.items():
         if name == "loss" or foreign(field, base):
             continue
-        moved = base.replace(**{name: other_value(field)}).digest() != base.digest()
+        moved = base.replace(**{name: other_value(field, base)}).digest() != base.digest()
         assert moved == (name not in NOT_IN_DIGEST), name
     assert base.run_name == f"smoke-{loss}-{base.digest()}"
 
@@ -215,8 +217,15 @@ def test_lora_presets_hold_source_a_s_batches_and_an_equal_one():
     assert per_gpu == [4100, 780, 120]
     for cfg in published.values():
         assert (cfg.lora_rank, cfg.lora_alpha, cfg.lora_targets) == (8, 8, "ffn")
-        assert (cfg.optimizer, cfg.lr, cfg.epochs, cfg.loss) == ("sgd", 0.001, 15, "infonce")
+        assert (cfg.optimizer, cfg.lr, cfg.loss) == ("sgd", 0.001, "infonce")
+        assert cfg.warmup * cfg.epochs == pytest.approx(5)
+        assert cfg.lora_spread == pytest.approx(6**0.5)
         assert (cfg.precision, cfg.image_size, cfg.gather) == ("fp16", 112, False)
+    assert [cfg.epochs for cfg in published.values()] == [15, 15, 5]  # of its settings files
+    for name in ("clip-peft", "dinov2-peft", "ijepa-peft", "ijepa-text", "ijepa-equal"):
+        assert make_config(f"ms1m-lora-{name}").epochs == 15  # of its text
+    ours = make_config("ms1m-lora-dinov2-peft").changes_from(published["dinov2"])
+    assert set(ours) == {"name", "lora_spread", "warmup"}
     for name in ("clip-equal", "ijepa-equal", "clip-arcface", "ijepa-arcface", "dinov2-arcface"):
         assert make_config(f"ms1m-lora-{name}").global_batch == 2 * 780
     assert make_config("ms1m-lora-ijepa-equal").recompute
@@ -245,6 +254,15 @@ def test_the_cluster_preset_holds_source_b_s_numbers():
     assert (cfg.cluster_phi, cfg.cluster_lambda, cfg.cluster_term) == (
         *("literal", "literal", "clucon"),
     )
+
+
+def test_a_choice_that_means_something_else_now_gives_its_runs_new_names():
+    # Catches: a finished run of the earlier meaning found under the name of the new one.
+    pcl, tau0 = (make_config(loss="cluster", cluster_phi=phi) for phi in ("pcl", "tau0"))
+    former = [DIGEST_VERSION, {"loss": "cluster", "cluster_phi": "pcl", "name": pcl.name}]
+    assert digest_values(former, digits=8) != pcl.digest()
+    former[1]["cluster_phi"] = "tau0"
+    assert digest_values(former, digits=8) == tau0.digest()  # all others keep theirs
 
 
 def test_settings_on_the_command_line_get_the_type_of_their_field():

@@ -15,7 +15,7 @@ def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None
     check_benchmarks(benchmarks or ())
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
-    from facelib.metrics.tables import figures_table
+    from facelib.metrics.tables import figures_table, warning_lines
 
     with launched_ranks():
         report = evaluate_run(run, benchmarks or None, force=force)
@@ -24,7 +24,7 @@ def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None
     if as_json:
         print_json(report)
     else:
-        sys.stdout.write(figures_table(report).to_string() + "\n")
+        sys.stdout.write(figures_table(report).to_string() + "\n" + warning_lines(report))
 
 
 def add_eval(verbs) -> None:
@@ -46,20 +46,31 @@ def add_verify(verbs) -> None:
     """The verb `verify`."""
 
     def run(options: argparse.Namespace) -> None:
-        from facelib.metrics.tables import figures_table
-        from facelib.metrics.verification import verify_file
+        from facelib.metrics.operating import operating_points
+        from facelib.metrics.scores import load_scores
+        from facelib.metrics.tables import figures_table, operating_table, warning_lines
+        from facelib.metrics.verification import verify_scores
 
-        found = verify_file(options.scores, bootstrap=options.bootstrap)
+        scores, name = load_scores(options.scores), options.scores.stem
+        rates = options.threshold_for_fmr
+        points = operating_points(scores, rates) if rates else operating_points(scores)
+        found = verify_scores(scores, options.bootstrap).to_dict() | {"operating_points": points}
         if options.json:
             print_json(found)
         else:
-            table = figures_table({"benchmarks": {options.scores.stem: found}})
-            sys.stdout.write(table.to_string() + "\n")
+            report = {"benchmarks": {name: found}}
+            tables = figures_table(report), operating_table({name: points})
+            sys.stdout.write("\n\n".join(table.to_string() for table in tables) + "\n")
+            sys.stdout.write(warning_lines(report))
 
     verb = add_verb(verbs, "verify", "all verification figures of a file of scores", run,
-                 "verify scores.npz --json\nverify scores.npz --bootstrap 1000")  # fmt: skip
+                 "verify scores.npz --json\nverify scores.npz --bootstrap 1000\n"
+                 "verify scores.npz --threshold-for-fmr 1e-3")  # fmt: skip
     verb.add_argument("scores", type=Path, help="npz: score (P,), same (P,), optional fold (P,)")
     verb.add_argument("--bootstrap", type=int, default=0, metavar="N", help="for intervals")
+    verb.add_argument("--threshold-for-fmr", type=float, action="append", metavar="FMR",
+                      help="a threshold for use, with the false match rate to expect; default: "
+                      "1e-2 to 1e-5")  # fmt: skip
     verb.add_argument("--json", action="store_true")
 
 

@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from facelib.data.locate import benchmark_paths, train_folder
+    from facelib.metrics.tables import warning_lines
     from facelib.studies.frozen import evaluate_frozen
 
     data = options.data
@@ -61,5 +62,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     tables = {result.label: result.table() for result in results}
     sys.stdout.write(pd.concat(tables, names=["model"]).to_string() + "\n")
+    for result in results:
+        sys.stdout.write(warning_lines(result.report))
     if not train:
         sys.stdout.write("mean-centred cosine wants training images: --data DIR\n")

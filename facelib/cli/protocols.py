@@ -50,13 +50,17 @@ def _ijb(options: argparse.Namespace) -> None:
 def add_megaface(verbs) -> None:
     """`python -m facelib megaface`."""
     verb = add_verb(
-        verbs, "megaface", "MegaFace rank-1 and TAR at FAR 1e-6 from saved features", _megaface,
+        verbs, "megaface", "MegaFace, or any labelled features: rank-1, TPIR at FPIR, TAR at FAR",
+        _megaface,
         "megaface facescrub.npz distractors.npy --json\n"
+        "megaface EMB.npz             (half of its people are the strangers)\n"
         "megaface facescrub_features_list.json megaface_features_list.json_1000000_1 "
         "--probe-folder FACESCRUB --distractor-folder MEGAFACE --suffix _r50.bin",
     )  # fmt: skip
     verb.add_argument("probes", type=Path, help=".npz (emb, label), or a list with path and id")
-    verb.add_argument("distractors", type=Path, help=".npy or .npz (emb), or a list with path")
+    verb.add_argument("distractors", type=Path, nargs="?",
+                      help=".npy or .npz (emb), or a list with path; without: one set, half of its "
+                      "people enrolled, the others strangers")  # fmt: skip
     verb.add_argument("--probe-folder", type=Path, help="feature files of a list of probes")
     verb.add_argument("--distractor-folder", type=Path, help="feature files of the distractors")
     verb.add_argument("--suffix", default=".bin", help="of a feature file, after the image's name")
@@ -68,9 +72,11 @@ def _megaface(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: wanted 1 or more distractors")
     from facelib.metrics.features import open_features
-    from facelib.metrics.identification import identify
+    from facelib.metrics.identification import identify, identify_people
 
     probes = open_features(options.probes, options.probe_folder, options.suffix)
+    if not options.distractors:
+        return _show(identify_people(probes), options.json)
     others = open_features(options.distractors, options.distractor_folder, options.suffix)
     _show(identify(probes, others, options.limit), options.json)
 

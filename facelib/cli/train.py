@@ -17,9 +17,13 @@ def add_train(verbs) -> None:
         from facelib.data.locate import benchmark_paths
         from facelib.runs.folder import create_run, load_run
         from facelib.runs.launch import launch
+        from facelib.runs.origin import check_name
 
-        given = load_run(options.run_name).config if options.run_name else None
-        cfg = given or make_config(options.preset, **settings_of(options))
+        given = load_run(options.run_name) if options.run_name else None
+        root = given and given.path.parent
+        if given:
+            check_name(given)
+        cfg = given.config if given else make_config(options.preset, **settings_of(options))
         if options.dry_run:
             from facelib.training.plan import describe_plan, plan
 
@@ -27,12 +31,12 @@ def add_train(verbs) -> None:
             print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
             return
         if options.create:
-            sys.stdout.write(f"{create_run(cfg).path}\n")
+            sys.stdout.write(f"{create_run(cfg, root).path}\n")
             return
         evaluated = cfg.benchmarks and not options.no_eval
         if evaluated and cfg.data != "rendered":  # rendered faces make theirs
             check_benchmarks(benchmark_paths(cfg))
-        trained = launch(cfg, processes=options.processes)
+        trained = launch(cfg, processes=options.processes, root=root)
         if evaluated:
             show_evaluation(trained.path, options.json)
         else:

@@ -42,6 +42,14 @@ def train_folder(cfg: Config) -> Path:
     return folder
 
 
+def training_files(cfg: Config) -> list[Path]:
+    """The files that decide what a config trains on."""
+    folder, exclude = train_folder(cfg), exclusion_file(cfg)
+    names = ("train.rec", "train.idx", "names.txt") if exclude else ("train.rec", "train.idx")
+    found = [folder / name for name in names if (folder / name).is_file()]
+    return [*found, exclude] if exclude else found
+
+
 def benchmark_paths(cfg: Config) -> list[Path]:
     """The `.bin` files of `cfg.benchmarks`: beside train.rec, in the data root, or full paths."""
     folder = train_folder(cfg)

@@ -1,12 +1,14 @@
 """Embeddings and scores of benchmarks: each unique image once, kept beside the run.
 
-    RUN/embeddings/NAME.npz   emb, emb_flip (U, d) float32 as the network gives them; key
+    RUN/embeddings/NAME.npz   emb, emb_flip (U, d) float32 as the network gives them
     RUN/scores/NAME.npz       per-pair scores (`facelib.metrics.scores`), their figures beside
     RUN/eval.json             {"checkpoint", "rendered", "benchmarks": {NAME: figures}}
 
-The key covers checkpoint, benchmark, input size and border filling, so that a changed one is
-embedded again and an unchanged one is not. Where torchrun starts several processes, each embeds its
-share of the images; the first writes the files and has the figures.
+Each carries the digest of what it came from and its own (`facelib.digests`). That of embeddings
+covers checkpoint, benchmark, input size and border filling.
+
+Where torchrun starts several processes, each embeds its share of the images; the first writes the
+files and has the figures.
 """
 
 import logging
@@ -21,7 +23,7 @@ from torch import nn
 from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.locate import benchmark_paths
-from facelib.digests import digest_values
+from facelib.digests import check_stamps, digest_values, stamped
 from facelib.errors import BadData, UserError
 from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
@@ -29,7 +31,8 @@ from facelib.formats.decode import decode, map_in_threads
 from facelib.metrics.scores import Scores, make_scores, save_scores
 from facelib.paths import atomic_file
 from facelib.runs.files import read_evaluation
-from facelib.runs.folder import load_run, write_json
+from facelib.runs.folder import Run, load_run, write_json
+from facelib.runs.origin import evaluation_key, unfinished
 from facelib.safety.readers import read_arrays
 from facelib.training.train import load_model
 
@@ -156,13 +159,14 @@ def score_benchmark(emb: np.ndarray, emb_flip: np.ndarray | None, bench: Benchma
     flip = None
     if emb_flip is not None:
         flip = _cosines(unit_rows(np.asarray(emb, np.float64) + emb_flip), *sides)
-    return make_scores(
-        _cosines(unit_rows(emb), *sides),
-        bench.same,
-        bench.fold,
-        score_flip=flip,
-        **{k: getattr(bench, k) for k in ("id1", "id2", "yaw1", "yaw2", "index1", "index2")},
-    )
+    known = ["yaw1", "yaw2", "index1", "index2"]
+    if ((bench.id1 == bench.id2) == bench.same).all():
+        known += ["id1", "id2"]
+    else:  # guessed from the genuine pairs: labels of three images contradict each other
+        log.warning("%s: its labels contradict each other: intervals over pairs", bench.name)
+    columns = {name: getattr(bench, name) for name in known}
+    cosines = _cosines(unit_rows(emb), *sides)
+    return make_scores(cosines, bench.same, bench.fold, score_flip=flip, **columns)
 
 
 def _cosines(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.ndarray:
@@ -181,8 +185,10 @@ def cached_embeddings(
     """(emb, emb_flip) from `path` if it was written under `key`, else computed and written."""
     if path.is_file() and not force:
         try:
-            kept = read_arrays(path, "kept embeddings", "they are made again")
+            again = "they are made again"
+            kept = read_arrays(path, "kept embeddings", again)
             if str(kept.get("key")) == key and {"emb", "emb_flip"} <= set(kept):
+                check_stamps(kept, key, path, again)
                 return kept["emb"], kept["emb_flip"]
         except BadData as error:
             log.warning("%s", error)
@@ -190,24 +196,21 @@ def cached_embeddings(
     if distributed.rank():
         return emb, emb_flip
     with atomic_file(path) as temporary, open(temporary, "wb") as out:
-        np.savez(out, emb=emb, emb_flip=emb_flip, key=np.array(key))
+        np.savez(out, **stamped({"emb": emb, "emb_flip": emb_flip}, key))
     return emb, emb_flip
 
 
-def kept_embeddings(folder: Path, name: str, images: int | None = None) -> np.ndarray:
-    """Embeddings (U, d) of a benchmark's unique images that an evaluation left in a run's folder.
+def kept_embeddings(folder: Path, name: str, report: dict) -> np.ndarray:
+    """Embeddings (U, d) of a benchmark's images, from which the figures of `report` come.
 
     Raises:
-        BadData: not evaluated, damaged, or not of as many `images`.
+        BadData: they are gone, altered, or of another checkpoint or benchmark.
     """
     path = folder / "embeddings" / f"{name}.npz"
     again = f"evaluate again: python -m facelib eval {folder.name} --force"
-    emb = read_arrays(path, "embeddings", again, needed=("emb",))["emb"]
-    if emb.ndim != 2 or emb.dtype.kind != "f" or len(emb) != (images or len(emb)):
-        raise BadData(
-            f"{path}: `emb` is {emb.dtype} {emb.shape}, wanted floats ({images or 'N'}, d); {again}"
-        )
-    return emb
+    found = read_arrays(path, "embeddings", again, needed=("emb",))
+    check_stamps(found, report["benchmarks"][name].get("embeddings") or None, path, again)
+    return found["emb"]
 
 
 def embed_benchmark(
@@ -249,13 +252,19 @@ def embed_benchmark(
 
 
 def save_figures(
-    run_dir: Path, bench: Benchmark, emb: np.ndarray, emb_flip: np.ndarray, bootstrap: int = 1000
+    run_dir: Path,
+    bench: Benchmark,
+    emb: np.ndarray,
+    emb_flip: np.ndarray,
+    bootstrap: int = 1000,
+    key: str = "",
 ) -> dict:
-    """Write RUN/scores/NAME.npz and return the figures of one benchmark."""
+    """Write RUN/scores/NAME.npz and return the figures; `key`: what the embeddings come from."""
     scores, path = score_benchmark(emb, emb_flip, bench), run_dir / "scores" / f"{bench.name}.npz"
-    save_scores(path, scores)
+    save_scores(path, scores, key)
     figures = kept_figures(path.with_suffix(".figures.json"), scores, bootstrap)
-    return {"images": len(bench.images), "digest": bench.digest, **figures}
+    sources = {"digest": bench.digest, "embeddings": key, "scores": scores.digest}
+    return {"images": len(bench.images), **sources, **figures}
 
 
 def evaluate_benchmark(
@@ -274,7 +283,8 @@ def evaluate_benchmark(
     On ranks after the first: {}. Arguments: see `embed_benchmark` and `evaluate_run`.
     """
     found = embed_benchmark(run_dir, bench, model, checkpoint, size, fill_border, force, known)
-    return {} if distributed.rank() else save_figures(run_dir, bench, *found, bootstrap)
+    key = cache_key(checkpoint, bench, size, fill_border)
+    return {} if distributed.rank() else save_figures(run_dir, bench, *found, bootstrap, key)
 
 
 def evaluate_run(
@@ -298,6 +308,7 @@ def evaluate_run(
     paths = [Path(p) for p in benchmarks] if benchmarks else benchmark_paths(cfg)
     if not paths:
         raise UserError(f"{run.name}: no benchmark to evaluate; set benchmarks=lfw,cfp_ff,cfp_fp")
+    key = evaluation_key(run) or ""  # before the weights are read: a training may go on
     model, checkpoint = load_model(run)
     reports, known = {}, {}
     for path in paths:
@@ -317,11 +328,12 @@ def evaluate_run(
             "%s %s: strict %.4f, best threshold %.4f", run.name, bench.name,
             figures["strict"]["accuracy"], figures["best"]["accuracy"],
         )  # fmt: skip
-    return _add_to_evaluation(run.path / "eval.json", checkpoint, reports) if reports else {}
+    return _add_to_evaluation(run, key, checkpoint, reports) if reports else {}
 
 
-def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) -> dict:
+def _add_to_evaluation(run: Run, key: str, checkpoint: str, reports: dict[str, dict]) -> dict:
     """Write eval.json anew with further figures; those of another checkpoint go."""
+    path = run.path / "eval.json"
     kept = read_evaluation(path) or {}
     if kept.get("checkpoint") == checkpoint:
         reports = kept["benchmarks"] | reports
@@ -330,5 +342,8 @@ def _add_to_evaluation(path: Path, checkpoint: str, reports: dict[str, dict]) ->
         "rendered": any(r["rendered"] for r in reports.values()),
         "benchmarks": reports,
     }
+    if note := unfinished(run):
+        result["warnings"] = [note]
+    result = stamped(result, key)
     write_json(path, result)
     return result

@@ -1,25 +1,25 @@
 """Figures of a scores file, kept beside it: intervals are a second of work and many ask for them.
 
-`NAME.figures.json` beside `NAME.npz`: {"key", "figures"}. The key covers the scores, the number of
-replicates and the sources of the protocols, so that no figure outlives what it came from.
+`NAME.figures.json` beside `NAME.npz`: {"figures", "key", "digest"}, see `facelib.digests`. The key
+covers the scores, the number of replicates and the sources of the protocols.
 """
 
 import functools
 import json
 import logging
-from dataclasses import fields
 from pathlib import Path
 
-from facelib.digests import digest
+from facelib.digests import check_stamps, digest, stamped
 from facelib.errors import BadData
 from facelib.metrics import verification
 from facelib.metrics.scores import Scores
 from facelib.metrics.verification import verify_scores
-from facelib.runs.folder import read_json, write_json
+from facelib.runs.folder import write_json
+from facelib.safety.readers import read_object
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("bootstrap.py", "scores.py", "verification.py")
+SOURCES = ("bootstrap.py", "caveats.py", "scores.py", "verification.py")
 
 
 def kept_figures(path: Path, scores: Scores, bootstrap: int = 1000) -> dict:
@@ -28,26 +28,18 @@ def kept_figures(path: Path, scores: Scores, bootstrap: int = 1000) -> dict:
     Args:
         path: where they are kept; written where absent, damaged or of something else.
     """
-    key = _key(scores, bootstrap)
+    key = digest(f"{_code()} {bootstrap} {scores.digest}")
+    again = "computing again"
     try:
-        kept = read_json(path, default={})
+        kept = read_object(path, again, default={})
+        if kept.get("key") == key and isinstance(kept.get("figures"), dict):
+            check_stamps(kept, key, path, again)
+            return kept["figures"]
     except BadData as error:
-        log.warning("%s: computing again", error)
-        kept = {}
-    if isinstance(kept, dict) and kept.get("key") == key:
-        return kept["figures"]
+        log.warning("%s", error)
     figures = json.loads(json.dumps(verify_scores(scores, bootstrap).to_dict()))
-    write_json(path, {"key": key, "figures": figures})
+    write_json(path, stamped({"figures": figures}, key))
     return figures
-
-
-def _key(scores: Scores, bootstrap: int) -> str:
-    parts = [f"{_code()} {bootstrap}"]
-    for field in fields(scores):
-        values = getattr(scores, field.name)
-        if values is not None:
-            parts += [f"{field.name} {values.dtype} {values.shape}", values]
-    return digest(*parts)
 
 
 @functools.cache

@@ -1,22 +1,20 @@
 """ArcFace: the classifier with an additive angular margin. The base of other classifiers."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from facelib.losses.parts.centres import CentreDraw, split_of
-from facelib.losses.parts.margin import LossOutput, margin_softmax
+from facelib.losses.parts.margin import LossOutput, cosine_of_sum, margin_softmax
 from facelib.losses.scale.sharded import Shard, own_shard, split_softmax
-from facelib.rows import CENTRES, LossRow
+from facelib.rows import ARC, CENTRES, LossRow
 
 ROW = LossRow(
     name="arcface",
     label="ArcFace",
     layout="plain",
     head=True,
-    takes=("s", "m", "gradient", *CENTRES),
+    takes=(*ARC, *CENTRES),
     source="Deng et al., CVPR 2019, arXiv 1801.07698, eq. 3",
 )
 
@@ -27,7 +25,7 @@ class ArcFace(nn.Module):
     L = −mean_i log( e^{s·t_i} / (e^{s·t_i} + Σ_{j≠y_i} e^{s·cos θ_j}) ),  t_i = cos(θ_{y_i} + m)
 
     Where θ_y + m would pass π (cos θ_y ≤ cos(π − m)), t = cos θ_y − m·sin(π − m): the hard branch,
-    which keeps t monotone in θ.
+    which keeps t monotone in θ. Without it t rises again; "easy" has t = cos θ_y where cos θ_y ≤ 0.
 
     Args:
         classes: N, number of identities.
@@ -35,7 +33,9 @@ class ArcFace(nn.Module):
         s: scale of the logits. m: margin in radians.
         gradient: "exact" differentiates t. "straight_through" adds the margin without gradient, as
             InsightFace's PyTorch code does: same value, but ∂t/∂cos θ = 1 instead of
-            sin(θ + m)/sin θ.
+            sin(θ + m)/sin θ. That code has no branch: its value is ours only up to θ + m = π, or
+            everywhere with branch="none".
+        branch: "hard", "none" or "easy".
         draw: the centres that take part in a training step; None: all N.
         block: N computes the softmax by blocks of N × N cosines; 0: all at once.
         sharded: `weight` holds this process's share of the centres only (`scale.sharded`).
@@ -50,12 +50,13 @@ class ArcFace(nn.Module):
         s: float = 64.0,
         m: float = 0.5,
         gradient: str = "exact",
+        branch: str = "hard",
         draw: CentreDraw | None = None,
         block: int = 0,
         sharded: bool = False,
     ):
         super().__init__()
-        self.s, self.m, self.gradient = s, m, gradient
+        self.s, self.m, self.gradient, self.branch = s, m, gradient, branch
         self.draw, self.block = draw, block
         self.shard: Shard | None = own_shard(classes) if sharded else None
         rows = self.shard or Shard(0, classes, classes)
@@ -70,12 +71,12 @@ class ArcFace(nn.Module):
         """cos θ between embeddings and centres, (B, N)."""
         return F.linear(F.normalize(z.to(self.weight.dtype)), F.normalize(self.weight))
 
-    def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
-        """t of the target class, (B,)."""
-        c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)  # the slope of the sine is infinite at ±1
-        t = c * math.cos(self.m) - (1 - c * c).sqrt() * math.sin(self.m)  # cos(θ + m)
-        hard = c - self.m * math.sin(math.pi - self.m)
-        t = torch.where(c > math.cos(math.pi - self.m), t, hard)
+    def margin(self, cos_y: torch.Tensor, m: torch.Tensor | None = None) -> torch.Tensor:
+        """t of the target class, (B,); m (B,): one margin an image, in place of the one of all."""
+        return self.sloped(cosine_of_sum(cos_y, self.m if m is None else m, self.branch), cos_y)
+
+    def sloped(self, t: torch.Tensor, cos_y: torch.Tensor) -> torch.Tensor:
+        """t with the slope in cos θ_y that `gradient` names."""
         return cos_y + (t - cos_y).detach() if self.gradient == "straight_through" else t
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
@@ -97,4 +98,4 @@ class ArcFace(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> ArcFace:
     """The classifier of a `Config`, also inside other losses."""
-    return ArcFace(classes, dim, s=cfg.s, m=cfg.m, gradient=cfg.gradient, **split_of(cfg, classes))
+    return ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient, cfg.branch, **split_of(cfg, classes))

@@ -8,14 +8,14 @@ from facelib.distributed import gather
 from facelib.losses.arcface import ArcFace
 from facelib.losses.arcface import build as build_arcface
 from facelib.losses.parts.margin import LossOutput
-from facelib.rows import CENTRES, LossRow, setting
+from facelib.rows import ARC, CENTRES, LossRow, setting
 
 ROW = LossRow(
     name="center",
     label="Softmax + center loss",
     layout="plain",
     head=True,
-    takes=("s", "m", "gradient", *CENTRES),
+    takes=(*ARC, *CENTRES),
     settings={
         "center_weight": setting(1.0, "weight of the centre loss beside the softmax", low=0),
         "center_alpha": setting(0.5, "rate at which its centres move", low=0),

@@ -11,16 +11,16 @@ from facelib.losses.arcface import ArcFace
 from facelib.losses.center import CenterLoss
 from facelib.losses.parts.centres import sample_classes
 from facelib.losses.parts.cluster_store import ClassRings, ClusterStore, RecentFeatures
-from facelib.losses.parts.margin import LossOutput, cosine_of_sum, margin_softmax
+from facelib.losses.parts.margin import LossOutput, margin_softmax
 from facelib.losses.triplet import Triplet
-from facelib.rows import LossRow, setting
+from facelib.rows import ARC, LossRow, setting
 
 ROW = LossRow(
     name="cluster",
     label="cluster-guided",
     layout="plain",
     head=True,
-    takes=("s", "m", "gradient", "tau", "gather"),
+    takes=(*ARC, "tau", "gather"),
     settings={
         "cluster_margin": setting(
             1.0, "1 guides ArcFace's margin, 0 leaves it as it is", low=0, high=1
@@ -34,8 +34,10 @@ ROW = LossRow(
         ),
         "cluster_phi": setting(
             "literal",
-            "CluCon's temperatures: pcl rescales them, tau0 learns one",
+            "CluCon's temperatures: pcl clips and rescales them, and gives classes with one "
+            "feature the largest; tau0 learns one",
             choices=("literal", "pcl", "tau0"),
+            revised=("pcl",),
         ),
         "cluster_lambda": setting(
             "literal",
@@ -76,8 +78,14 @@ def tightness_clipped(phi: torch.Tensor, floor: float) -> torch.Tensor:
     return torch.where(high > low, floor + (1 - floor) * share, 1.0)
 
 
-def temperatures_pcl(phi: torch.Tensor, tau: float) -> torch.Tensor:
-    """φ clipped to its 10th and 90th percentile, mean rescaled to τ (PCL, arXiv 2005.04966)."""
+def temperatures_pcl(phi: torch.Tensor, sizes: torch.Tensor, tau: float) -> torch.Tensor:
+    """φ as in PCL's code (arXiv 2005.04966), (N,): one feature says nothing of a spread.
+
+    Classes with |Q_k| ≤ 1 get the largest φ of the others; then φ is clipped to its 10th and 90th
+    percentile, and its mean rescaled to τ. Where no class has two features, all are τ.
+    """
+    phi = torch.where(sizes > 1, phi, 0.0)
+    phi = torch.where(sizes > 1, phi, phi.max()).clamp_min(1e-12)
     clipped = phi.clamp(phi.quantile(0.1), phi.quantile(0.9))
     return clipped * (tau / clipped.mean())
 
@@ -167,7 +175,7 @@ class ClusterGuided(nn.Module):
         if self.phi == "tau0":
             return self.log_tau0.exp().expand(len(self.store.phi))
         if self.phi == "pcl":
-            return temperatures_pcl(self.store.phi, self.tau)
+            return temperatures_pcl(self.store.phi, self.store.sizes(), self.tau)
         return self.store.phi.clamp_min(1e-6)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
@@ -200,10 +208,7 @@ class ClusterGuided(nn.Module):
         cos = self.arcface.cosines(z)  # (B, N)
         cos_y = cos.gather(1, labels[:, None]).squeeze(1)
         m = self.margins()[labels]
-        t = cosine_of_sum(cos_y, m)
-        if self.arcface.gradient == "straight_through":
-            t = cos_y + (t - cos_y).detach()
-        loss, logs = margin_softmax(cos, t, labels, self.arcface.s)
+        loss, logs = margin_softmax(cos, self.arcface.margin(cos_y, m), labels, self.arcface.s)
         return loss, {**logs, "margin": m.mean()}
 
     def _contrast(self, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> LossOutput:
@@ -274,7 +279,7 @@ def build(cfg, classes: int, dim: int) -> ClusterGuided:
         RecentFeatures, cfg.cluster_slots
     )  # fmt: skip
     return ClusterGuided(
-        ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient),
+        ArcFace(classes, dim, cfg.s, cfg.m, cfg.gradient, cfg.branch),
         kind(classes, dim, slots=slots, momentum=cfg.cluster_centre),
         margin_weight=cfg.cluster_margin,
         contrast_weight=cfg.cluster_contrast,

@@ -11,7 +11,7 @@ from facelib.losses.arcface import ArcFace
 from facelib.losses.arcface import build as build_arcface
 from facelib.losses.parts.margin import LossOutput
 from facelib.losses.scale.chunked import log_sum_exp_of_others
-from facelib.rows import CENTRES, LossRow, setting
+from facelib.rows import ARC, CENTRES, LossRow, setting
 
 ROW = LossRow(
     name="coreface",
@@ -19,7 +19,7 @@ ROW = LossRow(
     layout="plain",
     head=True,
     views=2,
-    takes=("s", "m", "gradient", "gather", "loss_block", *CENTRES),
+    takes=(*ARC, "gather", "loss_block", *CENTRES),
     settings={
         "coreface_weight": setting(0.05, "weight of the contrastive term; 0 is its control", low=0),
         "coreface_mask": setting(

@@ -8,17 +8,20 @@ from facelib.losses.arcface import build as build_arcface
 from facelib.losses.infonce import InfoNCE
 from facelib.losses.infonce import build as build_infonce
 from facelib.losses.parts.margin import LossOutput
-from facelib.rows import CENTRES, LossRow, setting
+from facelib.rows import ARC, CENTRES, LossRow, setting
 
 ROW = LossRow(
     name="hybrid",
     label="ArcFace + InfoNCE",
     layout="pairs",
     head=True,
-    takes=("s", "m", "gradient", "tau", "gather", "loss_block", *CENTRES, "bank"),
+    takes=(*ARC, "tau", "gather", "loss_block", *CENTRES, "bank"),
     settings={
         "contrastive_weight": setting(
             0.5, "weight of InfoNCE beside ArcFace (source A: 0.5)", low=0
+        ),
+        "hybrid_val": setting(
+            "sum", "what select=val_loss validates (source A: arcface)", choices=("sum", "arcface")
         ),
     },
     source="source A (see README)",
@@ -28,12 +31,14 @@ ROW = LossRow(
 class Hybrid(nn.Module):
     """L = ArcFace + weight · InfoNCE on one pair batch (source A: weight 0.5).
 
+    In eval mode val="arcface" leaves InfoNCE out, by which source A chooses its checkpoint.
+
     Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: pairs (see InfoNCE).
     """
 
-    def __init__(self, arcface: ArcFace, infonce: InfoNCE, weight: float = 0.5):
+    def __init__(self, arcface: ArcFace, infonce: InfoNCE, weight: float = 0.5, val: str = "sum"):
         super().__init__()
-        self.arcface, self.infonce, self.weight = arcface, infonce, weight
+        self.arcface, self.infonce, self.weight, self.val = arcface, infonce, weight, val
         self.encoder_momentum = infonce.encoder_momentum
 
     def remember(self, features: torch.Tensor, labels: torch.Tensor) -> None:
@@ -48,10 +53,11 @@ class Hybrid(nn.Module):
         arc, arc_logs = self.arcface(z, labels)
         nce, nce_logs = self.infonce(z, labels)
         logs = {**nce_logs, **arc_logs, "arcface": arc, "infonce": nce}
-        return arc + self.weight * nce, logs
+        alone = self.val == "arcface" and not self.training
+        return arc if alone else arc + self.weight * nce, logs
 
 
 def build(cfg, classes: int, dim: int) -> Hybrid:
     """From a `Config`."""
     arcface, infonce = build_arcface(cfg, classes, dim), build_infonce(cfg, classes, dim)
-    return Hybrid(arcface, infonce, cfg.contrastive_weight)
+    return Hybrid(arcface, infonce, cfg.contrastive_weight, cfg.hybrid_val)

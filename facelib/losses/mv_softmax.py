@@ -12,9 +12,9 @@ ROW = LossRow(
     layout="plain",
     head=True,
     takes=("s", "m"),
-    settings={"mv_t": setting(1.12, "weight of negatives above the target; 1 is CosFace", low=1)},
-    published={"m": 0.35},
-    source="Wang et al., AAAI 2020, arXiv 1912.00833, adaptive MV-AM",
+    settings={"mv_t": setting(1.12, "weight of hard negatives (FaceX-Zoo's); 1 is CosFace", low=1)},
+    published={"m": 0.35, "mv_t": 1.2},
+    source="Wang et al., AAAI 2020, arXiv 1912.00833, adaptive MV-AM; xiaoboCASIA/SV-X-Softmax",
 )
 
 
@@ -24,13 +24,14 @@ class MVSoftmax(CosFace):
     CosFace's target t_i = cos θ_{y_i} − m; a negative above it, cos θ_j > t_i, becomes
     t · cos θ_j + t − 1, that is cos θ_j + (t − 1)(cos θ_j + 1): more for the nearer ones
 
-    t = 1 is CosFace. The authors' code leaves the margin out where cos θ_y ≤ m; the equations,
-    and this class, do not.
+    t = 1 is CosFace. The authors' code (easy_margin) leaves the margin out where cos θ_y ≤ 0, that
+    of FaceX-Zoo where cos θ_y ≤ m; the equations, and this class, do not.
 
-    Args: t: weight, 1.12 in the authors' code. Others and shapes as in CosFace. Layout: plain.
+    Args: t: weight, 1.2 in the authors' code (written 0.2 there), 1.12 in FaceX-Zoo's.
+        Others and shapes as in CosFace. Batch layout: plain.
     """
 
-    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35, t: float = 1.12):
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35, t: float = 1.2):
         super().__init__(classes, dim, s, m)
         self.t = t
 

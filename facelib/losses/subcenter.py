@@ -3,14 +3,14 @@
 import torch
 
 from facelib.losses.arcface import ArcFace
-from facelib.rows import LossRow, setting
+from facelib.rows import ARC, LossRow, setting
 
 ROW = LossRow(
     name="subcenter",
     label="Sub-center ArcFace",
     layout="plain",
     head=True,
-    takes=("s", "m", "gradient"),
+    takes=ARC,
     settings={"subcenters": setting(3, "centres per identity", low=1)},
     published={"m": 0.5},
     source="Deng et al., ECCV 2020, sec. 3",
@@ -35,8 +35,9 @@ class SubCenterArcFace(ArcFace):
         m: float = 0.5,
         subcenters: int = 3,
         gradient: str = "exact",
+        branch: str = "hard",
     ):
-        super().__init__(classes * subcenters, dim, s, m, gradient)
+        super().__init__(classes * subcenters, dim, s, m, gradient, branch)
         self.subcenters = subcenters
 
     def cosines(self, z: torch.Tensor) -> torch.Tensor:
@@ -46,4 +47,4 @@ class SubCenterArcFace(ArcFace):
 
 def build(cfg, classes: int, dim: int) -> SubCenterArcFace:
     """From a `Config`."""
-    return SubCenterArcFace(classes, dim, cfg.s, cfg.m, cfg.subcenters, cfg.gradient)
+    return SubCenterArcFace(classes, dim, cfg.s, cfg.m, cfg.subcenters, cfg.gradient, cfg.branch)

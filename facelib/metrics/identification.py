@@ -9,6 +9,10 @@ InsightFace, leave their noisy images out of the features.
 
 Distractors are streamed in blocks, so that memory does not grow with their number: a running
 maximum for each probe gives rank-1, the largest impostor scores seen so far give the threshold.
+
+Open set, 1:N, in the terms of ISO/IEC 19795-1: a search of somebody who is not in the gallery is
+wrong where its best score reaches the threshold (FPIR); a search of somebody who is there succeeds
+where the mate is first and reaches it (TPIR).
 """
 
 import logging
@@ -25,6 +29,7 @@ from facelib.metrics.templates import score_pairs
 log = logging.getLogger(__name__)
 
 FARS = (1e-6, 1e-5, 1e-4)
+FPIRS = (1e-1, 1e-2, 1e-3)
 BLOCK = 1 << 14  # distractors at once
 LOG_SECONDS = 10
 
@@ -70,6 +75,66 @@ def mate_pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(probes), np.concatenate(mates)
 
 
+def tpir_at_fpir(
+    mate: np.ndarray, others: np.ndarray, strangers: np.ndarray, fpirs=FPIRS
+) -> dict[str, float | None]:
+    """Share of searches that find their mate, at the threshold that few strangers' searches reach.
+
+    Args:
+        mate, others: (M,) the mate's score and the highest other one of each search with a mate.
+        strangers: (S,) highest score of each search of a person who is not in the gallery.
+
+    Returns:
+        By the name of each rate ("1e-2"); at most floor(rate * S) strangers pass, None where that
+        is none of them ("not estimable").
+    """
+    falling = np.sort(strangers)[::-1]
+    found: dict[str, float | None] = {}
+    for rate in fpirs:
+        k = int(np.floor(rate * len(falling)))
+        hit = (mate > others) & (mate > falling[min(k, len(falling) - 1)])
+        found[far_name(rate)] = float(hit.mean()) if k else None
+    return found
+
+
+def identify_people(probes: Features, seed: int = 0) -> dict:
+    """Closed and open-set identification in one labelled set, without distractors.
+
+    Half of the people, drawn by `seed`, are enrolled with their first image, and their other images
+    are searched; all images of the other half are searches of strangers.
+
+    Args:
+        probes: with labels; all cosines (searches, people enrolled) are held.
+
+    Returns:
+        JSON-able dict: counts, `rank1`, `tpir_at_fpir`.
+
+    Raises:
+        UserError: no labels, or fewer than two people with two images.
+    """
+    if probes.labels is None:
+        raise UserError(f"{probes.name}: probes need labels (`label` of an .npz, `id` of a list)")
+    unit = np.concatenate(list(probes.unit_blocks(BLOCK)))  # (N, d)
+    people = np.flatnonzero(np.bincount(probes.labels) > 1)
+    enrolled = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
+    if not len(enrolled):
+        raise UserError(f"{probes.name}: fewer than two people have two images: nobody to enrol")
+    first = np.array([np.flatnonzero(probes.labels == person)[0] for person in enrolled])
+    known = np.isin(probes.labels, enrolled)
+    mated = np.setdiff1d(np.flatnonzero(known), first)
+    cos = unit[mated] @ unit[first].T  # (M, G)
+    own = probes.labels[mated][:, None] == enrolled  # one True a row
+    mate, others = cos[own], np.where(own, -np.inf, cos).max(1)
+    strangers = (unit[~known] @ unit[first].T).max(1)
+    return {
+        "enrolled": len(enrolled),
+        "searches": len(mated),
+        "searches_of_strangers": len(strangers),
+        "rank1": float((mate > others).mean()),
+        "tpir_at_fpir": tpir_at_fpir(mate, others, strangers),
+    }
+
+
 def identify(probes: Features, distractors: Features, limit: int | None = None) -> dict:
     """Rank-1 and TAR@FAR of probes among distractors.
 
@@ -78,7 +143,8 @@ def identify(probes: Features, distractors: Features, limit: int | None = None) 
 
     Returns:
         JSON-able dict: counts, `rank1` (number of distractors, by powers of ten and for all ->
-        share), `tar_at_far` (null where probes × distractors are too few), `seconds`.
+        share), `tpir_at_fpir` (among all distractors), `tar_at_far` (null where probes ×
+        distractors are too few), `seconds`.
 
     Raises:
         UserError: no labels, nobody with two images, or features of different sizes.
@@ -112,6 +178,7 @@ def identify(probes: Features, distractors: Features, limit: int | None = None) 
         "mate_pairs": len(probe),
         "distractors": strangers,
         "rank1": {str(n): share for n, share in rank1.items()},
+        "tpir_at_fpir": tpir_at_fpir(genuine, best[probe], best[used]),
         "tar_at_far": _tar_at_far(genuine, largest.sorted(), impostors),
         "seconds": round(time.perf_counter() - begin, 2),
     }

@@ -11,6 +11,7 @@
 | `id1 id2` | (P,) int or str, optional | identity of each side: allows the identity bootstrap |
 | `yaw1 yaw2` | (P,) float, optional | head yaw of each side in degrees |
 | `index1 index2` | (P,) int, optional | image of each side in the benchmark |
+| `key digest` | text, optional | of the embeddings and of these arrays, see `facelib.digests` |
 """
 
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.digests import check_stamps, content_digest, stamped
 from facelib.errors import BadData, UserError
 from facelib.paths import atomic_file
 from facelib.safety.readers import read_arrays
@@ -59,7 +61,13 @@ class Scores:
         """Scores (P,) of the best-threshold protocol: `score_flip` where there is one."""
         return self.score if self.score_flip is None else self.score_flip
 
+    @property
+    def digest(self) -> str:
+        """Digest of all arrays: what figures of these scores come from."""
+        return content_digest({k: v for k, v in vars(self).items() if v is not None})
 
+
+STAMPS = ("key", "digest")
 OPTIONAL = tuple(f.name for f in fields(Scores) if f.default is None)
 
 
@@ -160,11 +168,28 @@ def make_scores(score, same, fold=None, **optional) -> Scores:
     return Scores(score=score, same=same, fold=fold, fold_labels=labels, **extra)
 
 
-def load_scores(path: Path | str) -> Scores:
+def _check_identities(scores: Scores) -> None:
+    if scores.id1 is None:
+        return
+    id1, id2, same = scores.id1, scores.id2, scores.same
+    wrong = np.flatnonzero((id1 == id2) != same)
+    if len(wrong):
+        i = wrong[0]
+        raise UserError(
+            f"pair {i} has same = {int(same[i])}, but its identities are {id1[i]!s} and {id2[i]!s} "
+            f"({len(wrong)} of {len(same)} pairs contradict): mend `same`, or `id1` and `id2`"
+        )
+
+
+def load_scores(path: Path | str, wanted: str | None = None) -> Scores:
     """Read and check a scores file.
 
+    Args:
+        wanted: digest of the scores that should be there; None takes any.
+
     Raises:
-        BadData: the file is missing, damaged, no `.npz`, or lacks `score` or `same`.
+        BadData: the file is missing, damaged, altered, no `.npz`, of other scores, lacks `score` or
+            `same`, or `same` contradicts the identities.
         UserError: its arrays are wrong, see `make_scores`; the message starts with the path.
     """
     path = Path(path)
@@ -172,17 +197,28 @@ def load_scores(path: Path | str) -> Scores:
         raise BadData(f"{path}: no such scores file; `python -m facelib eval RUN` writes them")
     known = ("score", "same", "fold", *OPTIONAL)
     again = "write it again with: python -m facelib eval RUN"
-    wanted = "an .npz with `score`, `same`, maybe `fold`"
-    arrays = read_arrays(path, wanted, again, known, needed=("score", "same"))
+    what = "an .npz with `score`, `same`, maybe `fold`"
+    arrays = read_arrays(path, what, again, (*known, *STAMPS), needed=("score", "same"))
+    check_stamps(arrays, None, path, again)
+    arrays = {name: values for name, values in arrays.items() if name in known}
     try:
-        return make_scores(**arrays)
+        scores = make_scores(**arrays)
+        _check_identities(scores)
     except UserError as error:
         raise BadData(f"{path}: {error}") from error
+    if wanted is not None and scores.digest != wanted:
+        raise BadData(f"{path}: not the scores that the figures come from; {again}")
+    return scores
 
 
-def save_scores(path: Path | str, scores: Scores) -> None:
-    """Write a scores file atomically; `fold` keeps the labels it came with."""
-    optional = {k: getattr(scores, k) for k in OPTIONAL if getattr(scores, k) is not None}
-    fold = scores.fold_labels[scores.fold]
+def save_scores(path: Path | str, scores: Scores, key: str = "") -> None:
+    """Write a scores file atomically; `fold` keeps the labels it came with.
+
+    Args:
+        key: digest of the embeddings that they come from.
+    """
+    arrays = {k: getattr(scores, k) for k in OPTIONAL if getattr(scores, k) is not None}
+    arrays |= {"score": scores.score, "same": scores.same}
+    arrays["fold"] = scores.fold_labels[scores.fold]
     with atomic_file(Path(path)) as temporary, open(temporary, "wb") as out:
-        np.savez_compressed(out, score=scores.score, same=scores.same, fold=fold, **optional)
+        np.savez_compressed(out, **stamped(arrays, key))

@@ -17,6 +17,13 @@ def with_interval(value: float, lo: float, hi: float, form: str = "+.1f", unit: 
     return f"{value:{form}}{unit} [{lo:{form}}, {hi:{form}}]"
 
 
+def accuracies(figures: dict) -> tuple[str, str]:
+    """Accuracy by the best threshold and by the strict protocol, of a benchmark in eval.json."""
+    known = figures.get("intervals") or {}
+    protocols = ("best", "strict")
+    return tuple(percent(figures[p]["accuracy"], known.get(f"{p}.accuracy")) for p in protocols)
+
+
 def figures_table(report: dict) -> pd.DataFrame:
     """One row a benchmark of an eval.json: both protocols, TAR@FAR, AUC and EER, in percent.
 
@@ -26,11 +33,11 @@ def figures_table(report: dict) -> pd.DataFrame:
     rows = {}
     for name, figures in report["benchmarks"].items():
         intervals = figures.get("intervals") or {}
-        strict, best = figures["strict"], figures["best"]
+        strict, (best_accuracy, strict_accuracy) = figures["strict"], accuracies(figures)
         rows[f"{name} (rendered)" if figures.get("rendered") else name] = {
             "pairs": figures["pairs"],
-            "best-threshold acc.": percent(best["accuracy"], intervals.get("best.accuracy")),
-            "strict acc.": percent(strict["accuracy"], intervals.get("strict.accuracy")),
+            "best-threshold acc.": best_accuracy,
+            "strict acc.": strict_accuracy,
             "strict TAR": percent(strict["tar"], intervals.get("strict.tar")),
             "strict threshold": f"{strict['threshold']:.3f} ± {strict['threshold_std']:.3f}",
             "TAR@FAR=1e-3": percent(figures["tar_at_far"].get("1e-3")),
@@ -38,3 +45,29 @@ def figures_table(report: dict) -> pd.DataFrame:
             "EER": percent(figures["eer"], intervals.get("eer")),
         }
     return pd.DataFrame(rows).T.rename_axis("benchmark")
+
+
+def operating_table(benchmarks: dict[str, dict[str, dict]]) -> pd.DataFrame:
+    """FNMR at FMR (ISO/IEC 19795-1), one row per benchmark and rate, of `operating_points` each.
+
+    "FMR to expect" is the 95 % interval of what new people will see at that threshold.
+    """
+    rows = {}
+    for name, points in benchmarks.items():
+        for rate, point in points.items():
+            lo, hi = point["expected"] or (None, None)
+            known = point["threshold"] is not None
+            rows[name, rate] = {
+                "threshold": f"{point['threshold']:.3f}" if known else "not estimable",
+                "FMR to expect": f"{lo:.1e} to {hi:.1e}" if known else "not estimable",
+                "FNMR (%)": percent(point["fnmr"]),
+            }
+    return pd.DataFrame(rows).T.rename_axis(["benchmark", "FMR"])
+
+
+def warning_lines(report: dict) -> str:
+    """The warnings of an eval.json, or of one benchmark's figures in that form, below its table."""
+    lines = [f"warning: {text}\n" for text in report.get("warnings", ())]
+    for name, figures in report["benchmarks"].items():
+        lines += [f"warning: {name}: {text}\n" for text in figures.get("warnings", ())]
+    return "".join(lines)

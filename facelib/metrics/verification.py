@@ -12,12 +12,13 @@ folds is part of the result. A strict accuracy is about (TAR + TNR) / 2 with TNR
 pushes weak models towards 0.5; compare it only with other strict accuracies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from facelib.metrics.bootstrap import bootstrap_intervals
+from facelib.metrics.caveats import interval_warnings, score_warnings
 from facelib.metrics.scores import (
     DISTANCE_GRID,
     EPSILON,
@@ -250,19 +251,19 @@ class Report:
 def verify_scores(scores: Scores, bootstrap: int = 0, seed: int = 0) -> Report:
     """All figures of checked scores; with `bootstrap` replicates also 95 % intervals."""
     score, same, fold = scores.score, scores.same, scores.fold
-    extra = {}
-    if bootstrap:
-        extra = bootstrap_intervals(scores, bootstrap, seed)
-    return Report(
+    extra = bootstrap_intervals(scores, bootstrap, seed) if bootstrap else {}
+    area = auc(score, same)
+    report = Report(
         scores=scores,
         strict=strict_protocol(score, same, fold),
         best=best_threshold_protocol(scores.best_score, same, fold),
         tar_at_far=tar_at_far(score, same),
-        auc=auc(score, same),
+        auc=area,
         eer=eer(score, same),
-        warnings=_warnings(scores),
+        warnings=tuple(score_warnings(scores, area)),
         **extra,
     )
+    return replace(report, warnings=(*report.warnings, *interval_warnings(report.to_dict())))
 
 
 def verify(
@@ -287,21 +288,3 @@ def verify_file(path: Path | str, bootstrap: int = 0, seed: int = 0) -> dict:
         BadData: the file cannot be read or its arrays are wrong.
     """
     return verify_scores(load_scores(path), bootstrap, seed).to_dict()
-
-
-def _warnings(scores: Scores) -> tuple[str, ...]:
-    found = []
-    if max(np.abs(scores.score).max(), np.abs(scores.best_score).max()) > 1 + 1e-3:
-        found.append("scores outside [-1, 1] are no cosines: the best-threshold grid misses them")
-    folds = len(scores.fold_labels)
-    for kind, name, rate in ((scores.same, "genuine", "TAR"), (~scores.same, "impostor", "FAR")):
-        lacking = scores.fold_labels[np.bincount(scores.fold[kind], minlength=folds) == 0]
-        if len(lacking):
-            some = ", ".join(map(str, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
-            found.append(f"no {name} pair in fold {some}: its {rate} is left out of the mean")
-    impostors = int((~scores.same).sum())
-    if impostors * STRICT_FAR * (folds - 1) / folds < 1:
-        found.append(
-            f"{impostors} impostor pairs cannot show FAR 1e-3: the strict threshold lies above all"
-        )
-    return tuple(found)

@@ -21,7 +21,8 @@ def build_backbone(cfg: Config) -> nn.Module:
     if cfg.backbone in FOUNDATIONS:
         model = load_foundation(cfg.backbone, cfg.init)
         if cfg.lora_rank:
-            add_adapters(model, cfg.lora_rank, cfg.lora_alpha, cfg.lora_targets, cfg.seed)
+            own = cfg.lora_targets, cfg.seed, cfg.lora_spread
+            add_adapters(model, cfg.lora_rank, cfg.lora_alpha, *own)
         if cfg.recompute:
             model.enable_recompute()
         return model

@@ -30,7 +30,12 @@ REAL_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14")
 
 
 def add_adapters(
-    model: Foundation, rank: int = 8, alpha: float = 8.0, targets: str = "ffn", seed: int = 0
+    model: Foundation,
+    rank: int = 8,
+    alpha: float = 8.0,
+    targets: str = "ffn",
+    seed: int = 0,
+    spread: float = 1.0,
 ) -> Foundation:
     """Freeze a foundation model and put adapters into it, in place; returns it.
 
@@ -39,6 +44,7 @@ def add_adapters(
     Args:
         targets: "ffn", "attention" or "all" linear layers.
         seed: of the matrices A; the global random state is left as it was.
+        spread: A's standard deviation over peft's 1/√(3·in); √6 in source A; scales B's steps.
 
     Raises:
         UserError: the model has adapters already.
@@ -46,6 +52,10 @@ def add_adapters(
     _refuse_adapters(model)
     base = weights_digest(model)
     _inject(model, rank, alpha, model.linear_names(targets), seed)
+    with torch.no_grad():
+        for name, parameter in model.encoder.named_parameters():
+            if ".lora_A." in name:
+                parameter.mul_(spread)
     model.base_digest = base
     return model
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from facelib.errors import BadData
@@ -63,6 +62,7 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
     if path is None:
         raise BadData(f"{folder}: no {' or '.join(CLIP_WEIGHTS)}; {download_hint(name)}")
     from open_clip.transformer import VisionTransformer
+    from safetensors.torch import load_file
 
     where = folder / "open_clip_config.json"
     with reading(where, "an open_clip model", download_hint(name)):
@@ -74,8 +74,9 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
         raise BadData(f"{folder}: image tower {found}, {name} wants a VisionTransformer")
     prefix, again = "visual.", download_hint(name)
     with reading(path, "a weights file", again):
-        plain = path.suffix == ".safetensors"
-        state = load_file(path) if plain else load_archive(path, again)
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else load_archive(path, again)
+        state = state.get("state_dict", state)
         state = {k[len(prefix) :]: v.float() for k, v in state.items() if k.startswith(prefix)}
     wanted = encoder.state_dict()
     missing = [f"{prefix}{k}" for k in wanted if k not in state]
@@ -105,8 +106,8 @@ def _load_transformers(name: str, folder: Path) -> nn.Module:
     wanted = "a weights file of transformers"
     with reading(path, wanted, download_hint(name)), _quiet_transformers():
         encoder, info = _classes(kind)[0].from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     # A masked-pretraining token is unused here, and I-JEPA's file has none.
     missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))

@@ -164,6 +164,7 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted a CSV with file,{','.join(LANDMARK_COLUMNS)}")
     landmarks: dict[str, np.ndarray] = {}
+    lines: dict[str, int] = {}
     text = read_text(path, "a CSV of landmarks")
     with reading(path, "a CSV of landmarks"), io.StringIO(text, newline="") as file:
         table = csv.DictReader(file)
@@ -180,8 +181,11 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
                 raise BadData(f"{where} holds no ten numbers, wanted file,x1,y1,…,x5,y5")
             name = Path(row["file"]).as_posix()
             if name in landmarks:
-                raise BadData(f"{where}: {name!r} is there twice, wanted one line an image")
-            landmarks[name] = np.array(values).reshape(5, 2)
+                raise BadData(
+                    f"{where}: {name!r} is there twice (first in line {lines[name]}), wanted one "
+                    "line an image"
+                )
+            landmarks[name], lines[name] = np.array(values).reshape(5, 2), table.line_num
     return landmarks
 
 

@@ -51,6 +51,8 @@ def read_cfp_pairs(root: Path, protocol: str) -> list[Pair]:
                         raise BadData(f"{where}: image {index} is not in Pair_list_{kind}.txt")
                     sides.append(images[kind][index])
                 ids = [int(side.parent.parent.name) for side in sides]
+                if (ids[0] == ids[1]) != same:
+                    raise BadData(f"{where}: identities {ids[0]} and {ids[1]} in {name}")
                 pairs.append(Pair(*sides, *ids, same, fold))
     if not pairs:
         raise BadData(f"{split}: no pair in it; wanted lines `a,b` in 01/same.txt, …")
@@ -60,7 +62,8 @@ def read_cfp_pairs(root: Path, protocol: str) -> list[Pair]:
 def _read_list(path: Path) -> dict[int, Path]:
     if not path.is_file():
         raise BadData(f"{path}: no such file; wanted CFP's list of images")
-    images = {}
+    images: dict[int, Path] = {}
+    lines: dict[int, int] = {}
     for number, line in enumerate(read_rows(path, "lines `index path`"), start=1):
         fields = line.split(maxsplit=1)
         if not fields:
@@ -74,9 +77,10 @@ def _read_list(path: Path) -> dict[int, Path]:
         index = int(fields[0])
         if index in images:
             raise BadData(
-                f"{path}: line {number}: index {index} is there twice, wanted one line an image"
+                f"{path}: line {number}: index {index} is there twice (first in line "
+                f"{lines[index]}), wanted one line an image"
             )
-        images[index] = image
+        images[index], lines[index] = image, number
     return images
 
 

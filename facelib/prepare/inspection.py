@@ -12,7 +12,7 @@ from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
 from facelib.formats.face_index import check_gap_free, read_face_index, read_names
 from facelib.formats.recordio import RecordReader, unpack
-from facelib.metrics.scores import load_scores
+from facelib.metrics.scores import STAMPS, load_scores
 from facelib.prepare.cfp import read_cfp_pairs
 from facelib.prepare.folders import list_identities
 from facelib.prepare.lfw import read_lfw_pairs
@@ -186,7 +186,7 @@ def _inspect_identities(path: Path, deep: bool) -> dict:
 def _inspect_scores(path: Path) -> dict:
     scores = load_scores(path)
     found = read_arrays(path, "an .npz of scores")
-    arrays = {name: list(found[name].shape) for name in sorted(found)}
+    arrays = {name: list(found[name].shape) for name in sorted({*found} - {*STAMPS})}
     report = {"kind": "scores", "arrays": arrays}
     return report | _describe_pairs(scores.same, scores.fold, "fold" in arrays)
 

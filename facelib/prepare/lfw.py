@@ -51,6 +51,11 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
             raise BadData(
                 f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}: no image number"
             )
+        if (name1 == name2) != same:
+            raise BadData(
+                f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}, wanted"
+                f" {'one person' if same else 'two people'}"
+            )
         sides = [find_image(images_dir, name1, image1), find_image(images_dir, name2, image2)]
         pairs.append(Pair(*sides, number[name1], number[name2], same, i // (2 * each)))
     return pairs

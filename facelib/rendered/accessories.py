@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelib.rendered import raster
-from facelib.rendered.heads import HeadAssets
+from facelib.rendered.heads import HeadAssets, eye_centres
 from facelib.rendered.normals import vertex_normals
 from facelib.rendered.raster import FRAME
 
@@ -69,13 +69,10 @@ def tube(path: np.ndarray, radius, up, sides: int = 5) -> tuple[np.ndarray, np.n
 
 def merge(pieces, part: int, tint: int) -> Patch:
     """Join (positions, triangles) pieces to one patch of one material."""
-    start, positions, triangles = 0, [], []
-    for points, faces in pieces:
-        positions.append(points)
-        triangles.append(faces + start)
-        start += len(points)
-    points = np.concatenate(positions).astype(np.float32)
-    faces = np.concatenate(triangles).astype(np.int32)
+    starts = np.cumsum([0] + [len(points) for points, _ in pieces])
+    points = np.concatenate([points for points, _ in pieces]).astype(np.float32)
+    faces = [faces + start for (_, faces), start in zip(pieces, starts)]
+    faces = np.concatenate(faces).astype(np.int32)
     return Patch(points, faces, part, points, np.zeros(len(points), np.float32), tint)
 
 
@@ -83,14 +80,16 @@ def glasses(assets: HeadAssets, positions: np.ndarray, number: int) -> tuple[Pat
     """Frame number 1.. fitted to a head (V, 3): (rims, bridge and temples, lenses (2, n, 3))."""
     frame = FRAMES[(number - 1) % len(FRAMES)]
     skin = positions[assets.part_of_vertex == raster.SKIN]
-    eyes = assets.part_of_vertex == raster.EYE
+    centres = eye_centres(assets.base, assets.part_of_vertex, positions)
+    ears = np.zeros(len(positions), bool)
+    ears[assets.triangles[assets.part == raster.EAR]] = True
+    ears &= assets.part_of_vertex == raster.SKIN
     turn = np.linspace(0, 2 * np.pi, LENS_POINTS)
     power = 2 / frame.power
     round_x = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power * frame.width
     round_y = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power * frame.height
     pieces, lenses, inner = [], [], []
-    for side in (1, -1):
-        eye = positions[eyes & (assets.base[:, 0] * side > 0)].mean(0)
+    for side, eye in zip((1, -1), centres):
         x = eye[0] + side * (0.02 + round_x)
         y = eye[1] - 0.035 + round_y
         plane = -0.25 * np.abs(x - eye[0] + side * frame.width)
@@ -101,7 +100,7 @@ def glasses(assets: HeadAssets, positions: np.ndarray, number: int) -> tuple[Pat
         lenses.append(outline)
         inner.append(outline[LENS_POINTS // 2 - 3])
         pieces.append(tube(outline, frame.rim, (0, 0, 1)))
-        ear = positions[(assets.part_of_vertex == raster.SKIN) & _is_ear(assets, side)]
+        ear = positions[ears & (assets.base[:, 0] * side > 0)]
         top = ear[ear[:, 1].argmax()] + (0.0, -0.02, -0.05)
         hinge = outline[2]
         t = np.linspace(0, 1, 7)[:, None]
@@ -111,9 +110,3 @@ def glasses(assets: HeadAssets, positions: np.ndarray, number: int) -> tuple[Pat
     arch = np.sin(np.pi * t) * np.array([[0, 0.03, 0.03]])
     pieces.append(tube(inner[0] * (1 - t) + inner[1] * t + arch, frame.rim, (0, 1, 0)))
     return merge(pieces, raster.SOLID, FRAME), np.stack(lenses).astype(np.float32)
-
-
-def _is_ear(assets: HeadAssets, side: int) -> np.ndarray:
-    ear = np.zeros(len(assets.base), bool)
-    ear[assets.triangles[assets.part == raster.EAR]] = True
-    return ear & (assets.base[:, 0] * side > 0)

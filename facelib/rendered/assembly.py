@@ -32,9 +32,8 @@ class HeadGeometry:
     @property
     def casts_shadow(self) -> np.ndarray:
         """(T,) bool: not the hair layers, which let light through, nor what lies inside."""
-        return (self.part != raster.SHELL) & (
-            (self.part < raster.INNER) | (self.part > raster.LASH)
-        )
+        inside = (self.part >= raster.INNER) & (self.part <= raster.LASH)
+        return ~inside & (self.part != raster.SHELL)
 
 
 def assemble(assets: HeadAssets, model: Model, conditions: Conditions) -> HeadGeometry:
@@ -84,19 +83,17 @@ def _worn_glasses(assets: HeadAssets, model: Model, conditions: Conditions):
 
 
 def _concatenate(blocks: list[tuple[Patch, np.ndarray, np.ndarray]], lenses) -> HeadGeometry:
-    starts = np.cumsum([0] + [len(patch.positions) for patch, _, _ in blocks])
-    patches = [patch for patch, _, _ in blocks]
+    patches, normals, sky = zip(*blocks)
+    starts = np.cumsum([0] + [len(patch.positions) for patch in patches])
     counts = [len(patch.triangles) for patch in patches]
+    parts = [np.broadcast_to(np.int32(p.part), n) for p, n in zip(patches, counts)]
+    triangles = [p.triangles + np.int32(s) for p, s in zip(patches, starts)]
     return HeadGeometry(
-        positions=np.concatenate([p.positions for p in patches]),
-        normals=np.concatenate([normals for _, normals, _ in blocks]),
-        triangles=np.concatenate([p.triangles + np.int32(s) for p, s in zip(patches, starts)]),
-        part=np.concatenate(
-            [np.broadcast_to(np.int32(p.part), n) for p, n in zip(patches, counts)]
-        ),
-        tint=np.repeat(np.int32([p.tint for p in patches]), counts),
-        rest=np.concatenate([p.rest for p in patches]),
-        level=np.concatenate([p.level for p in patches]),
-        open_sky=np.concatenate([sky for _, _, sky in blocks]),
-        lenses=lenses,
+        np.concatenate([p.positions for p in patches]),
+        *map(np.concatenate, (normals, triangles, parts)),
+        np.repeat(np.int32([p.tint for p in patches]), counts),
+        np.concatenate([p.rest for p in patches]),
+        np.concatenate([p.level for p in patches]),
+        np.concatenate(sky),
+        lenses,
     )

@@ -23,19 +23,17 @@ __all__ = [
 draw_shapes = shapes.contact_sheet
 
 
-def rendered_dataset(
-    spec: RenderedSpec | None = None, root: Path | None = None, workers: int | None = None
-) -> Path:
+def rendered_dataset(spec: RenderedSpec, root: Path | None = None, workers: int = 0) -> Path:
     """Folder of the rendered data set of `spec`, made on first use.
 
     Args:
         root: where data sets live, default `data_root()`.
-        workers: drawing processes, default one per core.
+        workers: drawing processes, 0: one per core.
 
     Raises:
-        UserError: a value out of range, or the 3-D assets are not installed.
+        UserError: the 3-D assets are not installed.
     """
-    spec, root = spec or RenderedSpec(), Path(root or data_root())
+    root = Path(root or data_root())
     workers = workers or len(os.sched_getaffinity(0))
 
     def build(folder: Path) -> None:
@@ -49,7 +47,7 @@ def rendered_dataset(
     return make_folder(root / f"rendered-{spec.digest()}", build)
 
 
-def draw_faces(spec: RenderedSpec | None = None, **options) -> np.ndarray:
+def draw_faces(spec: RenderedSpec, **options) -> np.ndarray:
     """Picture of the first training people, see `synthetic.contact_sheet`."""
     return _renderer()[1].contact_sheet(spec, **options)
 

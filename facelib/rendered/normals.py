@@ -58,22 +58,16 @@ def _shadow_depth(screen, triangles, size):
 
 
 @njit(fastmath=True, cache=True)
-def visible_from(positions, triangles, towards, size=96, bias=0.06):
+def visible_from(positions, triangles, towards):
     """Share (V,) of a 3×3 shadow-map window that lets each vertex see a light at infinity.
 
     `triangles` are those that cast shadows; `positions` are centred on the head (± 1.9 units are
     covered); `towards` is a unit vector.
     """
-    side = np.array([towards[2], 0.0, -towards[0]]) / (
-        np.sqrt(towards[0] ** 2 + towards[2] ** 2) + 1e-9
-    )
-    up = np.array(
-        [
-            towards[1] * side[2] - towards[2] * side[1],
-            towards[2] * side[0] - towards[0] * side[2],
-            towards[0] * side[1] - towards[1] * side[0],
-        ]
-    )
+    size = 96
+    x, y, z = towards
+    side = np.array([z, 0.0, -x]) / (np.sqrt(x**2 + z**2) + 1e-9)
+    up = np.array([y * side[2] - z * side[1], z * side[0] - x * side[2], x * side[1] - y * side[0]])
     screen = np.empty_like(positions)
     for i in range(len(positions)):
         x, y, z = positions[i]
@@ -88,6 +82,6 @@ def visible_from(positions, triangles, towards, size=96, bias=0.06):
             lit = 0.0
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
-                    lit += depth[y + dy, x + dx] < screen[i, 2] + bias
+                    lit += depth[y + dy, x + dx] < screen[i, 2] + 0.06
             seen[i] = lit / 9.0
     return seen

@@ -18,9 +18,8 @@ WORN = ("mask", "scarf", "beanie", "hand")
 
 def occluder(assets: HeadAssets, head: np.ndarray, kind: str, rng) -> Patch:
     """The named thing fitted to a posed head (V, 3); `rng` draws its exact place and shape."""
-    return {"mask": _mask, "scarf": _scarf, "beanie": _beanie, "hand": _hand}[kind](
-        assets, head, rng
-    )
+    put_on = {"mask": _mask, "scarf": _scarf, "beanie": _beanie, "hand": _hand}[kind]
+    return put_on(assets, head, rng)
 
 
 def _mask(assets: HeadAssets, head: np.ndarray, rng) -> Patch:
@@ -95,9 +94,8 @@ def _over_face(assets: HeadAssets, degrees: np.ndarray, height: np.ndarray) -> n
     column = 0.5 + 0.75 * turn / np.pi - 0.25 * (turn / np.pi) ** 3
     row = (raster.TOP_Y - height) / (raster.TOP_Y - raster.BOTTOM_Y)
     last = raster.TEXTURE - 1
-    return assets.layout[
-        np.clip(row * last, 0, last).astype(int), np.clip(column * last, 0, last).astype(int)
-    ]
+    row, column = (np.clip(share * last, 0, last).astype(int) for share in (row, column))
+    return assets.layout[row, column]
 
 
 def _drape(assets, head, grid, stand_off: float, smooth: int) -> np.ndarray:

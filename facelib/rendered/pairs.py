@@ -1,5 +1,7 @@
 """Which pairs of rendered people a benchmark compares."""
 
+from itertools import product
+
 import numpy as np
 
 FOLDS, PAIRS = 10, 350  # folds of a benchmark; genuine and impostor pairs in each
@@ -18,14 +20,8 @@ def choose_pairs(
     """
     drawn = []
     for people in np.array_split(np.arange(identities), FOLDS):
-        everyone = [
-            ((a, m), (b, n))
-            for a in people
-            for b in people
-            for m in first
-            for n in second
-            if first != second or (a, m) < (b, n)
-        ]
+        sides = product(people, people, first, second)
+        everyone = [((a, m), (b, n)) for a, b, m, n in sides if first != second or (a, m) < (b, n)]
         genuine = [pair for pair in everyone if pair[0][0] == pair[1][0]]
         impostor = [pair for pair in everyone if pair[0][0] != pair[1][0]]
         drawn.append((rng.permutation(genuine), rng.permutation(impostor)))

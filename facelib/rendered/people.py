@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelib.rendered import raster
 from facelib.rendered.heads import HeadAssets
 from facelib.rendered.styles import BEARDS, HAIRSTYLES, MEN, WOMEN, Beard, Hairstyle
 
@@ -168,10 +167,3 @@ def _local_shape(assets: HeadAssets, rng, spread: float) -> np.ndarray:
         shape = assets.local_shapes[i if weight >= 0 else opposite]
         total += np.float32(abs(weight) * spread) * shape
     return total
-
-
-def eye_positions(assets: HeadAssets, positions: np.ndarray) -> np.ndarray:
-    """Centres (2, 3) of the left and right eyeball of a posed head."""
-    eyes = assets.part_of_vertex == raster.EYE
-    left = eyes & (assets.base[:, 0] > 0)
-    return np.stack([positions[left].mean(0), positions[eyes & ~left].mean(0)])

@@ -20,6 +20,7 @@ import json
 import logging
 import shutil
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -74,13 +75,13 @@ def build_planted(spec: RenderedSpec, folder: Path, base: Path, root: Path, work
     load_assets(root)
     log.info("rendering %d more faces of %d planted people", spec.images * len(people), len(people))
     jobs = [(spec, PLANTED, int(i), root) for i in people]
-    writer = _Images(spec, base, people)
+    copied: list[tuple] = []
     with (
         tqdm(total=len(people) * spec.images, unit="image", desc="planted", mininterval=1) as bar,
         drawn(jobs, max(1, min(workers, len(jobs)))) as identities,
     ):
-        size = (spec.size, spec.size)
-        write_face_records(folder, writer.all(identities, bar), size=size, names=train_names)
+        size, images = (spec.size, spec.size), _images(spec, base, identities, bar, copied)
+        write_face_records(folder, images, size=size, names=train_names)
     lines = (f"{spec.identities + i}\t{name}\n" for i, name in enumerate(test_names))
     (folder / "people.txt").write_text("".join(lines), encoding="utf-8")
     rows = [
@@ -88,40 +89,33 @@ def build_planted(spec: RenderedSpec, folder: Path, base: Path, root: Path, work
         for k, i in enumerate(people)
     ]
     _write_csv(folder / "planted.csv", ("label", "id", "name", "copies"), rows)
-    _write_csv(folder / "copies.csv", ("record", "label", "kind", "source"), writer.copied)
+    _write_csv(folder / "copies.csv", ("record", "label", "kind", "source"), copied)
     (folder / "spec.json").write_text(json.dumps(spec.settings(), indent=2) + "\n")
 
 
-class _Images:
-    """The training images in order: the clean set's, then each planted person's; notes copies."""
+def _images(spec, base: Path, identities, bar, copied: list[tuple]) -> Iterator[tuple[int, bytes]]:
+    """Yield (label, JPEG): the clean set's, then each planted person's; notes rows of copies.csv.
 
-    def __init__(self, spec: RenderedSpec, base: Path, people: np.ndarray):
-        self.spec, self.base, self.people = spec, base, people
-        self.benches = [load_benchmark(base / f"{name}.bin") for name in ("cfp_ff", "lfw")]
-        self.copied: list[tuple] = []
-
-    def all(self, identities, bar):
-        """Yield (label, JPEG)."""
-        reader = RecordReader(self.base)
-        keys, labels = read_face_index(reader)
-        written = len(keys)
-        for key, label in zip(keys.tolist(), labels.tolist(), strict=True):
-            yield label, bytes(unpack(reader.read(key), f"{self.base}: record {key}")[1])
-        for k, person in enumerate(self.people):
-            label = self.spec.identities + k
-            for jpeg, _ in next(identities):
+    The copies are of two frontal and two wild benchmark pictures of the person.
+    """
+    benches = [load_benchmark(base / f"{name}.bin") for name in ("cfp_ff", "lfw")]
+    reader = RecordReader(base)
+    keys, labels = read_face_index(reader)
+    written = len(keys)
+    for key, label in zip(keys.tolist(), labels.tolist(), strict=True):
+        yield label, bytes(unpack(reader.read(key), f"{base}: record {key}")[1])
+    for k, person in enumerate(planted_people(spec)):
+        label = spec.identities + k
+        for jpeg, _ in next(identities):
+            written += 1
+            bar.update()
+            yield label, jpeg
+        if has_copies(k):
+            own = [images_of(bench, spec.identities + person)[:2] for bench in benches]
+            for kind, source in zip(COPIES, [image for part in own for image in part], strict=True):
                 written += 1
-                bar.update()
-                yield label, jpeg
-            for kind, source in self._sources(person) if has_copies(k) else ():
-                written += 1
-                self.copied.append((written, label, kind, digest(source)))
+                copied.append((written, label, kind, digest(source)))
                 yield label, copy_image(source, kind)
-
-    def _sources(self, person: int) -> list[tuple[str, bytes]]:
-        """Kind of copy -> two frontal and two wild benchmark pictures of a person."""
-        own = [images_of(bench, self.spec.identities + person)[:2] for bench in self.benches]
-        return list(zip(COPIES, [image for part in own for image in part], strict=True))
 
 
 def images_of(bench: Benchmark, person: int) -> list[bytes]:
@@ -149,9 +143,7 @@ def copy_image(jpeg: bytes, kind: str) -> bytes:
     return encode_jpeg(image, 70 if kind == "encoded again" else 90)
 
 
-def make_names(
-    spec: RenderedSpec, people: np.ndarray
-) -> tuple[list[str], list[str], list[str]]:  # fmt: skip
+def make_names(spec: RenderedSpec, people: np.ndarray) -> tuple[list[str], list[str], list[str]]:
     """Made-up names of training and benchmark people, and the name kind of each planted one."""
     rng = np.random.default_rng([spec.seed, PLANTED])
     strangers, tests = spec.identities, spec.test_identities
@@ -160,8 +152,8 @@ def make_names(
         raise UserError(f"planted: {wanted} people, but only {np.prod(sizes)} made-up names")
     chosen = rng.choice(np.prod(sizes), wanted, replace=False)
     a, b, c, d = np.unravel_index(chosen, sizes)
-    names = [(FIRST[0][i] + FIRST[1][j], LAST[0][k] + LAST[1][n]) for i, j, k, n in zip(a, b, c, d)]
-    plain = [f"{first} {last}" for first, last in names]
+    plain = [f"{FIRST[0][i]}{FIRST[1][j]} {LAST[0][k]}{LAST[1][n]}"
+             for i, j, k, n in zip(a, b, c, d)]  # fmt: skip
     train, test, others = np.split(np.array(plain, object), [strangers, strangers + tests])
     alone = np.setdiff1d(np.arange(tests), people)
     same = min(int(HOMONYMS * strangers), len(alone))

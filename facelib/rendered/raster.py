@@ -118,17 +118,9 @@ def rasterise(screen, triangles, part, rest, level, texture, depth, index, weigh
 
 def rasterise_plain(screen, triangles, depth, index, weights):
     """Draw opaque, two-sided triangles: no culling, no hair."""
-    rasterise(
-        screen,
-        triangles,
-        np.full(len(triangles), SOLID, np.int32),
-        screen,
-        np.zeros(len(screen), np.float32),
-        np.zeros((1, 1, 5), np.float32),
-        depth,
-        index,
-        weights,
-    )
+    part, level = np.full(len(triangles), SOLID, np.int32), np.zeros(len(screen), np.float32)
+    texture = np.zeros((1, 1, 5), np.float32)
+    rasterise(screen, triangles, part, screen, level, texture, depth, index, weights)
 
 
 @njit(fastmath=True, cache=True)
@@ -236,11 +228,8 @@ def shade(
                 gloss = 0.35 * shine**30 * (kind == SOLID)
             elif y < look[COLLAR] + 0.25 * abs(x):
                 fold = 0.85 + 0.15 * np.sin(x * 9 + y * 4)
-                red, green, blue = (
-                    palette[SHIRT, 0] * fold,
-                    palette[SHIRT, 1] * fold,
-                    palette[SHIRT, 2] * fold,
-                )
+                red, green = palette[SHIRT, 0] * fold, palette[SHIRT, 1] * fold
+                blue = palette[SHIRT, 2] * fold
             else:
                 if kind == EAR:  # the texture there shows the hair behind the ear: take the cheek
                     x, y, z = (0.55 if x > 0 else -0.55), 6.95, 1.1
@@ -257,7 +246,5 @@ def shade(
                 around = look[AMBIENT] * (ground_rgb[k] + up * (sky_rgb[k] - ground_rgb[k]))
                 colour = red if k == 0 else green if k == 1 else blue
                 wrap = wrap_r if k == 0 else wrap_g if k == 1 else wrap_b
-                open_k = sky + bounce if k == 0 else sky
-                image[py, px, k] = _lit(
-                    colour, around, open_k, key * lamp_rgb[k], facing, wrap, gloss
-                )
+                open_k, lamp_k = sky + bounce if k == 0 else sky, key * lamp_rgb[k]
+                image[py, px, k] = _lit(colour, around, open_k, lamp_k, facing, wrap, gloss)

@@ -11,23 +11,16 @@ import numpy as np
 from facelib.prepare.align import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
 from facelib.rendered import raster
 from facelib.rendered.assembly import assemble
-from facelib.rendered.heads import HeadAssets
+from facelib.rendered.heads import HeadAssets, eye_centres
 from facelib.rendered.mesh import Model
 from facelib.rendered.normals import visible_from
-from facelib.rendered.people import eye_positions
 from facelib.rendered.scene import Conditions, develop, hold_object, paint_background
 
 OVERSAMPLE = 2
 # Linear RGB: black, tortoise, brown, steel, gold.
-FRAME_COLOURS = np.array(
-    [
-        [0.01, 0.01, 0.01],
-        [0.06, 0.03, 0.015],
-        [0.03, 0.012, 0.01],
-        [0.2, 0.2, 0.21],
-        [0.3, 0.2, 0.08],
-    ]
-)
+FRAME_COLOURS = (
+    (0.01, 0.01, 0.01), (0.06, 0.03, 0.015), (0.03, 0.012, 0.01), (0.2, 0.2, 0.21), (0.3, 0.2, 0.08)
+)  # fmt: skip
 PUPIL = np.array([0, 0, 0.12], np.float32)  # from the middle of the eyeball
 HEAD_CENTRE = np.array([0, 7.1, 0.35], np.float32)
 
@@ -63,31 +56,25 @@ def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int =
     depth = np.full((n, n), -9, np.float32)
     index = np.full((n, n), -1, np.int32)
     weights = np.zeros((n, n, 2), np.float32)
-    surface = (shape.triangles, shape.part)
-    raster.rasterise(
-        screen, *surface, shape.rest, shape.level, model.texture, depth, index, weights
-    )
+    surface, hair = (shape.triangles, shape.part), (shape.rest, shape.level)
+    raster.rasterise(screen, *surface, *hair, model.texture, depth, index, weights)
     casters = shape.triangles[shape.casts_shadow]
     lit = visible_from(seen - camera.turn_to(HEAD_CENTRE), casters, conditions.lamp)
     light = paint_background(conditions, n)
     half = conditions.lamp + np.array([0, 0, 1], np.float32)
     raster.shade(
-        light, index, weights, *surface, shape.tint, normals, shape.rest, shape.level,
-        shape.open_sky, lit, model.texture, _palette(model, conditions),
-        assets.eye_centres, _gaze(conditions), conditions.lamp, half / np.linalg.norm(half),
-        conditions.lamp_rgb, conditions.sky_rgb, conditions.ground_rgb, _look(model, conditions),
+        light, index, weights, *surface, shape.tint, normals, *hair, shape.open_sky, lit,
+        model.texture, _palette(model, conditions), assets.eye_centres, _gaze(conditions),
+        conditions.lamp, half / np.linalg.norm(half), conditions.lamp_rgb, conditions.sky_rgb,
+        conditions.ground_rgb, _look(model, conditions),
     )  # fmt: skip
     if shape.lenses is not None:
         light = _draw_lenses(light, depth, camera, shape.lenses, conditions)
     if conditions.occluder == "object":
         light = hold_object(light, conditions)
-    return Picture(
-        image=develop(light, conditions, size),
-        landmarks=camera.landmarks.astype(np.float32),
-        yaw=float(np.degrees(conditions.yaw)),
-        pitch=float(np.degrees(conditions.pitch)),
-        roll=float(np.degrees(conditions.roll)),
-    )
+    image, landmarks = develop(light, conditions, size), camera.landmarks.astype(np.float32)
+    angles = np.degrees((conditions.yaw, conditions.pitch, conditions.roll)).tolist()
+    return Picture(image, landmarks, *angles)
 
 
 class _Camera:
@@ -98,7 +85,7 @@ class _Camera:
         self.distance = np.float32(conditions.distance)
         self.rotation = rotation(conditions.yaw, conditions.pitch, conditions.roll)
         self.pivot = neutral[assets.nose_tip] - np.array([0, 0, 0.6], np.float32)
-        left_eye, right_eye = eye_positions(assets, neutral) + PUPIL
+        left_eye, right_eye = eye_centres(assets.base, assets.part_of_vertex, neutral) + PUPIL
         left, right = posed[assets.mouth_corners]
         points = np.stack([right_eye, left_eye, posed[assets.nose_tip], right, left])
         flat = self._flatten(self.turn_to(points).astype(np.float64))
@@ -127,11 +114,9 @@ def _draw_lenses(light, depth, camera: _Camera, lenses: np.ndarray, conditions: 
     """Lay tinted or clear glass with a soft reflection over what is behind it."""
     count = lenses.shape[1]
     points = np.concatenate([lenses.mean(1), lenses.reshape(-1, 3)]).astype(np.float32)
-    ring = np.arange(count - 1)
-    fans = [
-        np.stack([np.full(count - 1, e), 2 + e * count + ring, 3 + e * count + ring], -1)
-        for e in (0, 1)
-    ]
+    ring = np.arange(2, count + 1)
+    fans = [np.stack([np.full(count - 1, e), e * count + ring, e * count + ring + 1], -1)
+            for e in (0, 1)]  # fmt: skip
     screen = camera.project(camera.turn_to(points))
     index = np.full(depth.shape, -1, np.int32)
     weights = np.zeros((*depth.shape, 2), np.float32)

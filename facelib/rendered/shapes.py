@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 LOOK_VERSION = 1  # part of the digest: raise it when other pictures are drawn
 MAP = 64  # pixels a side of an instance's maps
-BORDER = cv2.BORDER_REFLECT
 
 
 @dataclass(frozen=True)
@@ -41,28 +40,17 @@ class ShapesSpec:
 
     def __post_init__(self):
         for name, low, high in (("instances", 2, 10**6), ("views", 2, 1000), ("size", 16, 256)):
-            if not low <= getattr(self, name) <= high:
-                raise UserError(
-                    f"shapes: {name}={getattr(self, name)} must be from {low} to {high}"
-                )
+            if not low <= (value := getattr(self, name)) <= high:
+                raise UserError(f"shapes: {name}={value} must be from {low} to {high}")
 
     def digest(self) -> str:
         """First 8 hex digits of a hash of all values and of the drawing's version."""
         return digest_values({"look": LOOK_VERSION, **asdict(self)}, digits=8)
 
 
-@dataclass(frozen=True)
-class Instance:
-    """A shape: albedo (MAP, MAP, 3) in [0, 1], height and mask (MAP, MAP), all float32."""
-
-    albedo: np.ndarray
-    height: np.ndarray
-    mask: np.ndarray
-
-
-def shapes_dataset(spec: ShapesSpec | None = None, root: Path | None = None) -> Path:
+def shapes_dataset(spec: ShapesSpec, root: Path | None = None) -> Path:
     """Folder of the training set of `spec`, made on first use; whole or not at all."""
-    spec = spec or ShapesSpec()
+
     folder = Path(root or data_root()) / f"shapes-{spec.digest()}"
     return make_folder(folder, partial(_build, spec))
 
@@ -94,8 +82,8 @@ def contact_sheet(spec: ShapesSpec, instances: int = 5, scale: int = 2) -> np.nd
     return np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)
 
 
-def draw_instance(rng: np.random.Generator) -> Instance:
-    """A random shape; half of them are mirror-symmetric."""
+def draw_instance(rng: np.random.Generator) -> np.ndarray:
+    """A random shape, half of them mirror-symmetric: (MAP, MAP, 5) colour, height, mask."""
     y, x = np.mgrid[-1 : 1 : MAP * 1j, -1 : 1 : MAP * 1j].astype(np.float32)
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     outline = rng.uniform(0.6, 0.85) * np.ones_like(x)
@@ -112,10 +100,10 @@ def draw_instance(rng: np.random.Generator) -> Instance:
         albedo = _add_fractal(rng, albedo)
     if rng.random() < 0.5:
         albedo, height = _mirror(albedo), _mirror(height)
-    return Instance(np.clip(albedo, 0, 1), height, np.clip(inside * 12, 0, 1))
+    return np.dstack([np.clip(albedo, 0, 1), height, np.clip(inside * 12, 0, 1)])
 
 
-def draw_view(instance: Instance, rng: np.random.Generator, size: int) -> np.ndarray:
+def draw_view(instance: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     """One augmented view of a shape: uint8 (size, size, 3)."""
     turn, scale = rng.normal(0, 0.12), rng.uniform(0.7, 0.95) * MAP / size
     middle = (MAP - 1) / 2 + rng.normal(0, 2.0, 2)
@@ -125,20 +113,19 @@ def draw_view(instance: Instance, rng: np.random.Generator, size: int) -> np.nda
     grid_x = (cos * u - sin * v) / np.cos(tilt[0]) + middle[0]
     grid_y = (sin * u + cos * v) / np.cos(tilt[1]) + middle[1]
     # Parallax of a turned height map: what stands out moves with the turn.
-    lift = _sample(instance.height, grid_x, grid_y) * MAP * 0.3
+    lift = _sample(np.ascontiguousarray(instance[..., 3]), grid_x, grid_y) * MAP * 0.3
     grid_x, grid_y = grid_x - lift * np.tan(tilt[0]), grid_y - lift * np.tan(tilt[1])
-    maps = np.dstack([instance.albedo, instance.height, instance.mask])
-    maps = _sample(maps, grid_x, grid_y)
+    maps = _sample(instance, grid_x, grid_y)
     picture = maps[..., :3] * _shade(rng, maps[..., 3], size)[..., None]
-    backdrop = _backdrop(rng, size)
+    one, two = _colour(rng), _colour(rng)
+    backdrop = one + (two - one) * _noise(rng, 1.0, size)[..., None]
     picture = backdrop + (picture - backdrop) * maps[..., 4:]
     return _degrade(rng, picture, size)
 
 
 def _sample(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return cv2.remap(
-        maps, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=BORDER
-    )
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    return cv2.remap(maps, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _noise(rng: np.random.Generator, slope: float, size: int = MAP) -> np.ndarray:
@@ -198,11 +185,6 @@ def _shade(rng: np.random.Generator, height: np.ndarray, size: int) -> np.ndarra
     facing = (light[2] - light[0] * dx - light[1] * dy) / np.sqrt(1 + dx * dx + dy * dy)
     ambient = rng.uniform(0.4, 0.8)
     return (ambient + (1 - ambient) * np.maximum(facing, 0)) * rng.uniform(0.8, 1.25)
-
-
-def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
-    one, two = _colour(rng), _colour(rng)
-    return one + (two - one) * _noise(rng, 1.0, size)[..., None]
 
 
 def _degrade(rng: np.random.Generator, picture: np.ndarray, size: int) -> np.ndarray:

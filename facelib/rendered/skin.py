@@ -27,9 +27,8 @@ def noise_fields() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(20231)
 
     def blurred(across: float, along: float) -> np.ndarray:
-        tiled = cv2.copyMakeBorder(
-            rng.standard_normal((TEXTURE, TEXTURE)).astype(np.float32), *[64] * 4, cv2.BORDER_WRAP
-        )
+        tiled = rng.standard_normal((TEXTURE, TEXTURE)).astype(np.float32)
+        tiled = cv2.copyMakeBorder(tiled, *[64] * 4, cv2.BORDER_WRAP)
         field = cv2.GaussianBlur(tiled, (0, 0), across, sigmaY=along)[64:-64, 64:-64]
         return field / field.std()
 
@@ -61,10 +60,8 @@ def paint_head(assets: HeadAssets, person: Person) -> np.ndarray:
     strands = strand_field(person, shift)
     tones = 1 + 0.03 * grain["pores"] + 0.025 * (1 + person.age) * grain["mottling"]
     paint = tones[..., None] * person.skin
-    beard = np.zeros((TEXTURE, TEXTURE), np.float32)
-    beard[FACE] = _paint_face(
-        paint[FACE], person, assets, rng, {name: field[FACE] for name, field in grain.items()}
-    )
+    beard, window = np.zeros((TEXTURE, TEXTURE), np.float32), {n: f[FACE] for n, f in grain.items()}
+    beard[FACE] = _paint_face(paint[FACE], person, assets, rng, window)
     above = above_hairline(assets.layout, person.hairstyle, person.hairline)
     scalp = scalp_cover(assets.layout, person.hairstyle, above)
     near = 0.35 * smoothstep(above, -0.16, 0.02) * (scalp > 0)  # hair shades its own line
@@ -103,8 +100,7 @@ def strand_field(person: Person, shift: np.ndarray) -> np.ndarray:
     noise = noise_fields()
     curl = max(person.hairstyle.curl, person.curl * 0.9)
     slant = person.hairstyle.sweep
-    columns = np.arange(TEXTURE)[None, :]
-    rows = np.arange(TEXTURE)[:, None]
+    rows, columns = np.ogrid[:TEXTURE, :TEXTURE]
     wave = 3.0 * np.sin(rows / 9.0 + person.seed % 7)
     source = (columns + slant * rows + curl * wave + shift[1]).astype(int) % TEXTURE
     straight = noise["strands"][(rows + shift[0]) % TEXTURE, source]
@@ -148,9 +144,8 @@ def _paint_marks(paint, person: Person, rest, rng, grain) -> None:
     fold_x = 0.20 + (6.9 - y) * 0.42
     fold = np.exp(-(((x - fold_x) / 0.022) ** 2)) * smoothstep(y, 6.58, 6.7) * (y < 6.92)
     lines = 0.5 + 0.5 * np.sin(y * 62 + 2.5 * np.cos(x * 3.1))
-    frown = (
-        lines**6 * smoothstep(y, 7.62, 7.72) * smoothstep(y, 8.05, 7.9) * smoothstep(x, 0.5, 0.3)
-    )
+    frown = lines**6 * smoothstep(y, 7.62, 7.72)
+    frown = frown * smoothstep(y, 8.05, 7.9) * smoothstep(x, 0.5, 0.3)
     shade = shade + (0.30 * fold + 0.22 * frown) * front * smoothstep(person.age, 0.15, 0.8)
     freckled = rng.random() < 0.25 and person.melanin < 0.4
     strength = rng.uniform(0.1, 0.4) * freckled
@@ -183,13 +178,8 @@ def brow_cover(rest: np.ndarray, rng) -> np.ndarray:
     thickness, density = rng.uniform(0.030, 0.062), rng.uniform(0.65, 1.0)
     inner, outer = rng.uniform(0.07, 0.13), rng.uniform(0.52, 0.62)
     along = np.clip((x - inner) / (outer - inner), -0.2, 1.2)
-    middle = (
-        7.50
-        + lift
-        + 0.015 * (1 - along)
-        + arch * np.sin(np.clip(along, 0, 1) * 2.2)
-        - 0.06 * along**3
-    )
+    middle = 7.50 + lift + 0.015 * (1 - along)
+    middle = middle + arch * np.sin(np.clip(along, 0, 1) * 2.2) - 0.06 * along**3
     half = thickness * (1 - 0.62 * np.clip(along, 0, 1) ** 1.5)
     band = smoothstep(np.abs(y - middle) / half, 1.35, 0.45)
     ends = smoothstep(along, -0.10, 0.16) * smoothstep(along, 1.10, 0.75)

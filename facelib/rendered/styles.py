@@ -63,12 +63,10 @@ MEN = (
     (0.10, 0.13, 0.27, 0.12, 0.16, 0.12, 0.07, 0.03),
 )
 WOMEN = (
-    (
-        *("long", "long with fringe", "long curly", "bob", "bob with fringe"),
-        *("tied back", "swept fringe", "short", "side parting"),
-    ),
+    (*("long", "long with fringe", "long curly", "bob", "bob with fringe", "tied back"),
+     *("swept fringe", "short", "side parting")),
     (0.24, 0.12, 0.12, 0.13, 0.10, 0.15, 0.06, 0.05, 0.03),
-)
+)  # fmt: skip
 BEARDS = {
     beard.name: beard
     for beard in (

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 TRAIN, TEST, PLANTED = 0, 1, 4  # planted: other pictures of test people, for training
 FRONTAL, PROFILE, WILD = 7, 3, 7  # pictures of a test identity
 SECONDS_PER_IMAGE, BYTES_PER_IMAGE = 0.008, 3_400  # one core at 64 px, for the estimates
-CONTACT_YAWS = (0, 10, -20, 35, -50, 65, -80, 90, 0, -15)
 
 
 def mixed_yaw(rng: np.random.Generator) -> float:
@@ -110,11 +109,7 @@ def build_rendered(spec: RenderedSpec, folder: Path, root: Path, workers: int) -
 
 @contextmanager
 def drawn(jobs: list[tuple], workers: int) -> Iterator[Iterator[list]]:
-    """Yield an iterator over the encoded pictures of each job, in order.
-
-    Args:
-        jobs: arguments of `draw_identity`. workers: drawing processes.
-    """
+    """Yield an iterator over the encoded pictures of each job (`draw_identity`), in order."""
     if workers == 1:
         yield map(_encode_identity, jobs)
         return
@@ -141,12 +136,10 @@ def _end_with_parent() -> None:
 def _encode_identity(job) -> list[tuple[bytes, np.ndarray]]:
     """(JPEG, [yaw, pitch, roll, 5 × (x, y)]) for each picture of an identity."""
     return [
-        (
-            simplejpeg.encode_jpeg(picture.image, quality=95, colorspace="RGB"),
-            np.array([picture.yaw, picture.pitch, picture.roll, *picture.landmarks.ravel()]),
-        )
-        for picture in draw_identity(*job)
-    ]
+        (simplejpeg.encode_jpeg(shown.image, quality=95, colorspace="RGB"),
+         np.array([shown.yaw, shown.pitch, shown.roll, *shown.landmarks.ravel()]))
+        for shown in draw_identity(*job)
+    ]  # fmt: skip
 
 
 def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[int, bytes]]:
@@ -159,54 +152,34 @@ def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[in
             progress.update()
             yield label, jpeg
     table = np.array(rows, np.float32)
-    np.savez(
-        folder / "train.meta.npz",
-        yaw=table[:, 0],
-        pitch=table[:, 1],
-        roll=table[:, 2],
-        landmarks=table[:, 3:].reshape(-1, 5, 2),
-        label=np.array(labels),
-    )
+    angles = dict(zip(("yaw", "pitch", "roll"), table[:, :3].T))
+    landmarks = table[:, 3:].reshape(-1, 5, 2)
+    np.savez(folder / "train.meta.npz", **angles, landmarks=landmarks, label=np.array(labels))
 
 
 def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
     """Three benchmarks over the same test people: frontal–frontal, frontal–profile, wild."""
-    frontal = range(FRONTAL)
-    profile = range(FRONTAL, FRONTAL + PROFILE)
+    frontal, profile = range(FRONTAL), range(FRONTAL, FRONTAL + PROFILE)
     wild = range(FRONTAL + PROFILE, FRONTAL + PROFILE + WILD)
-    sides = {
-        "cfp_ff": (frontal, frontal),
-        "cfp_fp": (frontal, profile),
-        "lfw": (wild, wild),
-    }
+    sides = {"cfp_ff": (frontal, frontal), "cfp_fp": (frontal, profile), "lfw": (wild, wild)}
     for number, (name, (first, second)) in enumerate(sides.items()):
         rng = np.random.default_rng([spec.seed, 2, number])
         pairs, same, fold = choose_pairs(rng, spec.test_identities, first, second)
-        (id1, image1), (id2, image2) = pairs[:, 0].T, pairs[:, 1].T
-        save_benchmark(
-            folder / f"{name}.bin",
-            [tests[i][n][0] for i, n in zip(id1, image1)],
-            [tests[i][n][0] for i, n in zip(id2, image2)],
-            same,
-            fold=fold,
-            id1=id1 + spec.identities,  # numbers that no training person has
-            id2=id2 + spec.identities,
-            yaw1=np.array([tests[i][n][1][0] for i, n in zip(id1, image1)], np.float32),
-            yaw2=np.array([tests[i][n][1][0] for i, n in zip(id2, image2)], np.float32),
-        )
+        shown = [[tests[i][n] for i, n in pairs[:, side]] for side in (0, 1)]
+        facts = {f"id{k + 1}": pairs[:, k, 0] + spec.identities for k in (0, 1)}  # not in training
+        for k, side in enumerate(shown, start=1):
+            facts[f"yaw{k}"] = np.array([meta[0] for _, meta in side], np.float32)
+        jpegs = [[jpeg for jpeg, _ in side] for side in shown]
+        save_benchmark(folder / f"{name}.bin", *jpegs, same, fold=fold, **facts)
 
 
 def contact_sheet(
-    spec: RenderedSpec | None = None,
-    identities: int = 10,
-    yaws: tuple[float, ...] = CONTACT_YAWS,
-    root: Path | None = None,
+    spec: RenderedSpec, identities: int, yaws: Sequence[float], root: Path | None = None
 ) -> np.ndarray:
     """Picture (identities·112, len(yaws)·112, 3) uint8: a training person a row, a yaw a column.
 
     Yaws are in degrees. The first column has mild conditions, the others those of the spec.
     """
-    spec = spec or RenderedSpec()
     assets = load_assets(Path(root or data_root()))
     rows = []
     for identity in range(identities):

@@ -9,6 +9,7 @@ the child's pid. The executed notebook gets its final name only when it ran to i
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -61,23 +62,16 @@ class Execution:
         """Start the child, its output in the log. Call it from the main thread (see the child)."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.failed.unlink(missing_ok=True)
-        paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
         # Absolute, since a relative folder would mean another one where the notebook runs.
         places = {"FACELIB_RUNS": str(runs_root()), "FACELIB_DATA": str(data_root())}
         places["PYTHONPATH"] = os.pathsep.join(paths)
-        environment = {**os.environ, **places, **self.environment}
-        command = [
-            sys.executable,
-            "-m",
-            "facelib.runner.execute",
-            str(self.notebook),
-            str(self.partial),
-        ]
+        given = (self.notebook, self.partial, json.dumps(self.values), os.getpid())
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(
-                [*command, json.dumps(self.values), str(os.getpid())],
+                [sys.executable, "-m", "facelib.runner.execute", *map(str, given)],
                 cwd=REPO,
-                env=environment,
+                env={**os.environ, **places, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -99,11 +93,8 @@ class Execution:
 
     def last_line(self) -> str:
         """The last line that the notebook printed (not its kernel), cut at 120 characters."""
-        try:
-            text = self.log.read_text(errors="replace")[-4000:]
-        except FileNotFoundError:
-            return ""
-        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+        text = self.log.read_text(errors="replace")[-4000:] if self.log.is_file() else ""
+        lines = (line.strip() for line in re.split(r"[\r\n]+", text))
         own = [line for line in lines if line and not line.startswith("[IPKernelApp]")]
         return own[-1][:120] if own else ""
 
@@ -204,16 +195,16 @@ def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:
     die_with_parent()
     if os.getppid() != parent:  # it died before the line above
         return INTERRUPTED
-    cells = _count_code_cells(notebook) + bool(values)  # papermill adds a cell with the values
-    done = 0
+    with reading(notebook, "a notebook"):
+        cells = sum(cell["cell_type"] == "code" for cell in read_object(notebook)["cells"])
+    cells += bool(values)  # papermill adds a cell with the values
+    done = itertools.count(1)
 
     def tell(cell: NotebookNode, cell_index: int) -> None:
-        nonlocal done
         if stopping.is_set():
             raise KeyboardInterrupt
         if cell.cell_type == "code":
-            done += 1
-            print(f"cell {done} of {cells}", flush=True)
+            print(f"cell {next(done)} of {cells}", flush=True)
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
@@ -241,10 +232,7 @@ def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:
 
 
 def _kernel_class(started: list) -> type:
-    """Managers of kernels that are this interpreter, whatever kernels the machine has installed.
-
-    A manager enters itself in `started`, for the signal handler.
-    """
+    """Managers of kernels that are this interpreter; each enters itself in `started`."""
     import ipykernel.kernelspec
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -276,11 +264,6 @@ def _pass_signals_to(started: list) -> threading.Event:
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     return stopping
-
-
-def _count_code_cells(notebook: Path) -> int:
-    with reading(notebook, "a notebook"):
-        return sum(cell["cell_type"] == "code" for cell in read_object(notebook)["cells"])
 
 
 if __name__ == "__main__":

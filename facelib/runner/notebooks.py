@@ -77,10 +77,10 @@ def read_notebook(path: Path):
         return notebook
 
 
-def study_map(folder: Path | None = None) -> str:
+def study_map() -> str:
     """All notebooks and the question that each opens with, as a Markdown table."""
     lines = ["| notebook | question |", "|---|---|"]
-    for path in list_notebooks(folder):
+    for path in list_notebooks():
         first = next((cell.source for cell in read_notebook(path).cells), "")
         asked = re.search(r"\*\*Question\.\*\* (.*)", first)
         question = asked[1].replace("*", "") if asked else ""
@@ -94,13 +94,8 @@ def read_parameters(path: Path) -> dict[str, dict]:
 
     notebook = read_notebook(path)
     notebook.metadata.setdefault("kernelspec", KERNELSPEC)
-    papermill_log = logging.getLogger("papermill")
-    level = papermill_log.level
-    papermill_log.setLevel(logging.ERROR)
-    try:
-        return papermill.inspect_notebook(notebook)
-    finally:
-        papermill_log.setLevel(level)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    return papermill.inspect_notebook(notebook)
 
 
 def check_values(path: Path, values: Mapping[str, object]) -> dict[str, object]:
@@ -114,15 +109,13 @@ def check_values(path: Path, values: Mapping[str, object]) -> dict[str, object]:
     if not values:
         return {}
     known = read_parameters(path)
-    checked = {}
-    for name, value in values.items():
+    for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             allowed = ", ".join(known) or "none"
             raise UserError(f"{path.name} has no parameter {name!r}{hint}: it has {allowed}")
-        checked[name] = _fit(value, known[name], path.name)
-    return checked
+    return {name: _fit(value, known[name], path.name) for name, value in values.items()}
 
 
 def split_assignments(pairs: Iterable[str]) -> dict[str, list[str]]:
@@ -152,15 +145,13 @@ def facelib_metadata(path: Path) -> dict:
 
 def notebook_digest(path: Path) -> str:
     """Digest over what a notebook says and does: sources, kinds and tags of cells; no outputs."""
-    cells = [
-        [cell.cell_type, cell.source, cell.metadata.get("tags", [])]
-        for cell in read_notebook(path).cells
-    ]
-    return digest_values(cells)
+    cells = read_notebook(path).cells
+    return digest_values([[c.cell_type, c.source, c.metadata.get("tags", [])] for c in cells])
 
 
-def library_digest(folder: Path = REPO / "facelib") -> str:
+def library_digest() -> str:
     """Digest over the package's Python sources, those left out that run and show notebooks."""
+    folder = REPO / "facelib"
     sources = (path for path in sorted(folder.rglob("*.py")) if path.stem not in MACHINERY)
     return digest_values([[str(path.relative_to(folder)), path.read_text()] for path in sources])
 
@@ -246,13 +237,9 @@ def _is_a(value: object, kind: str) -> bool:
     base, _, inner = kind.partition("[")
     if base not in SCALARS:
         return True  # a type this module does not know is the notebook's own business
-    if isinstance(value, bool) and base != "bool":
-        return False
-    if not isinstance(value, SCALARS[base]):
-        return False
-    if base == "list" and inner:
-        return all(_is_a(entry, inner.removesuffix("]")) for entry in value)
-    return True
+    fits = isinstance(value, SCALARS[base]) and (base == "bool" or not isinstance(value, bool))
+    entries = value if fits and base == "list" and inner else ()
+    return fits and all(_is_a(entry, inner.removesuffix("]")) for entry in entries)
 
 
 def _parse(text: str) -> object:

@@ -1,11 +1,14 @@
 """Executed notebooks to one static HTML site: an index and a page a notebook.
 
 Nothing is loaded from a network: pictures are inline, formulas are drawn as SVG, the style sheet
-lies beside the pages. Code is folded away behind a word; wide tables scroll in boxes of their own.
+lies beside the pages. Text is escaped, outputs are cleaned, and a page allows its own script only
+(by its digest), so that nothing in a notebook runs in a browser. Code is folded away behind a word;
+wide tables scroll in boxes of their own.
 """
 
 import base64
 import contextlib
+import hashlib
 import html
 import logging
 import re
@@ -15,10 +18,11 @@ from pathlib import Path
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
-from facelib.metrics.tables import percent
+from facelib.metrics.tables import accuracies
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
+from facelib.runner.safe_html import clean_html
 from facelib.runs.folder import list_runs
 from facelib.studies.results import LABELS, method_of
 
@@ -28,6 +32,10 @@ SITE_TITLE = "Face verification: ArcFace against InfoNCE"
 QUESTION = (
     "A classifier with an angular margin (ArcFace), a contrastive loss (InfoNCE), or both: "
     "which one makes embeddings that tell two people apart, from the front and in profile?"
+)
+FOOTER = (
+    "Made by facelib from its executed notebooks. No real face is in the default study: "
+    "its faces are rendered."
 )
 THUMBNAIL = (640, 360)  # pixels, twice the size that the index shows
 MOST_RUNS = 20
@@ -56,6 +64,8 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     Raises:
         UserError: no notebooks there. BadData: a file that is no notebook.
     """
+    from pygments.formatters import HtmlFormatter
+
     folder = notebooks_dir or runs_root() / "notebooks"
     out = (out or runs_root() / "site").resolve()
     sources = notebooks.list_notebooks(folder)
@@ -63,14 +73,11 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         raise UserError(f"no executed notebooks in {folder}: make study")
     hrefs = {path.name: f"{path.stem}.html" for path in sources}
     pages = [_make_page(path, hrefs, out) for path in sources]
-    _write(out / "style.css", (TEMPLATES / "style.css").read_text() + _code_colours())
-    for place, page in enumerate(pages):
-        around = {
-            "previous": pages[place - 1] if place else None,
-            "following": pages[place + 1] if place + 1 < len(pages) else None,
-        }
-        title = f"{page.number} {page.title}"
-        _write(out / page.href, _fill("page", title=title, body=page.body, **around))
+    colours = HtmlFormatter(style="default", nobackground=True).get_style_defs(".highlight")
+    _write(out / "style.css", (TEMPLATES / "style.css").read_text() + f"\n{colours}")
+    for before, page, after in zip([None, *pages], pages, [*pages[1:], None]):
+        around = {"previous": before, "following": after, "body": page.body}
+        _write(out / page.href, _fill("page", title=f"{page.number} {page.title}", **around))
     body = _fill("index", pages=pages, question=QUESTION, results=results_html())
     index = out / "index.html"
     _write(index, _fill("page", title=SITE_TITLE, body=body, index=True))
@@ -88,24 +95,24 @@ def results_html() -> str:
             evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
         except BadData as error:
             log.warning("%s", error)
-    rows = []
+    rows, warned = [], set()
     for run, report in evaluated[:MOST_RUNS]:
         for name, figures in report["benchmarks"].items():
-            intervals = figures.get("intervals") or {}
+            best, strict = accuracies(figures)
             row = {
                 "loss": LABELS[method_of(run.config.to_dict())],
                 "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
             }
-            for column, protocol in (("best threshold", "best"), ("strict", "strict")):
-                interval = intervals.get(f"{protocol}.accuracy")
-                row[column] = percent(figures[protocol]["accuracy"], interval)
+            row |= {"best threshold": best, "strict": strict}
+            warned |= {f"{name}: {text}" for text in figures.get("warnings", ())}
             rows.append(row | {"settings": changed_settings(run.config), "run": run.name})
     if not rows:
         return ""
     table = pd.DataFrame(rows).to_html(index=False, border=0, classes="results")
     left = len(evaluated) - MOST_RUNS
     more = f"<p>{left} more runs: <code>python -m facelib runs</code></p>" if left > 0 else ""
-    return table + more
+    warnings = "".join(f"<li>{html.escape(text)}</li>" for text in sorted(warned))
+    return table + more + (f"<p>Warnings:</p><ul>{warnings}</ul>" if warned else "")
 
 
 def changed_settings(cfg: Config) -> str:
@@ -117,10 +124,9 @@ def changed_settings(cfg: Config) -> str:
 
 def _make_page(path: Path, hrefs: dict[str, str], out: Path) -> Page:
     notebook = notebooks.read_notebook(path)
-    number, title, sentence = describe(notebook, path)
     thumbnail = _save_thumbnail(notebook, out, path.stem)
-    body = render_notebook(notebook, hrefs)
-    return Page(hrefs[path.name], number, title, sentence, thumbnail, body)
+    described, body = describe(notebook, path), render_notebook(notebook, hrefs)
+    return Page(hrefs[path.name], *described, thumbnail, body)
 
 
 def describe(notebook, path: Path) -> tuple[str, str, str]:
@@ -150,6 +156,7 @@ def render_notebook(notebook, hrefs: dict[str, str]) -> str:
         anchor_link_text="",
     )
     exporter.register_filter("markdown2html", _markdown_filter)
+    exporter.register_filter("clean_output", clean_html)
     _mark_pictures(notebook)
     body, _ = exporter.from_notebook_node(notebook)
     return _mend_links(body, hrefs)
@@ -186,7 +193,7 @@ def _markdown_filter(source: str) -> str:
         def inline_math(self, body: str) -> str:
             return formula_html(body, display=False)
 
-    return MarkdownWithMath(renderer=WithFormulas(escape=False)).render(source)
+    return MarkdownWithMath(renderer=WithFormulas(escape=True)).render(source)
 
 
 def _mend_links(body: str, hrefs: dict[str, str]) -> str:
@@ -227,25 +234,17 @@ def _fill(template: str, **values: object) -> str:
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True)
-    for name in ("body", "results"):
-        if name in values:
-            values[name] = jinja2.utils.markupsafe.Markup(values[name])
-    return environment.get_template(f"{template}.html.j2").render(
-        site_title=SITE_TITLE, footer=_footer(), **values
-    )
+    for name in {"body", "results"} & set(values):
+        values[name] = jinja2.utils.markupsafe.Markup(values[name])
+    page = environment.get_template(f"{template}.html.j2")
+    return page.render(site_title=SITE_TITLE, footer=FOOTER, script=_script_digest(), **values)
 
 
-def _footer() -> str:
-    return (
-        "Made by facelib from its executed notebooks. No real face is in the default study: "
-        "its faces are rendered."
-    )
-
-
-def _code_colours() -> str:
-    from pygments.formatters import HtmlFormatter
-
-    return "\n" + HtmlFormatter(style="default", nobackground=True).get_style_defs(".highlight")
+def _script_digest() -> str:
+    """What names the script of our own pages, the only one that a browser may run in them."""
+    source = (TEMPLATES / "page.html.j2").read_text()
+    script = re.search(r"<script>(.*?)</script>", source, flags=re.DOTALL)[1]
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _remove_others(out: Path, hrefs: list[str], thumbnails: list[str | None]) -> None:

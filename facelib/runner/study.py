@@ -1,15 +1,14 @@
 """The study: the numbered notebooks in order, through papermill, then one HTML site.
 
 An executed notebook is kept as long as everything that it came from is the same: its source and
-those of the notebooks before it, facelib, its parameters, the published records, and the finished
-runs. Where one of them changed, or a run folder was deleted, it is executed again, which is quick
-where its runs are still there.
+those of the notebooks before it, facelib, the published records, and the finished runs. Where one
+of them changed, or a run folder was deleted, it is executed again, which is quick where its runs
+are still there.
 """
 
-import difflib
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +26,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook of the study, with its values and the digest of what it is made from."""
+    """One notebook of the study, with the digest of what it is made from."""
 
     notebook: Path
-    values: dict
     stamp: str
 
     @property
@@ -41,7 +39,6 @@ class Step:
 def run_study(
     only: Iterable[str] | None = None,
     force: bool = False,
-    params: Mapping[str, object] | None = None,
     folder: Path | None = None,
     further: bool = False,
 ) -> Path:
@@ -50,12 +47,12 @@ def run_study(
     Args:
         only: numbers (`02`) or names of notebooks; where it is empty, all but further chapters.
         force: execute even what is up to date.
-        params: values for every notebook that has a parameter of that name.
+
         folder: where the notebooks are; the repository's by default.
         further: further chapters too: those whose metadata say `"further": true`.
 
     Raises:
-        UserError: unknown notebook or parameter, a disk too full, or a notebook that failed.
+        UserError: unknown notebook, a disk too full, or a notebook that failed.
         KeyboardInterrupt: Ctrl-C or SIGTERM, once the kernel was stopped.
     """
     folder = folder or notebooks.FOLDER
@@ -64,50 +61,35 @@ def run_study(
         raise UserError(f"no numbered notebooks in {folder}: run this in a complete checkout")
     chosen = notebooks.select_notebooks(every, only)
     if not only and not further:
-        chosen = _without_further(chosen)
-    steps = [step for step in study_steps(every, params or {}) if step.notebook in chosen]
+        left_out = [path for path in chosen if notebooks.facelib_metadata(path).get("further")]
+        chosen = [path for path in chosen if path not in left_out]
+        if left_out:
+            numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
+            names = ", ".join(path.stem for path in left_out)
+            log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
+                     numbers)  # fmt: skip
+    steps = [step for step in study_steps(every) if step.notebook in chosen]
     waiting = [step for step in steps if force or not is_current(step)]
     _announce(steps, waiting)
     with held(runs_root() / "notebooks", "study"):
         _forget(waiting, every)
         for step in waiting:
             _execute(step, f"[{steps.index(step) + 1}/{len(steps)}] {step.notebook.stem}")
-        return _build_site()
+        index = build_site(runs_root() / "notebooks", runs_root() / "site")
+    log.info("the site: %s", index.as_uri())
+    return index
 
 
-def _without_further(chosen: list[Path]) -> list[Path]:
-    """Chapters of the study itself: a quarter of an hour. The others are named."""
-    left_out = [path for path in chosen if notebooks.facelib_metadata(path).get("further")]
-    if left_out:
-        numbers = " ".join(path.stem.partition("_")[0] for path in left_out)
-        names = ", ".join(path.stem for path in left_out)
-        log.info("further chapters, not in this run: %s (study --all, or --only %s)", names,
-                 numbers)  # fmt: skip
-    return [path for path in chosen if path not in left_out]
-
-
-def study_steps(every: list[Path], params: Mapping[str, object]) -> list[Step]:
-    """One step a notebook; each stamp covers the stamps before it.
-
-    Raises:
-        UserError: a parameter that no notebook has, or a value of the wrong type.
-    """
-    known = {path: notebooks.read_parameters(path) for path in every}
-    names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
-    for name in params:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            allowed = ", ".join(names) or "none"
-            raise UserError(f"no notebook has a parameter {name!r}{hint}: there are {allowed}")
-    base = [notebooks.library_digest(), str(data_root()), _published()]
+def study_steps(every: list[Path]) -> list[Step]:
+    """One step a notebook; each stamp covers the stamps before it."""
+    files = sorted(path for path in published_root().rglob("*") if path.is_file())
+    published = [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
+    base = [notebooks.library_digest(), str(data_root()), published]
     steps: list[Step] = []
     for path in every:
-        given = {name: value for name, value in params.items() if name in known[path]}
-        values = notebooks.check_values(path, given)
         before = [step.stamp for step in steps[-1:]]
-        stamp = digest_values([*base, *before, notebooks.notebook_digest(path), values])
-        steps.append(Step(path, values, stamp))
+        stamp = digest_values([*base, *before, notebooks.notebook_digest(path)])
+        steps.append(Step(path, stamp))
     return steps
 
 
@@ -180,22 +162,11 @@ def _forget(waiting: list[Step], every: list[Path]) -> None:
 
 def _execute(step: Step, label: str) -> None:
     log.info("%s ...", label)
-    execution = Execution(step.notebook, step.output, step.values)
+    execution = Execution(step.notebook, step.output)
     execution.run_to_end(label=f"{label} ")
     log.info("%s: %.0f s", label, execution.seconds)
     stamps = {**_read_state()["notebooks"], step.notebook.stem: step.stamp}
     write_json(_state_path(), {"notebooks": stamps, "runs": finished_runs()})
-
-
-def _build_site() -> Path:
-    index = build_site(runs_root() / "notebooks", runs_root() / "site")
-    log.info("the site: %s", index.as_uri())
-    return index
-
-
-def _published() -> list:
-    files = sorted(path for path in published_root().rglob("*") if path.is_file())
-    return [[str(path), digest(path.read_bytes(), digits=64)] for path in files]
 
 
 def _state_path() -> Path:

@@ -23,15 +23,7 @@ import pandas as pd
 from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.paths import atomic_file, runs_root
-from facelib.runner import notebooks
-from facelib.runner.execute import (
-    TELL_SECONDS,
-    Execution,
-    held,
-    live_runs,
-    stop,
-    stopping_on_sigterm,
-)
+from facelib.runner import execute, notebooks
 from facelib.runs.folder import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -138,7 +130,7 @@ def run_sweep(
     cells = plan_cells(notebook, grid, out, dict(fixed or {}))
     waiting = [cell for cell in cells if not cell.is_done()]
     _announce(notebook, cells, waiting, jobs, out)
-    with held(out, "sweep"):
+    with execute.held(out, "sweep"):
         _write_results(cells, out)
         failures = _run_cells(notebook, cells, waiting, jobs, out)
     if failures:
@@ -179,7 +171,7 @@ def _run_cells(notebook: Path, cells: list, waiting: list, jobs: int, out: Path)
     """
     queue, running, failures = list(waiting), {}, []
     start = told = time.monotonic()
-    with stopping_on_sigterm():
+    with execute.stopping_on_sigterm():
         try:
             while queue or running:
                 while queue and len(running) < jobs:
@@ -193,31 +185,30 @@ def _run_cells(notebook: Path, cells: list, waiting: list, jobs: int, out: Path)
                     left = len(queue) + len(running)
                     rate = (time.monotonic() - start) / (len(waiting) - left)
                     log.info("%d of %d left, about %.0f min", left, len(cells), left * rate / 60)
-                if time.monotonic() - told >= TELL_SECONDS:
+                if time.monotonic() - told >= execute.TELL_SECONDS:
                     told = time.monotonic()
                     for execution, cell in running.items():
                         last = execution.last_line()
                         log.info("  %s  %4.0f s  %s", cell.name, execution.seconds, last)
-                    for line in live_runs():
+                    for line in execute.live_runs():
                         log.info("    %s", line)
         finally:
-            stop(running)
+            execute.stop(running)
     return failures
 
 
-def _start(notebook: Path, cell: Cell, jobs: int) -> Execution:
+def _start(notebook: Path, cell: Cell, jobs: int) -> execute.Execution:
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {"FACELIB_ROW": str(cell.row_path)}
-    if jobs > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        environment |= dict.fromkeys(THREADS, threads)
+    environment |= dict.fromkeys(THREADS, threads) if jobs > 1 else {}
     for stale in (cell.folder / "cell.json", cell.row_path):
         stale.unlink(missing_ok=True)
-    execution = Execution(notebook, cell.folder / notebook.name, cell.values, environment)
+    execution = execute.Execution(notebook, cell.folder / notebook.name, cell.values, environment)
     execution.start()
     return execution
 
 
-def _finish(execution: Execution, cell: Cell) -> list[str]:
+def _finish(execution: execute.Execution, cell: Cell) -> list[str]:
     if execution.poll():
         failure = f"{cell.name}: {execution.failure()}"
         log.error("failed: %s", failure)
@@ -225,10 +216,8 @@ def _finish(execution: Execution, cell: Cell) -> list[str]:
     if not cell.row_path.exists():
         log.warning("%s: the notebook recorded no row (facelib.runs.folder.record_row)", cell.name)
     seconds = round(execution.seconds, 1)
-    write_json(
-        cell.folder / "cell.json",
-        {"digest": cell.digest, "values": cell.values, "seconds": seconds},
-    )
+    done = {"digest": cell.digest, "values": cell.values, "seconds": seconds}
+    write_json(cell.folder / "cell.json", done)
     log.info("done: %s (%.0f s)", cell.name, seconds)
     return []
 

@@ -2,11 +2,15 @@
 
 config.json     `facelib.config.Config`        metrics.jsonl   one object a log tick
 status.json     state, pid, step               eval.json       figures of each benchmark
+origin.json     digests of data and code
 """
 
+import json
 from pathlib import Path
 
+from facelib.digests import check_stamps
 from facelib.errors import BadData
+from facelib.paths import atomic_file
 from facelib.safety.readers import check_fields, kind_of, read_object, read_object_lines
 
 AGAIN = "move it away and run again"
@@ -16,6 +20,7 @@ STATUS = {
     "state": str, "message": str, "host": str, "pid": int, "pid_started": NUMBER, "step": int,
     "steps": int, "processes": int, "facts": dict, "updated": NUMBER,
 }  # fmt: skip
+DATA_FILE = ("path", "digest")
 TICK = dict.fromkeys(("loss", "lr", "images_per_s", "eta_s", "peak_memory_mb"), NUMBER)
 FIGURES = {
     "strict": dict, "best": dict, "intervals": (dict, type(None)), "digest": str, "file": str,
@@ -32,6 +37,22 @@ def read_status(path: Path) -> dict:
             f"{path}: state {kind_of(found.get('state'))}, wanted one of {', '.join(STATES)}; "
             f"{AGAIN}"
         )
+    return found
+
+
+def write_json(path: Path, content: dict) -> None:
+    """JSON, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_origin(path: Path) -> dict:
+    """origin.json; empty where it is absent."""
+    found = read_object(path, AGAIN, default={})
+    check_fields(found, {"data": dict, "code": str}, str(path), AGAIN)
+    for name, entry in found.get("data", {}).items():
+        if not isinstance(entry, dict) or not {str} == {type(entry.get(k)) for k in DATA_FILE}:
+            raise BadData(f"{path}: data file {name[:60]!r} has no path or digest; {AGAIN}")
     return found
 
 
@@ -74,6 +95,7 @@ def read_evaluation(path: Path, again: str = AGAIN) -> dict | None:
                     f"{where}: `{protocol}.accuracy` is {kind_of(accuracy)}, wanted a number;"
                     f" {again}"
                 )
+    check_stamps(found, None, path, again)
     return found
 
 

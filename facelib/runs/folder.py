@@ -3,12 +3,12 @@
 config.json      the configuration            metrics.jsonl  one line a log tick
 env.json         versions, machine, commit    train.log      output of the subprocess
 status.json      state, pid, step             eval.json      figures of each benchmark
-checkpoints/     last.pt, best.pt             embeddings/ scores/
+origin.json      digests of data and code     checkpoints/   last.pt, best.pt
+embeddings/      scores/
 """
 
 import fcntl
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -23,8 +23,9 @@ from pathlib import Path
 
 from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
-from facelib.paths import REPO, atomic_file, runs_root
-from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status
+from facelib.paths import REPO, runs_root
+from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status, write_json
+from facelib.runs.origin import why_stale
 from facelib.safety.readers import read_object, read_object_lines
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint used for evaluation: best.pt where the config selects one."""
+        name = "last.pt" if self.config.select == "last" else "best.pt"
+        return self.path / "checkpoints" / name
 
     @property
     def status(self) -> dict:
@@ -75,12 +82,14 @@ class Run:
         return pd.DataFrame(read_metrics(self.path / "metrics.jsonl"))
 
     def evaluation(self) -> dict:
-        """eval.json, or an error that says how to make it."""
+        """eval.json, or an error that says how to make it: absent, or of something else."""
         found = read_evaluation(self.path / "eval.json")
         if found is None:
             raise UserError(
                 f"{self.name}: not evaluated yet; run: python -m facelib eval {self.name}"
             )
+        if reason := why_stale(self, found):
+            raise BadData(reason)
         return found
 
     def __repr__(self) -> str:
@@ -211,8 +220,11 @@ def _table_row(run: Run) -> dict:
         "loss": last.get("loss"),
         "images/s": last.get("images_per_s"),
     }
-    report = read_evaluation(run.path / "eval.json") or {"benchmarks": {}}
-    for name, figures in report["benchmarks"].items():
+    report = read_evaluation(run.path / "eval.json")
+    if report and (reason := why_stale(run, report)):
+        log.warning("%s", reason)
+        return row
+    for name, figures in (report or {"benchmarks": {}})["benchmarks"].items():
         row[name] = round(100 * figures["best"]["accuracy"], 2)
     return row
 
@@ -270,12 +282,6 @@ def read_json(path: Path, default: object = ...) -> dict:
     return read_object(path, AGAIN, default)
 
 
-def write_json(path: Path, content: dict) -> None:
-    """JSON, atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def read_lines(path: Path) -> list[dict]:
     """A JSON-lines file; an unfinished last line (a killed writer) is left out."""
     return read_object_lines(path, AGAIN) if path.exists() else []
@@ -296,6 +302,8 @@ def hold(path: Path) -> Iterator[None]:
                 f"{path.name} is being trained by another process; "
                 f"watch it: python -m facelib follow {path.name}"
             ) from None
+        for half in (path / "checkpoints").glob(".*.tmp"):  # of a writer that was killed
+            half.unlink()
         yield
 
 

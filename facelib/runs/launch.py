@@ -21,20 +21,26 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import REPO
 from facelib.runs.folder import Run, create_run, identify, load_run, own_process, read_lines
+from facelib.runs.origin import check_data, check_resume
 from facelib.runs.progress import show_progress
 from facelib.safety.mortal import die_with_parent
 
 log = logging.getLogger(__name__)
 
 
-def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Run:
+def launch(
+    cfg: Config, follow: bool = True, processes: int | None = None, root: Path | None = None
+) -> Run:
     """Train a config and return its run: done -> at once; alive -> attach; else start or resume.
+
+    A training that is followed and ends unfinished, as its own parent was killed, is resumed.
 
     Args:
         cfg: the configuration; the same one always means the same run folder.
         follow: show progress until the end. False: return as soon as the child is started (it
             still dies with this process).
         processes: start an elastic run on that many instead of the configuration's.
+        root: folder of the run folder, default `runs_root()`.
 
     Raises:
         UserError: the training failed; the message has the last log lines and the next command.
@@ -46,15 +52,16 @@ def launch(cfg: Config, follow: bool = True, processes: int | None = None) -> Ru
             "statistics are those of a process); make one that takes any number with: python -m "
             "facelib train --set elastic=true name=elastic ... --create"
         )
-    run = create_run(cfg)
-    state = run.state
-    if state == "done":
-        return run
-    child = None
-    if state == "running":
+    run = create_run(cfg, root)
+    while run.state == "running":  # somebody else's: if they do not end it, this call does
         log.info("%s is already running: following it", run.name)
-    else:
-        child = start(run, processes)
+        if not follow:
+            return run
+        _watch(run, None)
+    if run.state == "done":
+        check_data(run)
+        return load_run(run.path)
+    child = start(run, processes)
     if follow:
         _follow(run, child)
     return load_run(run.path)
@@ -111,6 +118,8 @@ def command(
 
 def start(run: Run, processes: int | None = None) -> subprocess.Popen:
     """Start the child with its output in train.log; `processes` None: the config's."""
+    if (run.path / "checkpoints" / "last.pt").is_file():
+        check_resume(run)
     line, extra = command(run.config, run.path, processes)
     environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
     count = processes or run.config.processes
@@ -179,7 +188,13 @@ def _process_to_stop(run: Run) -> int:
     return process.pid
 
 
-def _follow(
+def _follow(run: Run, child: subprocess.Popen, meanwhile: Callable[[], None] | None = None) -> None:
+    _watch(run, child, meanwhile)
+    child.wait()
+    _raise_unless_done(run)
+
+
+def _watch(
     run: Run, child: subprocess.Popen | None, meanwhile: Callable[[], None] | None = None
 ) -> None:
     try:
@@ -187,9 +202,6 @@ def _follow(
     except BaseException:  # KeyboardInterrupt, SystemExit, or an error of the display itself
         stop(run, child)
         raise
-    if child is not None:
-        child.wait()
-    _raise_unless_done(run)
 
 
 def _raise_unless_done(run: Run) -> None:

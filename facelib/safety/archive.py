@@ -1,7 +1,6 @@
 """Weights files of PyTorch: loaded as data only, and refused where a byte of them has changed.
 
-A file of ours ends with the SHA-256 of all bytes before it, as the comment of the zip archive that
-`torch.save` writes; other programs read over it. Files of others have a checksum (CRC-32) for each
+A file of ours has a seal (`facelib.safety.seal`). Files of others have a checksum (CRC-32) for each
 entry of the archive, which PyTorch does not look at and this reader does. Files of PyTorch before
 1.6 are no archives and have none.
 """
@@ -9,7 +8,6 @@ entry of the archive, which PyTorch does not look at and this reader does. Files
 import hashlib
 import mmap
 import pickletools
-import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,21 +17,11 @@ from typing import Any
 
 import torch
 
-from facelib.errors import BadData
+from facelib.errors import BadData, UserError
+from facelib.safety.seal import check_seal, has_mark, read_seal
 
-MARK = b"sha256:"
-COMMENT = struct.Struct(f"<H{len(MARK)}s64s")  # length of the comment, mark, hexadecimal digits
-BLOCK = 1 << 20
+SAFE = (2, 10)  # in older ones weights_only=True breaks its promise: CVE-2025-32434, CVE-2026-24747
 SMALL = 1 << 24  # elements that any file may ask for
-
-
-def seal_file(path: Path) -> None:
-    """Add the digest to what `torch.save` has just written."""
-    size = Path(path).stat().st_size - 2  # the last two bytes are the length of the comment: 0
-    digest = _sha256(path, size)
-    with open(path, "r+b") as file:
-        file.seek(size)
-        file.write(COMMENT.pack(len(MARK) + len(digest), MARK, digest))
 
 
 def load_archive(path: Path | str, again: str) -> Any:
@@ -48,6 +36,12 @@ def load_archive(path: Path | str, again: str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise BadData(f"{path}: no such file; {again}")
+    if torch.torch_version.TorchVersion(torch.__version__) < SAFE:
+        raise UserError(
+            f"{path}: torch {torch.__version__} can run code that a weights file brings along; "
+            f"wanted {'.'.join(map(str, SAFE))} or later: make setup, or in conda: "
+            "conda env update -f environment.yml"
+        )
     try:
         _check_bytes(path, again)
         with warnings.catch_warnings():
@@ -84,22 +78,10 @@ def check_digest(path: Path, header: Mapping[str, str], found: str, again: str) 
 
 def _check_bytes(path: Path, again: str) -> None:
     """BadData where a digest or checksum in the file says that it has changed."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(0, size - COMMENT.size))
-        end = file.read()
-    if len(end) == COMMENT.size:
-        length, mark, digest = COMMENT.unpack(end)
-        if mark == MARK and length == len(MARK) + len(digest):
-            found = _sha256(path, size - COMMENT.size)
-            if found != digest:
-                raise BadData(
-                    f"{path}: damaged since it was written: its bytes have the SHA-256 "
-                    f"{found[:8].decode()}…, the end of the file says "
-                    f"{digest[:8].decode('ascii', 'replace')!r}…; {again}"
-                )
-            return
-    if MARK[:4] in end or not zipfile.is_zipfile(path):
+    if sealed := read_seal(path):
+        check_seal(path, sealed, again)
+        return
+    if has_mark(path) or not zipfile.is_zipfile(path):
         _refuse_archive_like(path, again)
         return
     with zipfile.ZipFile(path) as archive:
@@ -140,13 +122,3 @@ def _check_claims(path: Path, content: mmap.mmap, again: str) -> None:
         for _, value, at in pickletools.genops(content):
             if number > 2 and isinstance(value, int) and value > most:
                 raise BadData(f"{path}: byte {at}: names {value:,} elements; {again}")
-
-
-def _sha256(path: Path, size: int) -> bytes:
-    """Hexadecimal digest of the first `size` bytes."""
-    found, left = hashlib.sha256(), size
-    with open(path, "rb") as file:
-        while left > 0 and (block := file.read(min(BLOCK, left))):
-            found.update(block)
-            left -= len(block)
-    return found.hexdigest().encode()

@@ -10,6 +10,7 @@ from facelib.formats.benchmarks import load_benchmark
 from facelib.models import build_backbone
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
+from facelib.presets import PRESETS
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen
 from facelib.studies.results import Result
@@ -40,9 +41,9 @@ def fraction_table(cfg: Config) -> pd.DataFrame:
 
 
 def settings_table() -> pd.DataFrame:
-    """Source A's LoRA runs and their variants of equal negatives, from the presets."""
-    presets = [p + end for p in LORA_PRESETS for end in ("", "-equal")]
-    presets.remove("ms1m-lora-dinov2-equal")  # DINOv2's own batch is the common one
+    """Source A's LoRA runs, and our variants: equal negatives, its text's epochs, peft's start."""
+    ends = ("", "-equal", "-text", "-peft")
+    presets = [p + end for p in LORA_PRESETS for end in ends if p + end in PRESETS]
     rows = {}
     for preset in presets:
         cfg = make_config(preset)
@@ -52,6 +53,8 @@ def settings_table() -> pd.DataFrame:
             "negatives": own - 2,
             "optimiser": f"{cfg.optimizer} {cfg.lr:g}",
             "epochs": int(cfg.epochs),
+            "warm-up epochs": round(cfg.warmup * cfg.epochs, 1),
+            "spread of A": round(cfg.lora_spread, 2),
             "rank": cfg.lora_rank,
             "layers": cfg.lora_targets,
             "recompute": cfg.recompute,
@@ -67,9 +70,9 @@ def frozen_results(cfg: Config, bootstrap: int = 1000) -> list[Result]:
     return evaluate_frozen(model, paths, train_folder(cfg), bootstrap, cfg.image_size)
 
 
-def largest_initial_difference(cfg: Config, images: int = 64) -> float:
-    """Largest |adapted − frozen| embedding value of benchmark images before the first step."""
-    jpegs = load_benchmark(benchmark_paths(cfg)[0]).images[:images]
+def largest_initial_difference(cfg: Config) -> float:
+    """Largest |adapted − frozen| embedding value of 64 benchmark images before the first step."""
+    jpegs = load_benchmark(benchmark_paths(cfg)[0]).images[:64]
     embedded = []
     for build in (lambda: load_foundation(cfg.backbone, cfg.init), lambda: build_backbone(cfg)):
         torch.manual_seed(cfg.seed)  # of init=scratch
@@ -92,14 +95,13 @@ def lift_table(before: Result, after: Result) -> pd.DataFrame:
     """
     rows = {}
     for name in after.benchmarks:
-        figures = [r.report["benchmarks"][name] for r in (before, after)]
-        spans = [f["intervals"]["best.accuracy"] for f in figures]
+        old, new = (result.report["benchmarks"][name] for result in (before, after))
         rows[after.title(name)] = {
-            "before": 100 * figures[0]["best"]["accuracy"],
-            "after": 100 * figures[1]["best"]["accuracy"],
-            "strict before": 100 * figures[0]["strict"]["accuracy"],
-            "strict after": 100 * figures[1]["strict"]["accuracy"],
-            "apart": spans[0][1] < spans[1][0],
+            "before": 100 * old["best"]["accuracy"],
+            "after": 100 * new["best"]["accuracy"],
+            "strict before": 100 * old["strict"]["accuracy"],
+            "strict after": 100 * new["strict"]["accuracy"],
+            "apart": old["intervals"]["best.accuracy"][1] < new["intervals"]["best.accuracy"][0],
         }
     return pd.DataFrame(rows).T.rename_axis("benchmark")
 
@@ -114,15 +116,13 @@ def variant_of(row: pd.Series) -> str:
 
 def lift_sentences(frozen, adapted) -> str:
     """What the adapters add to the frozen model."""
-    lift = lift_table(frozen[-1], adapted[0])
-    lines = [
+    return "\n".join(
         f"- {name}: best threshold {row['before']:.1f} frozen and centred, {row['after']:.1f} with "
         f"{adapted[0].label}; the 95 % intervals "
         f"{'do not overlap' if row['apart'] else 'overlap'}. "
         f"Strict: {row['strict before']:.1f}, then {row['strict after']:.1f}"
-        for name, row in lift.iterrows()
-    ]
-    return "\n".join(lines)
+        for name, row in lift_table(frozen[-1], adapted[0]).iterrows()
+    )
 
 
 def variant_sentences(gaps) -> str:

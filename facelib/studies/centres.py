@@ -1,4 +1,4 @@
-"""Centres of a trained run, and its geometry as frames for notebooks (formulas: `analysis.py`).
+"""Centres of a trained run, and its geometry as frames (formulas: `metrics/geometry.py`).
 
     RUN/embeddings/train.npz   emb (T, d) float32 of the training images, as the network gives them
 
@@ -7,7 +7,7 @@ A run's centres are of two kinds: "classifier" (the learned weights of ArcFace a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from facelib.config import Config
 from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file, train_folder
-from facelib.evaluate.embed import cached_embeddings, embed_images, kept_embeddings
+from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
@@ -43,27 +43,24 @@ class Geometry:
     """Embeddings, centres and pairs of an evaluated run; everything is read once, when needed."""
 
     result: Result
+    _training: dict[str, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    @cached_property
+    @property
     def train(self) -> tuple[np.ndarray, np.ndarray]:
-        """Unit embeddings (T, d) of the training images (not mirrored) and labels (T,).
-
-        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
-        """
+        """`training_images` of the run's own config."""
         return self.training_images(self.result.config)
 
     def training_images(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         """The training images of `cfg`, which may be another run's, under this run's network.
 
-        Unit embeddings (T, d) and labels (T,), 0 … N − 1 in the order of the records' labels.
+        Unit embeddings (T, d), not mirrored, and labels (T,), 0 … N − 1 in the records' order.
+        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
         """
         if cfg.digest() not in self._training:
             self._training[cfg.digest()] = self._embed_training(cfg)
         return self._training[cfg.digest()]
-
-    @cached_property
-    def _training(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {}
 
     def _embed_training(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         own, folder = self.result.config, self.result.folder
@@ -77,9 +74,8 @@ class Geometry:
         def compute() -> tuple[np.ndarray, np.ndarray]:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             model, images = load_model(folder)[0].to(device), Jpegs(records, chosen)
-            emb, _ = embed_images(
-                model, images, own.image_size, device, fill_border=own.fill_border
-            )
+            border = own.fill_border
+            emb, _ = embed_images(model, images, own.image_size, device, fill_border=border)
             return emb, emb[:0]  # no mirror images
 
         emb, _ = cached_embeddings(folder / "embeddings" / f"{name}.npz", key, compute)
@@ -94,7 +90,7 @@ class Geometry:
 
     def images(self, name: str) -> np.ndarray:
         """Unit embeddings (U, d) of a benchmark's unique images (not mirrored)."""
-        return an.unit(kept_embeddings(self.result.folder, name))
+        return an.unit(self.result.embeddings(name))
 
     def title(self, name: str) -> str:
         """The benchmark as tables call it: rendered faces are called so."""
@@ -109,29 +105,34 @@ class Geometry:
 
 def classifier_weights(learner: dict[str, torch.Tensor]) -> np.ndarray | None:
     """The classifier's weights (N, d) from a checkpoint's learner, or None if the loss has none."""
-    found = [
-        tensor
-        for key, tensor in learner.items()
-        if key.startswith("criterion.") and key.endswith("weight") and tensor.ndim == 2
-    ]
-    return found[0].float().numpy() if found else None
+    for key, tensor in learner.items():
+        if key.startswith("criterion.") and key.endswith("weight") and tensor.ndim == 2:
+            return tensor.float().numpy()
+    return None
 
 
 def snapping_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     """Source A's table for positive pairs, by benchmark, loss and kind of centre."""
-    return _frame(runs, lambda run, kind, name: an.snapping(*_cosines(run, kind, name)))
+    return _frame(runs, lambda *of: an.snapping(*_cosines(*of)))
 
 
 def null_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     """Mean centre similarity of images A of positive pairs, beside that of the nulls.
 
-    Columns: centre sim; isotropic, rotated, Gaussian (the nulls of `analysis.py`); nearest sample
-    (largest cosine to a single training image); excess, lo, hi (centre sim − Gaussian, with a 95 %
-    interval over identities); above 95 % (share of images above the Gaussian's 95th percentile;
-    0.05 without snapping); A closer, rotated closer, Gaussian closer (share of pairs whose
-    similarity is below the centre similarity of A, of the rotated A, of a Gaussian draw).
+    Columns: centre sim; isotropic, rotated, Gaussian (the nulls of `metrics/geometry.py`); nearest
+    sample (largest cosine to a single training image); excess, lo, hi (centre sim − Gaussian, with
+    a 95 % interval over identities); above 95 % (share of images above the Gaussian's 95th
+    percentile; 0.05 without snapping); … closer (share of pairs whose similarity is below the
+    centre similarity of A, of the rotated A, of a Gaussian draw).
     """
-    frame = _frame(runs, lambda *of: nulls_row(*of) | {"nearest sample": _nearest_sample(*of)})
+
+    def row(run: Geometry, kind: str, name: str) -> dict:
+        scores = run.result.scores(name)
+        emb = run.images(name)[scores.index1[scores.same]]
+        nearest = an.nearest_centres(emb, run.train[0])[0].mean()
+        return nulls_row(run, kind, name) | {"nearest sample": nearest}
+
+    frame = _frame(runs, row)
     first = ["centre sim", "isotropic", "rotated", "Gaussian", "nearest sample"]
     return frame[[*first, *(column for column in frame if column not in first)]]
 
@@ -144,26 +145,18 @@ def nulls_row(run: Geometry, kind: str, name: str) -> dict:
     pair, real, _ = _cosines(run, kind, name)
     rotated = an.nearest_centres(an.random_rotation(emb, rng)[a], centres)[0]
     drawn = an.nearest_centres(an.gaussian_like(emb[a], len(a), rng), centres)[0]
-    excess, lo, hi = an.mean_interval(real - drawn.mean(), scores.id1[scores.same])
+    excess = an.mean_interval(real - drawn.mean(), scores.id1[scores.same])
     return {
         "centre sim": real.mean(),
         "isotropic": an.expected_maximum(*centres.shape),
         "rotated": rotated.mean(),
         "Gaussian": drawn.mean(),
-        "excess": excess,
-        "lo": lo,
-        "hi": hi,
+        **dict(zip(("excess", "lo", "hi"), excess)),
         "above 95 %": np.mean(real > np.percentile(drawn, 95)),
         "A closer": np.mean(real > pair),
         "rotated closer": np.mean(rotated > pair),
         "Gaussian closer": np.mean(drawn > pair),
     }
-
-
-def _nearest_sample(run: Geometry, kind: str, name: str) -> float:
-    scores = run.result.scores(name)
-    emb = run.images(name)[scores.index1[scores.same]]
-    return an.nearest_centres(emb, run.train[0])[0].mean()
 
 
 def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
@@ -174,11 +167,7 @@ def unseen_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     ("training people"; the benchmark's median). Their difference with a 95 % interval over
     identities is what training pulled towards its own centres.
     """
-    rows = {}
-    for run in runs:
-        for name in run.result.benchmarks:
-            rows[(run.title(name), run.result.label)] = unseen_row(run, name)
-    return _sorted(pd.DataFrame(rows).T.rename_axis(KEYS[:2]))
+    return _plain_frame(runs, unseen_row)
 
 
 def unseen_row(run: Geometry, name: str) -> dict:
@@ -191,16 +180,10 @@ def unseen_row(run: Geometry, name: str) -> dict:
     rows, kept = an.thinned(labels, people, each, np.random.default_rng(SEED))
     unseen = an.nearest_others(emb, person)[a]
     trained = an.nearest_centres(emb[a], an.centroids(train[rows], kept))[0]
-    difference, lo, hi = an.mean_interval(trained - unseen, person[a])
-    return {
-        "people": people,
-        "images each": each,
-        "unseen people": unseen.mean(),
-        "training people": trained.mean(),
-        "difference": difference,
-        "lo": lo,
-        "hi": hi,
-    }
+    difference = an.mean_interval(trained - unseen, person[a])
+    sides = {"unseen people": unseen.mean(), "training people": trained.mean()}
+    difference = dict(zip(("difference", "lo", "hi"), difference))
+    return {"people": people, "images each": each} | sides | difference
 
 
 def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
@@ -209,10 +192,9 @@ def agreement_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFra
     A pair is verified correctly if it is accepted (positive) or refused (impostor) at the run's
     global threshold, taken from the benchmark `threshold_from`.
 
-    Columns: same centre, by chance, correct if same, correct if not (shares), same & correct,
-    same & wrong, other & correct, other & wrong (counts), odds ratio, lo, hi, corrected (see
-    `analysis.TwoByTwo`); rotated same, rotated odds: the same for five random rotations of the
-    embeddings, whose pairs are as similar while the centres mean nothing.
+    Columns: shares, counts, odds ratio with lo, hi, corrected (`geometry.TwoByTwo`); rotated …: the
+    same for five random rotations of the embeddings, whose pairs are as similar while the centres
+    mean nothing.
     """
     frames = []
     for kind, same in (("positive", True), ("impostor", False)):
@@ -238,18 +220,15 @@ def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_
     turned = [np.equal(*snapped(an.random_rotation(emb, rng))) for _ in range(ROTATIONS)]
     control = an.two_by_two(np.concatenate(turned), np.tile(correct, ROTATIONS))
     (both, wrong), (other, neither) = table.counts
+    cells = ("same & correct", "same & wrong", "other & correct", "other & wrong")
+    odds = {"odds ratio": table.odds_ratio, "lo": table.lo, "hi": table.hi}
     return {
         "same centre": share,
         "by chance": chance,
         "correct if same": both / (both + wrong) if both + wrong else np.nan,
         "correct if not": other / (other + neither) if other + neither else np.nan,
-        "same & correct": both,
-        "same & wrong": wrong,
-        "other & correct": other,
-        "other & wrong": neither,
-        "odds ratio": table.odds_ratio,
-        "lo": table.lo,
-        "hi": table.hi,
+        **dict(zip(cells, table.counts.ravel())),
+        **odds,
         "corrected": table.corrected,
         "rotated same": np.mean(turned),
         "rotated odds": control.odds_ratio,
@@ -261,60 +240,42 @@ def spread_table(runs: Sequence[Geometry]) -> pd.DataFrame:
 
     One row a benchmark and loss; the spectrum is that of the benchmark's unit embeddings.
     """
-    rows = []
-    for run in runs:
-        for name in run.result.benchmarks:
-            scores, emb = run.result.scores(name), run.images(name)
-            ratio, entropy = an.effective_dimension(an.spectrum(emb))
-            positive, negative, gap = an.similarity_gap(scores.score, scores.same)
-            sides = emb[scores.index1[scores.same]], emb[scores.index2[scores.same]]
-            rows.append(
-                {
-                    "benchmark": run.title(name),
-                    "loss": run.result.label,
-                    "alignment": an.alignment(*sides),
-                    "uniformity": an.uniformity(emb),
-                    "participation ratio": ratio,
-                    "exp-entropy": entropy,
-                    "positives": positive,
-                    "negatives": negative,
-                    "gap": gap,
-                }
-            )
-    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+    def row(run: Geometry, name: str) -> dict:
+        scores, emb = run.result.scores(name), run.images(name)
+        sides = emb[scores.index1[scores.same]], emb[scores.index2[scores.same]]
+        figures = {"alignment": an.alignment(*sides), "uniformity": an.uniformity(emb)}
+        dimension, gap = an.effective_dimension(an.spectrum(emb)), similarities(scores)
+        return figures | dict(zip(("participation ratio", "exp-entropy"), dimension)) | gap
+
+    return _plain_frame(runs, row)
+
+
+def similarities(scores: Scores) -> dict[str, float]:
+    """Mean cosines of positive and negative pairs, and their gap."""
+    figures = an.similarity_gap(scores.score, scores.same)
+    return dict(zip(("positives", "negatives", "gap"), figures))
 
 
 def spectrum_frame(runs: Sequence[Geometry], name: str) -> pd.DataFrame:
     """Cumulated share of the variance over the dimension: dimension, share, name (the loss)."""
     frames = []
     for run in runs:
-        total = np.cumsum(an.spectrum(run.images(name)))
-        frame = {
-            "dimension": np.arange(1, len(total) + 1),
-            "share": total,
-            "name": run.result.label,
-        }
-        frames.append(pd.DataFrame(frame))
-    return pd.concat(frames, ignore_index=True)
-
-
-def accepted(run: Geometry, name: str, threshold_from: str) -> tuple[Scores, np.ndarray]:
-    """Scores of a benchmark, and which pairs (P,) the run's global threshold accepts."""
-    scores = run.result.scores(name)
-    return scores, scores.score > run.threshold(threshold_from)
+        frame = {"share": np.cumsum(an.spectrum(run.images(name))), "name": run.result.label}
+        frames.append(pd.DataFrame(frame).rename_axis("dimension").reset_index())
+    return pd.concat(frames, ignore_index=True).assign(dimension=lambda f: f["dimension"] + 1)
 
 
 def threshold_table(runs: Sequence[Geometry], threshold_from: str) -> pd.DataFrame:
     """The global threshold of each run, and the TAR and FAR that it gives on every benchmark."""
-    rows = []
-    for run in runs:
-        for name in run.result.benchmarks:
-            scores, passed = accepted(run, name, threshold_from)
-            row = {"benchmark": run.title(name), "loss": run.result.label}
-            row["threshold"] = run.threshold(threshold_from)
-            row |= {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
-            rows.append(row)
-    return _sorted(pd.DataFrame(rows).set_index(KEYS[:2]))
+
+    def row(run: Geometry, name: str) -> dict:
+        scores, threshold = run.result.scores(name), run.threshold(threshold_from)
+        passed = scores.score > threshold
+        shares = {"TAR": passed[scores.same].mean(), "FAR": passed[~scores.same].mean()}
+        return {"threshold": threshold} | shares
+
+    return _plain_frame(runs, row)
 
 
 def _cosines(run: Geometry, kind: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -333,10 +294,18 @@ def _frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
         for kind in run.centres
         for name in run.result.benchmarks
     }
-    return _sorted(pd.DataFrame(rows).T.infer_objects().rename_axis(KEYS))
+    return _sorted(rows, KEYS)
 
 
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+def _plain_frame(runs: Sequence[Geometry], figures) -> pd.DataFrame:
+    """figures(run, benchmark) as rows, indexed by benchmark and loss."""
+    rows = {(run.title(n), run.result.label): figures(run, n)
+            for run in runs for n in run.result.benchmarks}  # fmt: skip
+    return _sorted(rows, KEYS[:2])
+
+
+def _sorted(rows: dict[tuple, dict], keys: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).T.infer_objects().rename_axis(keys)
     return frame.sort_index(level=0, sort_remaining=False, kind="stable", key=_order)
 
 

@@ -68,6 +68,11 @@ def gap_lines(gaps: pd.DataFrame, *names: str, value: str = "difference") -> lis
     ]
 
 
+def points_by(gaps: pd.DataFrame, name: str = "benchmark") -> str:
+    """Corrected differences on one line, each after what the column `name` says."""
+    return "; ".join(f"{gap[name]} {points(gap)}" for gap in gaps.to_dict("records"))
+
+
 def family_note(gaps: pd.DataFrame) -> str:
     """How the intervals of a family are to be read."""
     family = int(gaps["family"].iloc[0]) if len(gaps) else 0

@@ -27,12 +27,8 @@ from facelib.training.train import load_trained
 
 log = logging.getLogger(__name__)
 
-METHODS = {
-    "kmeans": "K-means",
-    "dbscan": "DBSCAN",
-    "dbscan-free": "DBSCAN, label-free eps",
-    "lgcn": "L-GCN",
-}
+METHODS = {"kmeans": "K-means", "dbscan": "DBSCAN", "dbscan-free": "DBSCAN, label-free eps",
+           "lgcn": "L-GCN"}  # fmt: skip
 STEPS = 1000  # of 16 pivots each
 KEYS = ["embedding", "method"]
 
@@ -101,7 +97,7 @@ class Clustering:
         return cl.bootstrap_f(self.labels, self.clusters)
 
 
-def cluster_faces(faces: Faces, counts: Sequence[int], seed: int = 0) -> list[Clustering]:
+def cluster_faces(faces: Faces, counts: Sequence[int]) -> list[Clustering]:
     """Every method on every nested count of people."""
     emb, label, _ = faces.items
     found = []
@@ -110,7 +106,7 @@ def cluster_faces(faces: Faces, counts: Sequence[int], seed: int = 0) -> list[Cl
         chosen = cl.choose_eps(cl.neighbour_graph(emb[held_out]), label[held_out])
         free = cl.label_free_eps(graph)
         for method, clusters, eps in (
-            ("kmeans", cl.spherical_kmeans(emb[rows], people, seed), None),
+            ("kmeans", cl.spherical_kmeans(emb[rows], people, 0), None),
             ("dbscan", cl.dbscan(graph, chosen), chosen),
             ("dbscan-free", cl.dbscan(graph, free), free),
             ("lgcn", lgcn(faces.links, emb[rows], graph), None),
@@ -130,22 +126,14 @@ def figures_frame(found: Sequence[Clustering]) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """ "BCubed F / NMI" in percent by embedding and method, a column a count; published beside.
-
-    Args:
-        frame: of `figures_frame`. published: indexed alike (`published.CLUSTERING_SOURCE_B`).
-    """
-    text = (100 * frame["bcubed_f"]).map("{:.1f}".format) + (
-        " / " + (100 * frame["nmi"]).map("{:.1f}".format)
-    )
+    """`figures_frame` as text "BCubed F / NMI", percent, a column a count; published beside it."""
+    text = [f"{100 * f:.1f} / {100 * nmi:.1f}" for f, nmi in zip(frame["bcubed_f"], frame["nmi"])]
     here = frame.assign(text=text, people=frame["people"].map("{:,} people".format))
-    order = list(dict.fromkeys(here["people"]))
-    here = here.pivot(index=KEYS, columns="people", values="text")[order]
+    here = here.pivot(index=KEYS, columns="people", values="text")[here["people"].unique()]
     both = pd.concat({"rendered, here": here, "published (source B)": published}, axis=1)
-    rank = {name: i for i, name in enumerate(METHODS.values())}
-    first = dict.fromkeys([*frame["embedding"], *published.index.levels[0]])
-    names = {name: i for i, name in enumerate(first)}
-    rows = sorted(both.index, key=lambda key: (names[key[0]], rank[key[1]]))
+    names = list(dict.fromkeys([*frame["embedding"], *published.index.levels[0]]))
+    rank = [*METHODS.values()].index
+    rows = sorted(both.index, key=lambda key: (names.index(key[0]), rank(key[1])))
     return both.loc[rows].fillna("").rename_axis(KEYS)
 
 
@@ -161,8 +149,8 @@ def difference_frame(pairs: Sequence[tuple[Clustering, Clustering]]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def examples(c: Clustering, most: int = 20) -> dict[str, tuple[np.ndarray, list[str]]]:
-    """A good cluster, a split person and a merged cluster: rows of the faces, and their titles.
+def examples(c: Clustering) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """A good cluster, a split person, a merged cluster: rows of at most 20 faces, their titles.
 
     Good: the cluster of one person only that holds most of it (of equals the larger). Split: the
     person with most clusters of two or more pictures; its clusters are called A, B, … by size, and
@@ -171,49 +159,42 @@ def examples(c: Clustering, most: int = 20) -> dict[str, tuple[np.ndarray, list[
     counts = pd.crosstab(c.labels, c.clusters)
     sizes, person = counts.sum(0), counts.sum(1)
     pure = counts.loc[:, (counts > 0).sum(0) == 1]
-    share = (pure.max(0) / person[pure.idxmax(0)].to_numpy()).to_frame("share")
-    good = share.assign(size=pure.max(0)).sort_values(["share", "size"]).index[-1]
+    share = pd.DataFrame({"share": pure.max(0) / person[pure.idxmax(0)].array, "size": pure.max(0)})
+    good = share.sort_values(["share", "size"]).index[-1]
     split = (counts >= 2).sum(1).idxmax()
-    second = counts.apply(lambda column: column.nlargest(2).iloc[-1])
-    merged = second.idxmax()
+    merged = counts.apply(lambda column: column.nlargest(2).iloc[-1]).idxmax()
     parts = counts.loc[split].sort_values(ascending=False, kind="stable")
     letters = dict(zip(parts.index[parts > 0], ascii_uppercase))
-    found = {}
-    for name, chosen, titles in (
-        ("good", c.clusters == good, lambda i: f"person {c.labels[i]}"),
-        ("split", c.labels == split,
-         lambda i: letters.get(c.clusters[i], "–") if sizes[c.clusters[i]] > 1 else "–"),
-        ("merged", c.clusters == merged, lambda i: f"person {c.labels[i]}"),
-    ):  # fmt: skip
-        inside = sorted(np.flatnonzero(chosen), key=lambda i: (titles(i), i))[:most]
-        found[name] = c.rows[inside], [titles(i) for i in inside]
-    return found
+    people = np.array([f"person {label}" for label in c.labels])
+    marks = np.array([letters.get(k, "–") if sizes[k] > 1 else "–" for k in c.clusters])
+
+    def shown(chosen: np.ndarray, titles: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        inside = np.flatnonzero(chosen)
+        inside = inside[np.argsort(titles[inside], kind="stable")][:20]
+        return c.rows[inside], titles[inside].tolist()
+
+    good, merged = shown(c.clusters == good, people), shown(c.clusters == merged, people)
+    return {"good": good, "split": shown(c.labels == split, marks), "merged": merged}
 
 
 def what_we_learned(losses_apart, most, ours, last, counts, names) -> str:
     """What the clustering methods and embeddings make of the faces."""
     gains, falls = (ours["lo"] > 0).sum(), (ours["hi"] < 0).sum()
     mean = 100 * most.groupby("method")[["bcubed_precision", "bcubed_recall"]].mean()
+    both = "; ".join("{} {:.0f} and {:.0f}".format(m, *mean.loc[m]) for m in ("L-GCN", "K-means"))
     eps = most.dropna(subset=["eps"]).pivot(index="embedding", columns="method", values="bcubed_f")
+    eps = "; ".join(
+        f"{name} {100 * row['DBSCAN']:.1f} against {100 * row['DBSCAN, label-free eps']:.1f}"
+        for name, row in eps.iterrows()
+    )
     beside = losses_apart[losses_apart["excludes 0"]]
-    lines = [
-        f"L-GCN − K-means with the true K, {', '.join(map(str, counts))} people: "
-        f"{ours['a − b'].min():+.1f} to {ours['a − b'].max():+.1f} points of BCubed F; its "
-        "interval "
-        f"lies above 0 in {gains} of {len(ours)} cases, below 0 in {falls}.",
-        f"Mean precision and recall, {last} people: "
-        + "; ".join(
-            f"{m} {mean.loc[m, 'bcubed_precision']:.0f} and {mean.loc[m, 'bcubed_recall']:.0f}"
-            for m in ("L-GCN", "K-means")
-        ),
-        f"DBSCAN, eps from held-out people against the label-free eps, {last} people: "
-        + "; ".join(
-            f"{name} {100 * row['DBSCAN']:.1f} against {100 * row['DBSCAN, label-free eps']:.1f}"
-            for name, row in eps.iterrows()
-        ),
-        f"Against {names[0]}, {last} people, {len(beside)} of {len(losses_apart)} "
-        "differences between "
-        "embeddings exclude 0 (not corrected for their number): "
-        + "; ".join(f"{row['a']} {row['a − b']:+.1f}" for _, row in beside.iterrows()),
-    ]
-    return "Rendered faces:\n\n" + "\n".join(f"- {line}" for line in lines)
+    apart = "; ".join(f"{row['a']} {row['a − b']:+.1f}" for _, row in beside.iterrows())
+    return (
+        f"Rendered faces:\n\n- L-GCN − K-means with the true K, {', '.join(map(str, counts))} "
+        f"people: {ours['a − b'].min():+.1f} to {ours['a − b'].max():+.1f} points of BCubed F; its "
+        f"interval lies above 0 in {gains} of {len(ours)} cases, below 0 in {falls}.\n"
+        f"- Mean precision and recall, {last} people: {both}\n"
+        f"- DBSCAN, eps from held-out people against the label-free eps, {last} people: {eps}\n"
+        f"- Against {names[0]}, {last} people, {len(beside)} of {len(losses_apart)} differences "
+        f"between embeddings exclude 0 (not corrected for their number): {apart}"
+    )

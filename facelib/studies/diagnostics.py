@@ -10,19 +10,17 @@ import torch.nn.functional as F
 from facelib.config import Config
 from facelib.losses.cluster import tightness_literal
 from facelib.losses.parts.cluster_store import ClassRings, RecentFeatures
-from facelib.metrics.geometry import similarity_gap
 from facelib.metrics.tables import percent
 from facelib.runs.folder import Run
 from facelib.runs.launch import launch_all
 from facelib.studies import ablation
+from facelib.studies.centres import similarities
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.records import repeat_differences, repeat_intervals
-from facelib.studies.results import LABELS, Result, evaluate, method_of
+from facelib.studies.results import LABELS, Result, method_of
 
 # Source B on MS1M: identities, queue, batch. 5.8 million images: 68 an identity.
 PAPER = {"classes": 85_742, "slots": 8_192, "batch": 512}
-
-
 # Columns of a metrics line; those with a text are rows of `last_diagnostics`.
 DIAGNOSTICS = {
     "queue_0": "share of classes with |Q_k| = 0",
@@ -62,34 +60,28 @@ def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:
     Diagnostics that a run has not (plain ArcFace has none) are NaN. `effective_classes` is
     exp(entropy) of CluCon's softmax.
     """
-    frames = [
-        run.metrics().dropna(subset=["loss"]).assign(run=label) for label, run in runs.items()
-    ]
-    frame = pd.concat(frames, ignore_index=True)
+    frames = {label: run.metrics().dropna(subset=["loss"]) for label, run in runs.items()}
+    frame = pd.concat([f.assign(run=label) for label, f in frames.items()], ignore_index=True)
     frame = frame.reindex(columns=[*frame, *(name for name in DIAGNOSTICS if name not in frame)])
     return frame.assign(effective_classes=np.exp(frame["contrast_entropy"].astype(float)))
 
 
-def last_diagnostics(metrics: pd.DataFrame, ticks: int = 10) -> pd.DataFrame:
-    """Mean of the diagnostics over the last log ticks of each run: one column a run."""
+def last_diagnostics(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean of the diagnostics over the last ten log ticks of each run: one column a run."""
     named = {name: text for name, text in DIAGNOSTICS.items() if text}
-    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-ticks:].mean())
+    frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-10:].mean())
     return frame.rename(columns=named).dropna(how="all").T.rename_axis(columns=None)
 
 
-def simulate_queue(
-    classes: int, slots: int, batch: int, steps: int = 40, seed: int = 0
-) -> pd.DataFrame:
-    """Shares of classes by |Q_k| in a full queue, where all identities are equally likely.
+def simulate_queue(classes: int, slots: int, batch: int) -> pd.DataFrame:
+    """size, share: of classes with |Q_k| in a queue after 40 steps; binomial: expected by chance.
 
-    Real MS1M has 68 ± 40 images an identity; unequal counts leave still more classes at 0.
-
-    Returns:
-        Frame with size, share (of the classes), binomial (the share that chance predicts).
+    All identities are equally likely. Real MS1M has 68 ± 40 images an identity; unequal counts
+    leave still more classes at 0.
     """
     from scipy.stats import binom
 
-    generator = torch.Generator().manual_seed(seed)
+    steps, generator = 40, torch.Generator().manual_seed(0)
     store = RecentFeatures(classes, 1, slots=slots)
     for _ in range(steps):
         labels = torch.randint(0, classes, (batch,), generator=generator)
@@ -101,27 +93,18 @@ def simulate_queue(
 
 
 def simulate_concentration(
-    classes: int,
-    slots: int,
-    batch: int,
-    ring: int = 0,
-    steps: int = 300,
-    dim: int = 16,
-    seed: int = 0,
+    classes: int, slots: int, batch: int, ring: int = 0, steps: int = 300
 ) -> pd.DataFrame:
-    """What φ says of classes whose spread is known, once the bank has settled.
+    """What φ says of classes whose spread is known, once the bank has settled; nothing is trained.
 
     Features of class k are unit vectors μ_k + σ_k·noise with σ_k drawn from 0.4 to 1; the bank
-    starts at the means. Nothing is trained.
-
-    Args:
-        ring: features kept of each class; 0: one queue of `slots`.
+    starts at the means. `ring`: features kept of each class; 0: one queue of `slots`.
 
     Returns:
         One row a class that was seen: spread (σ_k), phi, share (λ, literal), age (steps since its
         last image; 0 is the last batch).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, dim = torch.Generator().manual_seed(0), 16
     kind, size = (ClassRings, ring) if ring else (RecentFeatures, slots)
     store = kind(classes, dim, slots=size)
     mean = F.normalize(torch.randn(classes, dim, generator=generator))
@@ -147,34 +130,25 @@ def fidelity(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a simulation: does φ follow the spread, or the time since the last image?"""
     rows = {}
     for name, frame in frames.items():
-        fresh = frame[frame["age"] == 0]
+        fresh, old = frame[frame["age"] == 0], frame[frame["age"] > 0]
         rows[name] = {
             "rank correlation of φ and spread": frame["phi"].corr(frame["spread"], "spearman"),
             "the same, classes of the batch": fresh["phi"].corr(fresh["spread"], "spearman"),
-            "median φ, classes of the batch": fresh["phi"].median(),
-            "median φ, the others": frame.loc[frame["age"] > 0, "phi"].median(),
-            "median λ, classes of the batch": fresh["share"].median(),
-            "median λ, the others": frame.loc[frame["age"] > 0, "share"].median(),
         }
+        for column, sign in (("phi", "φ"), ("share", "λ")):
+            rows[name][f"median {sign}, classes of the batch"] = fresh[column].median()
+            rows[name][f"median {sign}, the others"] = old[column].median()
     return pd.DataFrame(rows)
 
 
 def gap_table(results: Sequence[Result]) -> pd.DataFrame:
     """Mean cosines of positive and negative pairs and their difference, by benchmark and row."""
-    rows = {}
-    for name in results[0].benchmarks:
-        for result in results:
-            scores = result.scores(name)
-            figures = similarity_gap(scores.score, scores.same)
-            rows[result.title(name), result.label] = dict(
-                zip(("positives", "negatives", "gap"), figures)
-            )
+    rows = {
+        (result.title(name), result.label): similarities(result.scores(name))
+        for name in results[0].benchmarks
+        for result in results
+    }
     return pd.DataFrame(rows).T.rename_axis(["benchmark", "loss"])
-
-
-def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
-    """Evaluate trained rows: label -> result."""
-    return {label: evaluate(run) for label, run in runs.items()}
 
 
 def methods_of(frame: pd.DataFrame) -> list[str]:
@@ -186,15 +160,14 @@ def methods_of(frame: pd.DataFrame) -> list[str]:
 def ablation_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
     """Ablation of a published record as text: mean over repeats [95 % t interval], percent."""
     found = repeat_intervals(frame, figure)
-    found["text"] = [
-        percent(r.value, [r.lo, r.hi] if r.repeats > 1 else None) for r in found.itertuples()
-    ]
+    limits = zip(found["lo"], found["hi"])
+    limits = [pair if many > 1 else None for pair, many in zip(limits, found["repeats"])]
+    found["text"] = [*map(percent, found["value"], limits)]
     table = found.pivot(index="group", columns="label", values="text")
     table = table[list(dict.fromkeys(found["label"]))].rename(columns="{} (rendered)".format)
     table["repeats"] = found.groupby("group")["repeats"].min()
-    return table.loc[[LABELS[m] for m in methods_of(frame)]].rename_axis("loss").rename_axis(
-        columns=None
-    )  # fmt: skip
+    table = table.loc[[LABELS[method] for method in methods_of(frame)]]
+    return table.rename_axis("loss").rename_axis(columns=None)
 
 
 def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
@@ -202,13 +175,10 @@ def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Data
 
     Columns label (row), group (benchmark), value, lo, hi (points, not corrected), repeats.
     """
-    parts = [
-        repeat_differences(frame, method, "arcface", figure).assign(label=LABELS[method])
-        for method in methods_of(frame)[1:]
-    ]
-    return pd.concat(parts, ignore_index=True).rename(
-        columns={"benchmark": "group", "difference": "value"}
-    )
+    parts = [repeat_differences(frame, method, "arcface", figure).assign(label=LABELS[method])
+             for method in methods_of(frame)[1:]]  # fmt: skip
+    names = {"benchmark": "group", "difference": "value"}
+    return pd.concat(parts, ignore_index=True).rename(columns=names)
 
 
 def corrected_gaps(frame: pd.DataFrame) -> pd.DataFrame:

@@ -26,15 +26,10 @@ from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
-from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
+from facelib.formats.benchmarks import is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
-from facelib.models.foundation import (
-    FOUNDATIONS,
-    build_full_size,
-    cached_folder,
-    weights_digest,
-)
+from facelib.models.foundation import FOUNDATIONS, build_full_size, cached_folder, weights_digest
 from facelib.paths import runs_root
 from facelib.runs.folder import read_json, write_json
 from facelib.safety.readers import reading
@@ -77,7 +72,7 @@ def evaluate_frozen(
     sides = {bench.name: decode(bench.images[0]).shape[0] for bench in loaded}
     side = min(sides.values())
     if not size and side < max(sides.values()):
-        found = ", ".join(f"{name} {pixels} px" for name, pixels in sides.items())
+        found = ", ".join(f"{bench} {pixels} px" for bench, pixels in sides.items())
         raise UserError(f"benchmarks of several sizes ({found}): evaluate each size in a call")
     size = size or min(side, getattr(model, "input_size", side))
     data = digest_values([*(bench.digest for bench in loaded), str(train), size], digits=8)
@@ -88,7 +83,9 @@ def evaluate_frozen(
     for path, bench in zip(benchmarks, loaded):
         found = embed_benchmark(folder, bench, model, checkpoint, size, known=known)
         for variant, figures in reports.items():
-            figures[bench.name] = _figures(folder, variant, bench, found, mean, bootstrap)
+            sides = found if variant == "plain" else (emb - mean for emb in found)
+            place = folder / VARIANTS[variant][0]
+            figures[bench.name] = save_figures(place, bench, *sides, bootstrap)
             figures[bench.name]["rendered"] = is_rendered(path)
     content = {"model": name, "weights": getattr(model, "weights", ""), "checkpoint": checkpoint}
     content |= {
@@ -107,11 +104,9 @@ def evaluate_frozen(
 
 def _config(name: str, benchmarks: Sequence[Path], train: Path | None) -> Config:
     """What a `Result` needs to find its benchmarks again."""
-    settings = {"backbone": name} if name in FOUNDATION_MODELS else {}
-    settings |= {"data": str(Path(train).resolve())} if train else {}
-    return make_config(
-        benchmarks=",".join(str(Path(path).resolve()) for path in benchmarks), **settings
-    )
+    settings = {"benchmarks": ",".join(str(Path(path).resolve()) for path in benchmarks)}
+    settings |= {"backbone": name} if name in FOUNDATION_MODELS else {}
+    return make_config(**settings, **({"data": str(Path(train).resolve())} if train else {}))
 
 
 def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:
@@ -146,25 +141,15 @@ def foundation_table(names: Sequence[str], folder: str = "") -> pd.DataFrame:
     rows = {}
     for name in names:
         model, entry = build_full_size(name), FOUNDATIONS[name]
-        if entry.repo:
-            where = "found" if available_weights(name, folder) else NO_WEIGHTS
-        else:
-            where = "pretrained here"
+        where = "found" if entry.repo and available_weights(name, folder) else NO_WEIGHTS
         rows[entry.title] = {
             "million parameters": round(sum(p.numel() for p in model.parameters()) / 1e6, 1),
             "d": model.dim,
             "input": f"{model.input_size} px",
             "pooling": POOLINGS[model.pooling],
-            "weights": where,
+            "weights": where if entry.repo else "pretrained here",
         }
     return pd.DataFrame(rows).T.rename_axis("model")
-
-
-def _figures(folder, variant: str, bench: Benchmark, found, mean, bootstrap: int) -> dict:
-    if variant == "plain":
-        return save_figures(folder, bench, *found, bootstrap)
-    centred = (emb - mean for emb in found)
-    return save_figures(folder / variant, bench, *centred, bootstrap)
 
 
 def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int) -> np.ndarray:
@@ -187,9 +172,9 @@ def what_we_learned(stand_in, results) -> str:
     """Accuracy of each model, and what the strict protocol makes of the centred one."""
     lines = []
     for name in stand_in[1].benchmarks:
-        best = {r.label: 100 * r.report["benchmarks"][name]["best"]["accuracy"] for r in results}
+        best = [(r.label, r.report["benchmarks"][name]["best"]["accuracy"]) for r in results]
         strict = 100 * stand_in[1].report["benchmarks"][name]["strict"]["accuracy"]
-        shown = "; ".join(f"{label}: {value:.1f}" for label, value in best.items())
+        shown = "; ".join(f"{label}: {100 * value:.1f}" for label, value in best)
         lines.append(f"- **{stand_in[1].title(name)}**, best threshold: {shown}")
         lines.append(f"  - the centred stand-in under the strict protocol: {strict:.1f}")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ has its own scale of cosines; the ranks inside a run are what is compared.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from facelib.metrics.scores import Scores
-from facelib.studies.plots import fill_grid, hardest, pair_title, place_side_by_side
+from facelib.studies.plots import draw_pairs, hardest, head
 from facelib.studies.results import Result
 
 GENUINE, IMPOSTOR = "genuine, lowest cosine", "impostor, highest cosine"
@@ -33,15 +34,13 @@ def shared_hardest(results: Sequence[Result], name: str, k: int = 50) -> pd.Data
             rank = hardest(scores, same, len(scores.same))
             sets[result.label], pairs = set(_keys(scores, rank[:k])), len(rank)
         everyone = len(set.intersection(*sets.values()))
-        labels = list(sets)
-        for i, a in enumerate(labels):
-            for b in labels[i + 1 :]:
-                rows[kind, a, b] = {
-                    "shared": len(sets[a] & sets[b]),
-                    "by chance": len(sets[a]) * len(sets[b]) / pairs,
-                    "all": everyone,
-                    "k": len(sets[a]),
-                }
+        for a, b in combinations(sets, 2):
+            rows[kind, a, b] = {
+                "shared": len(sets[a] & sets[b]),
+                "by chance": len(sets[a]) * len(sets[b]) / pairs,
+                "all": everyone,
+                "k": len(sets[a]),
+            }
     return pd.DataFrame(rows).T.rename_axis(["pairs", "run", "other run"])
 
 
@@ -60,15 +59,11 @@ def hardest_by_run(
     """
     images = results[0].benchmark(name).images
     figure = plt.figure(figsize=(1.7 * k, 1.35 * len(results) + 0.3))
-    found = [(r, r.scores(name)) for r in results]
-    ranked = [(r, scores, hardest(scores, KINDS[kind], k)) for r, scores in found]
+    ranked = [(r, s := r.scores(name), hardest(s, KINDS[kind], k)) for r in results]
     everyone = set.intersection(*(set(_keys(scores, rows)) for _, scores, rows in ranked))
     for part, (result, scores, rows) in zip(figure.subfigures(len(results), 1), ranked):
-        pairs = [place_side_by_side(images, scores, row, size) for row in rows]
         stars = [" *" if key in everyone else "" for key in _keys(scores, rows)]
-        titles = [pair_title(scores, row) + star for row, star in zip(rows, stars)]
-        fill_grid(part, pairs, titles, k)
-        part.suptitle(result.label, fontsize=10, fontweight="bold", x=0.01, ha="left")
-    heading = f"{kind[0].upper()}{kind[1:]}"
-    figure.suptitle(": ".join(t for t in (heading, note) if t), fontsize=11, x=0.01, ha="left")
+        draw_pairs(part, images, scores, rows, size, k, stars)
+        head(part, result.label, fontsize=10, fontweight="bold")
+    head(figure, f"{kind[0].upper()}{kind[1:]}", note)
     return figure

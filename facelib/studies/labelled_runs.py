@@ -6,7 +6,6 @@ import numpy as np
 
 from facelib.digests import digest
 from facelib.errors import UserError
-from facelib.evaluate.embed import kept_embeddings
 from facelib.evaluate.labelled import make_labelled, save_labelled
 from facelib.formats.benchmarks import person_of_image
 from facelib.runs.folder import load_run
@@ -17,15 +16,11 @@ TRAIN = "train"  # in place of a benchmark: the run's training images
 
 
 def run_items(result: Result, benchmark: str = "") -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-    """Embeddings, identities and images of an evaluated run's benchmarks, each image once.
+    """Embeddings (U, d) of the network, identities (U,) and U encoded images, by identity.
 
     Args:
-        result: its embeddings are read, not computed.
-        benchmark: one of its benchmarks, or "" for all of them together: rendered faces only,
-            since other benchmarks number their people each for itself.
-
-    Returns:
-        emb (U, d) as the network gave them, identity (U,), U encoded images; by identity.
+        benchmark: one of the run's benchmarks, or "" for all of them together, each image once:
+            rendered faces only, since other benchmarks number their people each for itself.
     """
     names = [benchmark] if benchmark else result.benchmarks
     if unknown := set(names) - set(result.benchmarks):
@@ -38,8 +33,7 @@ def run_items(result: Result, benchmark: str = "") -> tuple[np.ndarray, np.ndarr
         )
     found: dict[str, tuple] = {}
     for name in names:
-        bench = result.benchmark(name)
-        emb = kept_embeddings(result.folder, name, len(bench.images))
+        bench, emb = result.benchmark(name), result.embeddings(name)
         for row, image, label in zip(emb, bench.images, person_of_image(bench), strict=True):
             found.setdefault(digest(image, digits=64), (row, label, image))
     emb, label, images = zip(*found.values())

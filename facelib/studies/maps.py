@@ -13,21 +13,14 @@ SEED = 0
 
 
 def people_of(scores: Scores, people: int = 12) -> pd.DataFrame:
-    """The images of the `people` with most images in a benchmark: image, person.
+    """The images of the `people` with most images in a benchmark: image (its row), person.
 
     Equal counts are resolved by the lower identity, so that every run gets the same people.
-
-    Args:
-        scores: with index1 and index2 into the images, id1 and id2.
-
-    Returns:
-        Frame with columns image (row of the embeddings), person.
     """
     sides = {"image": np.r_[scores.index1, scores.index2], "person": np.r_[scores.id1, scores.id2]}
     frame = pd.DataFrame(sides).drop_duplicates("image")
     counts = frame["person"].value_counts(sort=False).sort_index()
-    chosen = counts.sort_values(ascending=False, kind="stable").index[:people]
-    frame = frame[frame["person"].isin(chosen)]
+    frame = frame[frame["person"].isin(counts.nlargest(people).index)]
     return frame.sort_values(["person", "image"]).reset_index(drop=True)
 
 
@@ -45,16 +38,10 @@ def umap(emb: np.ndarray) -> np.ndarray:
     np.fill_diagonal(distance, -1)  # oneself first, also before an equal image
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
     near = np.take_along_axis(distance, nearest, axis=1).clip(0)
-    settings = {
-        "n_neighbors": neighbours,
-        "metric": "cosine",
-        "min_dist": SPREAD_OUT,
-        "spread": SPREAD_OUT,
-        "random_state": SEED,
-        "n_jobs": 1,
-        "precomputed_knn": (nearest.astype(np.int32), near.astype(np.float32)),
-        "force_approximation_algorithm": True,  # or small sets ignore the given neighbours
-    }
+    settings = {"metric": "cosine", "min_dist": SPREAD_OUT, "spread": SPREAD_OUT}
+    settings |= {"n_neighbors": neighbours, "random_state": SEED, "n_jobs": 1}
+    settings["precomputed_knn"] = nearest.astype(np.int32), near.astype(np.float32)
+    settings["force_approximation_algorithm"] = True  # or small sets ignore the given neighbours
     with warnings.catch_warnings():
         # It regrets that new points cannot be placed later, which nobody asks for here.
         warnings.filterwarnings("ignore", message=".*knn_search_index.*")
@@ -62,11 +49,7 @@ def umap(emb: np.ndarray) -> np.ndarray:
 
 
 def map_frame(scores: Scores, emb: np.ndarray, people: int = 12) -> pd.DataFrame:
-    """`people_of` with their positions: x, y, image, person.
-
-    Args:
-        emb: (U, d) unit embeddings of the benchmark's images.
-    """
+    """`people_of` with their positions x, y; emb: (U, d) unit, of the benchmark's images."""
     frame = people_of(scores, people)
     x, y = umap(emb[frame["image"]]).T
     return frame.assign(x=x, y=y)
@@ -75,10 +58,7 @@ def map_frame(scores: Scores, emb: np.ndarray, people: int = 12) -> pd.DataFrame
 def separation(frame: pd.DataFrame, emb: np.ndarray) -> tuple[float, float]:
     """Share of images whose nearest image is one of the same person: on the map, in the embedding.
 
-    What the map keeps of the neighbourhoods: a map that looks better than the embedding misleads.
-
-    Args:
-        frame: of `map_frame`. emb: (U, d) unit embeddings that it was made from.
+    A map (`map_frame`) that looks better than the embedding (U, d) that it was made from misleads.
     """
     person = frame["person"].to_numpy()
     points = frame[["x", "y"]].to_numpy()

@@ -5,6 +5,7 @@ network, data, seeds and the number of images; rows of one N differ in where the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pandas as pd
@@ -14,7 +15,7 @@ from facelib.errors import UserError
 from facelib.metrics.tables import percent
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
-from facelib.studies.claims import correct, family_note, points
+from facelib.studies.claims import correct, family_note, points, points_by
 from facelib.studies.records import load_record, repeat_differences, repeat_intervals
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
@@ -103,9 +104,7 @@ def train_rows(rows: Sequence[str], base: Config) -> dict[str, Run]:
 
 
 def evaluate_rows(runs: dict[str, Run]) -> dict[str, Result]:
-    """Evaluate trained rows: label -> result."""
-    from dataclasses import replace
-
+    """Evaluate trained rows: row -> result."""
     return {row: replace(evaluate(run), label=label_of(row)) for row, run in runs.items()}
 
 
@@ -118,15 +117,14 @@ def measured(run: Run) -> dict[str, float]:
     metrics = run.metrics().dropna(subset=["loss"])
     last = metrics.tail(LAST)
     centres = "negatives" not in metrics
+    facts, effective = run.status["facts"], f"effective_{'centres' if centres else 'negatives'}"
     return {
-        "negatives": run.status["facts"]["negative_centres"] if centres
-        else last["negatives"].mean(),
-        "effective_negatives": last["effective_centres" if centres else "effective_negatives"]
-        .mean(),
+        "negatives": facts["negative_centres"] if centres else last["negatives"].mean(),
+        "effective_negatives": last[effective].mean(),
         "stranger_cosine": None if centres else last["negative_cosine"].mean(),
         "images_per_s": metrics["images_per_s"].median(),
         "memory_mb": metrics["peak_memory_mb"].max(),
-    }  # fmt: skip
+    }
 
 
 def compute(settings: Mapping) -> float:
@@ -165,10 +163,8 @@ def table_of(results: dict[str, Result], runs: dict[str, Run]) -> pd.DataFrame:
 def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
     """A published record with columns family, N and `loss` = the row, for `repeat_*`."""
     frame, record = load_record(name)
-    parsed = [parse_row(row) for row in frame["row"]]
-    return frame.assign(
-        family=[family for family, _ in parsed], n=[n for _, n in parsed], loss=frame["row"]
-    ), record
+    family, n = zip(*map(parse_row, frame["row"]))
+    return frame.assign(family=family, n=n, loss=frame["row"]), record
 
 
 def lengths(frame: pd.DataFrame) -> tuple[int, int]:
@@ -177,16 +173,14 @@ def lengths(frame: pd.DataFrame) -> tuple[int, int]:
     return int(found[0]), int(found[-1])
 
 
-def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
-    """Means over repeats with 95 % t intervals, beside the numbers of negatives.
+def against_negatives(frame: pd.DataFrame) -> pd.DataFrame:
+    """`repeat_intervals` of each row of the study (group), benchmark (label) and length.
 
-    Returns:
-        label (benchmark), group (row), value, lo, hi, family, negatives, effective_negatives,
-        images_seen; one row a row of the study, benchmark and length.
+    Beside them family, negatives, effective_negatives, compute, images_seen.
     """
     parts = []
     for images, part in frame.groupby("images_seen"):
-        found = repeat_intervals(part, figure)
+        found = repeat_intervals(part)
         by_row = part.groupby("row")
         for column in ("negatives", "effective_negatives", "compute"):
             found[column] = found["group"].map(by_row[column].mean())
@@ -195,19 +189,18 @@ def against_negatives(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = None,
-        figure: str = "best.accuracy") -> pd.DataFrame:  # fmt: skip
+def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = None) -> pd.DataFrame:
     """Paired differences of rows a − b over repeats, in points; `images`: lengths of a and b."""
     both = images or (lengths(frame)[0],) * 2
     sides = [frame[(frame["row"] == row) & (frame["images_seen"] == length)].assign(loss=side)
              for row, length, side in zip((a, b), both, ("a", "b"))]  # fmt: skip
-    found = repeat_differences(pd.concat(sides), "a", "b", figure)
+    found = repeat_differences(pd.concat(sides), "a", "b")
     return found.assign(comparison=f"{label_of(a)} − {label_of(b)}", rows=f"{a} − {b}")
 
 
-def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+def text_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One line a row and length: accuracies [95 % t interval] by benchmark, negatives, compute."""
-    found = against_negatives(frame, figure)
+    found = against_negatives(frame)
     found["text"] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     keys = ["group", "images_seen"]
     table = found.pivot(index=keys, columns="label", values="text")
@@ -224,12 +217,12 @@ def text_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFra
     return table.rename(index=label_of, level=0).rename_axis(["row", "images"])
 
 
-def verdict(frame: pd.DataFrame, few: str = "batch-64") -> str:
+def verdict(frame: pd.DataFrame) -> str:
     """One sentence: does any row of InfoNCE with more negatives gain on profile faces?
 
-    The paired differences to `few`, at equal images, are one family.
+    The paired differences to the smallest batch, at equal images, are one family.
     """
-    short, _ = lengths(frame)
+    few, (short, _) = LADDER[0], lengths(frame)
     part = frame[(frame["images_seen"] == short) & (frame["row"] != few)]
     infonce = ("batch", "chunks", "queue", "cross_batch", "identity", "mean")
     rows = part.loc[part["family"].isin(infonce), "row"].unique()
@@ -264,7 +257,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     gaps = correct(pd.concat([part.assign(what=what) for what, part in family.items()]))
     return [
         verdict(frame),
-        *(f"{what}: {_by_benchmark(part)}" for what, part in gaps.groupby("what", sort=False)),
+        *(f"{what}: {points_by(part)}" for what, part in gaps.groupby("what", sort=False)),
         f"effective negatives: {effective[few]:.1f} of {number[few]:.0f} in a batch of 64, "
         f"{effective[many]:.1f} of {number[many]:,.0f} in one of 4,096",
         f"three repeats only, rates at the edge of the search, 29 steps in a batch of 4,096: "
@@ -279,8 +272,3 @@ def ladder_line(frame: pd.DataFrame) -> str:
     gaps = correct(pd.concat(found)).to_dict("records")
     parts = [f"{label_of(after)} {points(one)}" for (_, after), one in zip(steps, gaps)]
     return f"from InfoNCE to ArcFace on CFP-FP, one change per step: {'; '.join(parts)}"
-
-
-def _by_benchmark(gaps: pd.DataFrame) -> str:
-    """Corrected differences by benchmark."""
-    return "; ".join(f"{one['benchmark']} {points(one)}" for one in gaps.to_dict("records"))

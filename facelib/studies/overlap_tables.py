@@ -23,11 +23,7 @@ FACE = 56  # pixels of a face in the gallery
 
 
 def copies_found(found: Sequence[Audit], copies: pd.DataFrame) -> pd.DataFrame:
-    """Recall of the image hash by kind of copy, where the original is in one of the benchmarks.
-
-    Args:
-        found: audits of several benchmarks. copies: `copies.csv` of a planted set.
-    """
+    """Recall of the image hash by kind of copy (`copies.csv`) of these benchmarks' images."""
     originals: dict[str, set] = {}
     pairs = set()
     for number, one in enumerate(found):
@@ -88,17 +84,10 @@ def gallery(
 
 
 def similarity_histogram(
-    frame: pd.DataFrame, threshold: float, ax: Axes, title: str = "", note: str = ""
+    frame: pd.DataFrame, threshold: float, ax: Axes, title: str, note: str
 ) -> Axes:
-    """Similarity to the nearest training identity, by what is true; dashed: the threshold.
-
-    Args:
-        frame: similarity, truth (text).
-    """
-    palette = {
-        name: colour
-        for name, colour in zip(frame["truth"].unique(), (plots.GENUINE, plots.IMPOSTOR))
-    }
+    """`similarity` to the nearest training identity, by `truth`; dashed: the threshold."""
+    palette = dict(zip(frame["truth"].unique(), (plots.GENUINE, plots.IMPOSTOR)))
     sns.histplot(frame, x="similarity", hue="truth", bins=40, palette=palette, ax=ax)
     ax.axvline(threshold, ls="--", lw=1, color="0.3")
     return plots.label_axes(ax, title, note, "cosine to the nearest training identity", "people")
@@ -108,25 +97,18 @@ def accuracy_frame(
     results: Sequence[Result], in_training: Collection[int], labels: Sequence[str]
 ) -> pd.DataFrame:
     """`accuracy_by_overlap` of every benchmark of several runs, with benchmark and run (label)."""
-    frames = [
-        accuracy_by_overlap(result.scores(name), in_training).assign(
-            benchmark=result.title(name), run=label
-        )
-        for result, label in zip(results, labels, strict=True)
-        for name in result.benchmarks
-    ]
+    frames = []
+    for result, label in zip(results, labels, strict=True):
+        for name in result.benchmarks:
+            frame = accuracy_by_overlap(result.scores(name), in_training)
+            frames.append(frame.assign(benchmark=result.title(name), run=label))
     return pd.concat(frames, ignore_index=True)
 
 
 def gain_frame(
     pairs: Sequence[tuple[Result, Result]], in_training: Collection[int]
 ) -> pd.DataFrame:
-    """`inflation` of (run with overlap, clean run) pairs, in percentage points.
-
-    Returns:
-        Frame with run (with overlap), benchmark (key), loss (key), protocol, kind, group, pairs,
-        people, gain, lo, hi.
-    """
+    """`inflation` of (run with overlap, clean run) pairs: gain, lo and hi in points, with keys."""
     frames = [
         inflation(one.scores(name), clean.scores(name), in_training).assign(
             run=one.folder.name, benchmark=name, loss=one.config.loss

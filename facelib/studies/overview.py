@@ -6,6 +6,7 @@ dimension, fully trained or with adapters.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,7 +14,8 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.metrics import geometry as an
 from facelib.runs.folder import load_run
-from facelib.studies.centres import Geometry, agreement_row, nulls_row, unseen_row
+from facelib.studies import centres
+from facelib.studies.centres import Geometry
 from facelib.studies.results import evaluate, finished
 
 CENTRES = "centroids"  # the kind of centre that every loss has
@@ -41,55 +43,44 @@ def add_finished(
                 f"python -m facelib train --run {run.name}"
             )
         found.append(Geometry(evaluate(run)))
-    labels, unique, folders = set(), [], set()
+    unique: dict[Path, Geometry] = {}
     for run in found:
         result = run.result
-        missing = set(found[0].result.benchmarks) - set(result.benchmarks)
-        if missing:
+        if missing := set(found[0].result.benchmarks) - set(result.benchmarks):
             raise UserError(f"{result.folder.name} was not evaluated on {', '.join(missing)}")
-        if result.folder in folders:
+        if result.folder in unique:
             continue
-        folders.add(result.folder)
-        if result.label in labels:
-            result = replace(result, label=f"{result.label} ({result.config.digest()})")
-            run = Geometry(result)
-        labels.add(result.label)
-        unique.append(run)
-    return unique
+        if result.label in {other.result.label for other in unique.values()}:
+            run = Geometry(replace(result, label=f"{result.label} ({result.config.digest()})"))
+        unique[result.folder] = run
+    return [*unique.values()]
 
 
 def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> pd.DataFrame:
     """One row a run on one benchmark: snapping, its nulls, agreement, spread.
 
-    Columns: d; pair sim, centre sim, A closer (source A's table); Gaussian, excess (centre sim −
-    Gaussian); pull, pull lo, pull hi (nearest training person − nearest unseen person, equal
-    numbers); same centre, rotated same; odds ratio, odds lo, odds hi, rotated odds (same centre ×
-    verified, positive pairs); dimension (participation ratio); gap (of the mean cosines).
+    Columns as in the tables of `centres`; pull, pull lo, pull hi: nearest training person − nearest
+    unseen person, equal numbers; odds: same centre × verified, positive pairs; dimension:
+    participation ratio; gap: of the mean cosines.
     """
     return pd.DataFrame({run.result.label: _row(run, name, threshold_from) for run in runs}).T
 
 
 def _row(run: Geometry, name: str, threshold_from: str) -> dict:
-    nulls = nulls_row(run, CENTRES, name)
-    agreed = agreement_row(run, CENTRES, name, True, threshold_from)
-    unseen = unseen_row(run, name)
+    nulls = centres.nulls_row(run, CENTRES, name)
+    agreed = centres.agreement_row(run, CENTRES, name, True, threshold_from)
+    unseen = centres.unseen_row(run, name)
     scores, emb = run.result.scores(name), run.images(name)
+    pull = {"pull": unseen["difference"], "pull lo": unseen["lo"], "pull hi": unseen["hi"]}
     return {
         "d": emb.shape[1],
         "pair sim": scores.score[scores.same].mean(),
-        "centre sim": nulls["centre sim"],
-        "A closer": nulls["A closer"],
-        "Gaussian": nulls["Gaussian"],
-        "excess": nulls["excess"],
-        "pull": unseen["difference"],
-        "pull lo": unseen["lo"],
-        "pull hi": unseen["hi"],
-        "same centre": agreed["same centre"],
-        "rotated same": agreed["rotated same"],
-        "odds ratio": agreed["odds ratio"],
+        **{key: nulls[key] for key in ("centre sim", "A closer", "Gaussian", "excess")},
+        **pull,
+        **{key: agreed[key] for key in ("same centre", "rotated same", "odds ratio")},
         "odds lo": agreed["lo"],
         "odds hi": agreed["hi"],
         "rotated odds": agreed["rotated odds"],
         "dimension": an.effective_dimension(an.spectrum(emb))[0],
-        "gap": an.similarity_gap(scores.score, scores.same)[2],
+        "gap": centres.similarities(scores)["gap"],
     }

@@ -26,7 +26,9 @@ def chart(figure: Figure, colours: int = 256) -> Image:
     whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png")
     plt.close(figure)
-    Pillow.open(whole).convert("RGB").quantize(colours).save(small, "png", optimize=True)
+    # MAXCOVERAGE keeps rare colours: the default turns one thin line into its neighbour's colour.
+    picture = Pillow.open(whole).convert("RGB").quantize(colours, Pillow.Quantize.MAXCOVERAGE)
+    picture.save(small, "png", optimize=True)
     return Image(small.getvalue(), format="png")
 
 

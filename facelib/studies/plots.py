@@ -18,19 +18,13 @@ from scipy.stats import binomtest
 
 from facelib.formats.decode import decode, resize
 from facelib.metrics.scores import Scores
-from facelib.metrics.verification import roc as roc_points
 
 RENDERED = "rendered faces"
 GREY = "0.35"
-GENUINE, IMPOSTOR = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
-NAMES = {
-    "lr": "learning rate",
-    "images_per_s": "images/s",
-    "images": "images seen",
-    "val_loss": "validation loss",
-    "val_auc": "validation AUC",
-}
+GENUINE, IMPOSTOR = sns.color_palette("colorblind")[:2]
+NAMES = {"lr": "learning rate", "val_loss": "validation loss", "val_auc": "validation AUC"}
 YAW_BINS = (0, 15, 30, 45, 60, 75, 90)
+YAW_NAMES = [f"{left:g}–{right:g}" for left, right in pairwise(YAW_BINS)]
 
 
 def set_theme() -> None:
@@ -72,110 +66,71 @@ def axes_of(ax: Axes | None) -> Axes:
     return plt.subplots(figsize=(6.4, 4))[1] if ax is None else ax
 
 
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Names of the rows 0, 1, … of a picture, from the top down."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def legend_outside(ax: Axes, **style) -> None:
+    """The legend right of the axes."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **style)
+
+
 def score_frame(scores: Scores) -> pd.DataFrame:
-    """One row a pair: score, kind ("genuine" or "impostor"), fold."""
+    """One row a pair: score, kind ("genuine" or "impostor")."""
     kind = np.where(scores.same, "genuine", "impostor")
-    return pd.DataFrame(
-        {"score": scores.score, "kind": kind, "fold": scores.fold_labels[scores.fold]}
-    )
+    return pd.DataFrame({"score": scores.score, "kind": kind})
 
 
 def score_histograms(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    thresholds: dict[str, float] | None = None,
-    title: str = "Scores of genuine and impostor pairs",
-    note: str = "",
+    frame: pd.DataFrame, ax: Axes, thresholds: dict[str, float], title: str, note: str
 ) -> Axes:
     """Histograms of `score` by `kind`; `thresholds` maps a label to a cosine, drawn as a line."""
-    ax = axes_of(ax)
     palette = {"genuine": GENUINE, "impostor": IMPOSTOR}
     sns.histplot(
         frame, x="score", hue="kind", hue_order=list(palette), palette=palette,
         bins=60, element="step", stat="density", common_norm=False, ax=ax,
     )  # fmt: skip
-    kinds = ax.get_legend()
-    handles, labels = list(kinds.legend_handles), list(palette)
-    for style, (name, value) in zip(("--", ":", "-."), (thresholds or {}).items()):
+    handles, labels = list(ax.get_legend().legend_handles), list(palette)
+    for style, (name, value) in zip(("--", ":", "-."), thresholds.items()):
         handles.append(ax.axvline(value, color="0.15", linestyle=style, linewidth=1.5))
         labels.append(f"{name} {value:.3f}")
     ax.legend(handles, labels)
     return label_axes(ax, title, note, "cosine", "density")
 
 
-def roc_frame(scores: Scores, name: str = "") -> pd.DataFrame:
-    """ROC points of one model: far, tar, name. FAR 0 is put at half an impostor, for a log axis."""
-    far, tar, _ = roc_points(scores.score, scores.same)
-    return pd.DataFrame({"far": far.clip(0.5 / (~scores.same).sum()), "tar": tar, "name": name})
-
-
-def roc(frame: pd.DataFrame, ax: Axes | None = None, title: str = "ROC", note: str = "") -> Axes:
-    """TAR over FAR (log) as steps, without interpolation; one line for each `name`."""
-    ax = axes_of(ax)
-    several = frame["name"].nunique() > 1
-    sns.lineplot(
-        frame, x="far", y="tar", hue="name" if several else None, ax=ax,
-        estimator=None, sort=False, drawstyle="steps-post",
-    )  # fmt: skip
-    ax.set(xscale="log", xlim=(frame["far"].min(), 1), ylim=(0, 1.01))
-    if several:
-        ax.get_legend().set_title(None)
-    return label_axes(ax, title, note, "false accept rate", "true accept rate")
-
-
-def strict_threshold_frame(reports: dict[str, dict]) -> pd.DataFrame:
-    """One row a fold of each report (`Report.to_dict()`): name, threshold, and lo, hi if known."""
-    rows = []
-    for name, report in reports.items():
-        interval = (report.get("intervals") or {}).get("strict.threshold") or (np.nan, np.nan)
-        for fold in report["strict"]["folds"]:
-            row = {"name": name, "fold": fold["fold"], "threshold": fold["threshold"]}
-            rows.append(row | dict(zip(("lo", "hi"), interval)))
-    return pd.DataFrame(rows)
-
-
-def strict_threshold_spread(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "Spread of the strict threshold",
-    note: str = "dots: folds; line: 95 % interval over identities",
-) -> Axes:
-    """Thresholds of the folds of each `name`; the interval `lo..hi` as a line under them."""
-    ax = axes_of(ax)
-    names = list(dict.fromkeys(frame["name"]))
-    for row, name in enumerate(names):
-        part = frame[frame["name"] == name]
-        ax.hlines(row, part["lo"].iloc[0], part["hi"].iloc[0], color="0.3", linewidth=2)
-        apart = row + np.linspace(-0.15, 0.15, len(part))  # equal thresholds are the usual case
-        ax.plot(part["threshold"], apart, "o", color=GENUINE, alpha=0.7, zorder=3)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    return label_axes(ax, title, note, "cosine threshold", "")
+def strict_threshold_spread(reports: dict[str, dict]) -> Axes:
+    """Strict thresholds of the folds of each report (`Report.to_dict()`), by its name."""
+    ax = axes_of(None)
+    for row, report in enumerate(reports.values()):
+        lo, hi = (report.get("intervals") or {}).get("strict.threshold") or (np.nan, np.nan)
+        ax.hlines(row, lo, hi, color="0.3", linewidth=2)
+        folds = [fold["threshold"] for fold in report["strict"]["folds"]]
+        apart = row + np.linspace(-0.15, 0.15, len(folds))  # equal thresholds are the usual case
+        ax.plot(folds, apart, "o", color=GENUINE, alpha=0.7, zorder=3)
+    name_rows(ax, list(reports))
+    note = "dots: folds; line: 95 % interval over identities"
+    return label_axes(ax, "Spread of the strict threshold", note, "cosine threshold", "")
 
 
 def training_curves(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    y: str = "loss",
-    x: str = "step",
-    title: str = "",
-    note: str = "",
+    frame: pd.DataFrame, ax: Axes | None = None, y: str = "loss", title: str = ""
 ) -> Axes:
-    """One column of metrics.jsonl over another, a line for each `run` if the frame names runs.
+    """One column of metrics.jsonl over the steps, a line for each `run` if the frame names runs.
 
     Rows without `y` are left out: validation lines hold no `loss`, training lines no `val_loss`.
     """
     ax = axes_of(ax)
-    known = frame.dropna(subset=[x, y])
+    known = frame.dropna(subset=["step", y])
     runs = known["run"].nunique() if "run" in known else 1
     marker = "o" if len(known) <= 15 * runs else None
-    sns.lineplot(
-        known, x=x, y=y, hue="run" if runs > 1 else None, marker=marker, errorbar=None, ax=ax
-    )
+    hue = "run" if runs > 1 else None
+    sns.lineplot(known, x="step", y=y, hue=hue, marker=marker, errorbar=None, ax=ax)
     if runs > 1:
         ax.get_legend().set_title(None)
-    label, heading = NAMES.get(y, y), title or NAMES.get(y, y)
-    return label_axes(ax, heading, note, NAMES.get(x, x), label)
+    name = NAMES.get(y, y)
+    return label_axes(ax, title or name, "", "step", name)
 
 
 def forest(
@@ -192,10 +147,9 @@ def forest(
         frame: label, value, lo, hi (NaN where unknown); optional group, published.
         reference: a vertical line, for example 0 for differences.
     """
-    fresh = ax is None
     labels = list(dict.fromkeys(frame["label"]))
     groups = list(dict.fromkeys(frame["group"])) if "group" in frame else [None]
-    if fresh:
+    if ax is None:
         ax = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(labels) * max(1, 0.7 * len(groups))))[1]
     palette = sns.color_palette("colorblind", len(groups))
     for g, group in enumerate(groups):
@@ -209,46 +163,38 @@ def forest(
             ax.plot(part["published"], rows, "x", color="0.2", label=label)
     if reference is not None:
         ax.axvline(reference, color="0.3", linestyle="--", linewidth=1)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.5, -0.5)
+    name_rows(ax, labels)
     ax.grid(axis="y", visible=False)
     if len(groups) > 1 or "published" in frame:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        legend_outside(ax)
     return label_axes(ax, title, note, x, "")
 
 
-def pose_frame(
-    scores: Scores, accepted: np.ndarray, bins: Sequence[float] = YAW_BINS, name: str = ""
-) -> pd.DataFrame:
-    """TAR by |Δyaw| at one global threshold: middle, tar, lo, hi (exact binomial), pairs, name.
+def yaw_bins(scores: Scores) -> np.ndarray:
+    """Which of `YAW_NAMES` (P,) the |Δyaw| of each pair is in; the last takes all beyond it."""
+    return np.digitize(np.abs(scores.yaw1 - scores.yaw2), YAW_BINS[1:-1])
+
+
+def pose_frame(scores: Scores, accepted: np.ndarray, name: str = "") -> pd.DataFrame:
+    """TAR by |Δyaw| at one threshold: bin, middle, tar, lo, hi (exact binomial), pairs, name.
 
     Args:
-        scores: with yaw1 and yaw2, degrees.
+        scores: with yaw1 and yaw2, degrees. Bins without genuine pairs are left out.
         accepted: (P,) bool, for example `scores.score >= threshold`.
-        bins: edges in degrees; the last bin takes everything beyond it. Empty bins are left out.
     """
-    turn = np.abs(scores.yaw1 - scores.yaw2)
-    place = np.digitize(turn, np.asarray(bins)[1:-1])
-    rows = []
-    for b, (left, right) in enumerate(pairwise(bins)):
+    place, rows = yaw_bins(scores), []
+    for b, edges in enumerate(pairwise(YAW_BINS)):
         chosen = scores.same & (place == b)
-        if chosen.any():
-            passed, pairs = int(accepted[chosen].sum()), int(chosen.sum())
+        if pairs := int(chosen.sum()):
+            passed = int(accepted[chosen].sum())
             lo, hi = binomtest(passed, pairs).proportion_ci()
-            row = {
-                "bin": f"{left:g}–{right:g}",
-                "middle": (left + right) / 2,
-                "tar": passed / pairs,
-            }
-            rows.append(row | {"lo": lo, "hi": hi, "pairs": pairs, "name": name})
+            rows.append({"bin": YAW_NAMES[b], "middle": sum(edges) / 2, "tar": passed / pairs,
+                         "lo": lo, "hi": hi, "pairs": pairs, "name": name})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def pose_curve(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "TAR against pose difference",
-    note: str = "bars: 95 % binomial interval",
+    frame: pd.DataFrame, ax: Axes | None = None, title: str = "", note: str = ""
 ) -> Axes:
     """TAR of genuine pairs over the bins of |Δyaw|, one line for each `name`."""
     ax = axes_of(ax)
@@ -264,7 +210,14 @@ def pose_curve(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     if len(names) > 1:
         ax.legend()
+    title = title or "TAR against pose difference"
     return label_axes(ax, title, note, "|Δyaw|, degrees", "true accept rate")
+
+
+def head(figure, *texts: str, **style) -> None:
+    """The texts that are not empty as the heading of a figure, at its left."""
+    if text := ": ".join(t for t in texts if t):
+        figure.suptitle(text, **{"fontsize": 11, "x": 0.01, "ha": "left"} | style)
 
 
 def image_grid(
@@ -280,13 +233,12 @@ def image_grid(
     wide = max(image.shape[1] / image.shape[0] for image in images)
     height = rows * (1.1 + (0.25 if titles else 0)) + (0.5 if title else 0)
     figure = plt.figure(figsize=(columns * 1.1 * wide, height))
-    fill_grid(figure, images, titles, columns)
-    if title or note:
-        figure.suptitle(": ".join(t for t in (title, note) if t), fontsize=11, x=0.01, ha="left")
+    _fill_grid(figure, images, titles, columns)
+    head(figure, title, note)
     return figure
 
 
-def fill_grid(figure, images, titles, columns: int) -> None:
+def _fill_grid(figure, images, titles, columns: int) -> None:
     """Pictures with their titles in rows of `columns`; what is left over stays empty."""
     rows = -(-len(images) // columns)
     for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
@@ -312,46 +264,32 @@ def hardest(scores: Scores, kind: bool, k: int) -> np.ndarray:
 
 
 def hard_pairs(
-    images: Sequence[bytes | np.ndarray],
-    scores: Scores,
-    k: int = 5,
-    size: int = 112,
-    title: str = "",
-    note: str = "",
+    images: Sequence[bytes | np.ndarray], scores: Scores, k: int = 5, note: str = ""
 ) -> Figure:
     """The k genuine pairs with the lowest and the k impostor pairs with the highest cosine.
 
     Args:
         images: unique images of the benchmark, encoded or (H, W, 3) uint8 RGB.
         scores: with index1 and index2 into `images`; yaw1 and yaw2 are shown where known.
-        size: side of each image in the picture, pixels.
     """
-    figure = plt.figure(figsize=(2.3 * k, 3.5 + 0.3 * bool(title or note)))
-    parts = figure.subfigures(2, 1)
+    figure = plt.figure(figsize=(2.3 * k, 3.5 + 0.3 * bool(note)))
     kinds = ((True, "Genuine, lowest cosine"), (False, "Impostor, highest cosine"))
-    for part, (kind, heading) in zip(parts, kinds):
-        rows = hardest(scores, kind, k)
-        pairs = [place_side_by_side(images, scores, row, size) for row in rows]
-        fill_grid(part, pairs, [pair_title(scores, row) for row in rows], k)
-        part.suptitle(heading, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    if title or note:
-        figure.suptitle(": ".join(t for t in (title, note) if t), fontsize=11, x=0.01, ha="left")
+    for part, (kind, heading) in zip(figure.subfigures(2, 1), kinds):
+        draw_pairs(part, images, scores, hardest(scores, kind, k), 112, k)
+        head(part, heading, fontweight="bold")
+    head(figure, note)
     return figure
 
 
-def place_side_by_side(images, scores: Scores, row: int, size: int) -> np.ndarray:
-    """Both pictures of a pair, size pixels high."""
-    sides = [_picture(images[i], size) for i in (scores.index1[row], scores.index2[row])]
-    return np.hstack([sides[0], np.full((size, 4, 3), 255, np.uint8), sides[1]])
-
-
-def _picture(image: bytes | np.ndarray, size: int) -> np.ndarray:
-    return resize(image, size) if isinstance(image, np.ndarray) else decode(image, size)
-
-
-def pair_title(scores: Scores, row: int) -> str:
-    """Cosine of a pair, and its yaws where they are known."""
-    text = f"cos {round(scores.score[row], 2) + 0.0:.2f}"  # + 0.0: no "-0.00"
-    if scores.yaw1 is not None and scores.yaw2 is not None:
-        text += f", Δyaw {abs(scores.yaw1[row] - scores.yaw2[row]):.0f}°"
-    return text
+def draw_pairs(figure, images, scores: Scores, rows, size: int, columns: int, stars=None) -> None:
+    """Both pictures of each pair side by side, `size` pixels high, under cosine and yaws."""
+    pairs, titles = [], []
+    for row, star in zip(rows, stars or [""] * len(rows)):
+        a, b = (images[i] for i in (scores.index1[row], scores.index2[row]))
+        a, b = (resize(i, size) if isinstance(i, np.ndarray) else decode(i, size) for i in (a, b))
+        pairs.append(np.hstack([a, np.full((size, 4, 3), 255, np.uint8), b]))
+        title = f"cos {round(scores.score[row], 2) + 0.0:.2f}"  # + 0.0: no "-0.00"
+        if scores.yaw1 is not None and scores.yaw2 is not None:
+            title += f", Δyaw {abs(scores.yaw1[row] - scores.yaw2[row]):.0f}°"
+        titles.append(title + star)
+    _fill_grid(figure, pairs, titles, columns)

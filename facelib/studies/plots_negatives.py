@@ -20,11 +20,10 @@ def against(
     note: str = "",
     legend: bool = True,
 ) -> Axes:
-    """Accuracy against the number of negatives, one line a family, bars of the interval.
+    """Accuracy against `x`, a key of `TITLES`: one line a family, bars of the interval.
 
     Args:
-        frame: of `negatives_study.against_negatives`, of one benchmark and length of the runs.
-        x: "negatives" or "effective_negatives".
+        frame: of `negatives.against_negatives`, of one benchmark and length of the runs.
     """
     ax = axes_of(ax)
     colours = dict(zip(FAMILIES, sns.color_palette("colorblind", len(FAMILIES))))
@@ -32,17 +31,9 @@ def against(
         part = frame[frame["family"] == family].sort_values(x)
         if part.empty:
             continue
-        bars = [part["value"] - part["lo"], part["hi"] - part["value"]]
-        ax.errorbar(
-            part[x],
-            part["value"],
-            yerr=[b.fillna(0) for b in bars],
-            marker=mark,
-            capsize=3,
-            linewidth=1.5,
-            color=colours[family],
-            label=label,
-        )
+        bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
+        style = {"marker": mark, "capsize": 3, "linewidth": 1.5, "color": colours[family]}
+        ax.errorbar(part[x], part["value"], yerr=bars, label=label, **style)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -6,7 +6,6 @@ of a frontal face and a profile.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ import pandas as pd
 from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
 from facelib.studies.centres import FAR, Geometry
-from facelib.studies.plots import YAW_BINS
+from facelib.studies.plots import YAW_NAMES, yaw_bins
 
 KINDS = {"cfp_ff": "frontal, frontal", "cfp_fp": "frontal, profile"}
 MIN_PAIRS = 50  # of either kind in a bin; a share among fewer says little
@@ -27,8 +26,7 @@ def bins_of(scores: Scores, name: str) -> np.ndarray:
     """
     if scores.yaw1 is None or scores.yaw2 is None:
         return np.full(len(scores.same), KINDS.get(name, name))
-    names = np.array([f"{left:g}–{right:g}" for left, right in pairwise(YAW_BINS)])
-    return names[np.digitize(np.abs(scores.yaw1 - scores.yaw2), np.asarray(YAW_BINS)[1:-1])]
+    return np.array(YAW_NAMES)[yaw_bins(scores)]
 
 
 def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) -> pd.DataFrame:
@@ -42,8 +40,7 @@ def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) 
     """
     rows = {}
     for run in runs:
-        pooled = _pooled(run)
-        for pose, part in pooled.groupby("pose", sort=False):
+        for pose, part in _pooled(run).groupby("pose", sort=False):
             if min(part["same"].sum(), (~part["same"]).sum()) >= MIN_PAIRS:
                 rows[pose, run.result.label] = _row(part, run.threshold(threshold_from), far)
     index = pd.MultiIndex.from_tuples(rows, names=["pose", "loss"])
@@ -77,21 +74,13 @@ def _row(part: pd.DataFrame, threshold: float, far: float) -> dict:
 def _poses(frame: pd.DataFrame) -> list[str]:
     """Bins by rising difference, then benchmarks in the order in which they came."""
     found = list(dict.fromkeys(frame.index.get_level_values("pose")))
-    known = [f"{left:g}–{right:g}" for left, right in pairwise(YAW_BINS)]
-    return [p for p in known if p in found] + [p for p in found if p not in known]
+    return [p for p in YAW_NAMES if p in found] + [p for p in found if p not in YAW_NAMES]
 
 
 def curve_frame(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """One share of `pose_table` as a frame for `plots.pose_curve`."""
     places = {pose: 15 * i for i, pose in enumerate(_poses(table))}
-    frame = table.reset_index()
-    return pd.DataFrame(
-        {
-            "name": frame["loss"],
-            "bin": frame["pose"],
-            "middle": frame["pose"].map(places),
-            "tar": frame[column].astype(float),
-            "lo": frame[f"{column} lo"].astype(float),
-            "hi": frame[f"{column} hi"].astype(float),
-        }
-    )
+    names = {"loss": "name", "pose": "bin", "middle": "middle"}
+    names |= {column: "tar", f"{column} lo": "lo", f"{column} hi": "hi"}
+    frame = table.reset_index().assign(middle=lambda f: f["pose"].map(places))
+    return frame[[*names]].rename(columns=names)

@@ -6,14 +6,9 @@ import pandas as pd
 
 from facelib.errors import UserError
 from facelib.paths import atomic_file, published_root
-from facelib.studies.claims import correct, family_note, points
+from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.records import (
-    load_record,
-    pose_difference,
-    repeat_differences,
-    repeat_table,
-)
+from facelib.studies.records import load_record, pose_difference, repeat_differences, repeat_table
 
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 
@@ -23,10 +18,9 @@ def readme_section(name: str) -> str:
     frame, record = load_record(name)
     table = repeat_table(frame).reset_index()
     rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy()]
-    lines = ["| " + " | ".join(row) + " |" for row in rows] + [""]
-    lines += ["", *loss_sentences(frame)]
-    lines += ["", *_source(name, record)]
-    return "\n".join([*lines, "", *_more_negatives()])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", "", *loss_sentences(frame), "", *_source(name, record), "", *_more_negatives()]
+    return "\n".join(lines)
 
 
 PROTOCOLS = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
@@ -37,23 +31,19 @@ def loss_sentences(frame: pd.DataFrame) -> list[str]:
 
     First source A's own question, which is about pose; then all pairs of losses, one family.
     """
-    pose = correct(
-        pd.concat(
-            pose_difference(frame, figure=figure).assign(protocol=protocol)
-            for protocol, figure in PROTOCOLS.items()
-        )
-    )
-    told = "; ".join(f"{gap['protocol']} {points(gap)}" for gap in pose.to_dict("records"))
+    parts = {protocol: pose_difference(frame, figure) for protocol, figure in PROTOCOLS.items()}
+    pose = correct(pd.concat(part.assign(protocol=protocol) for protocol, part in parts.items()))
+
     found = (pose["significant"] & (pose["difference"] > 0)).all()
     seen = "is reproduced" if found else "is not reproduced"
     lines = [
         "- **Does InfoNCE fall behind on profile faces only?** (ArcFace − InfoNCE on CFP-FP) − "
-        f"(the same on CFP-FF): {told}. Above 0 would be the published effect: it {seen} here."
+        f"(the same on CFP-FF): {points_by(pose, 'protocol')}. Above 0 would be the "
+        f"published effect: it {seen} here."
     ]
     gaps = loss_differences(frame)
     for (comparison, protocol), part in gaps.groupby(["comparison", "protocol"], sort=False):
-        told = "; ".join(f"{gap['benchmark']} {points(gap)}" for gap in part.to_dict("records"))
-        lines.append(f"- {comparison}, {protocol}: {told}")
+        lines.append(f"- {comparison}, {protocol}: {points_by(part)}")
     return [*lines, "", f"Differences in {family_note(gaps)}."]
 
 
@@ -75,8 +65,9 @@ def _source(name: str, record: dict) -> list[str]:
     return [made, "", "```sh", record["command"], "```"]
 
 
-def _more_negatives(name: str = "rendered-negatives") -> list[str]:
+def _more_negatives() -> list[str]:
     """The answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
+    name = "rendered-negatives"
     if not (published_root() / name).is_dir():
         return []
     frame, record = record_frame(name)

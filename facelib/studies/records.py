@@ -14,7 +14,7 @@ from scipy import stats
 
 from facelib.errors import UserError
 from facelib.metrics.tables import percent
-from facelib.paths import atomic_file, published_root
+from facelib.paths import atomic_file, check_folder_name, published_root
 from facelib.runs.folder import environment, read_json, read_lines, write_json
 from facelib.safety.readers import reading
 from facelib.studies.results import LABELS, method_of
@@ -34,7 +34,7 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     """
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
-    folder = published_root() / name
+    folder = published_root() / check_folder_name(name, "record")
     skipped = {"report", "lines", "run", "name", "data", "benchmarks", "exclude"}
     skipped |= set(SETTINGS_OF_A_ROW)
     known = {k: v for k, v in rows[0].items() if k not in skipped}
@@ -44,20 +44,12 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
-    facts = environment()
-    write_json(
-        folder / "record.json",
-        {
-            "name": name,
-            "command": command,
-            "note": note,
-            "date": datetime.date.today().isoformat(),
-            "runs": len(rows),
-            "shared_settings": shared,
-            **{k: facts[k] for k in ("python", "packages", "machine", "cpu_count", "gpus")},
-            "commit": facts["commit"],
-        },
-    )
+    facts, today = environment(), datetime.date.today().isoformat()
+    content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
+    content["shared_settings"] = shared
+    for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
+        content[key] = facts[key]
+    write_json(folder / "record.json", content)
     return folder
 
 
@@ -94,7 +86,7 @@ def _lines(row: dict, other: list[str]) -> list[dict]:
 
 def load_record(name: str) -> tuple[pd.DataFrame, dict]:
     """(results.csv, record.json) of a published record."""
-    folder = published_root() / name
+    folder = published_root() / check_folder_name(name, "record")
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")
@@ -136,16 +128,20 @@ def repeat_differences(
 
     lo and hi are a 95 % t interval of one comparison; `claims.correct` makes those of a family.
     """
-    keys = ["benchmark", "seed", "data_seed"]
-    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
-    gap = (sides[0] - sides[1]).dropna() * 100
-    rows = []
+    gap, rows = _gaps(frame, a, b, figure), []
     for benchmark in frame["benchmark"].unique():
         mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
                      "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
                      "lo": lo, "hi": hi, "repeats": len(gap[benchmark])})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _gaps(frame: pd.DataFrame, a: str, b: str, figure: str) -> pd.Series:
+    """Differences a − b of equal seeds and faces in points, indexed by benchmark first."""
+    keys = ["benchmark", "seed", "data_seed"]
+    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
+    return (sides[0] - sides[1]).dropna() * 100
 
 
 def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -168,18 +164,14 @@ def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - float(half), mean + float(half)
 
 
-def pose_difference(
-    frame: pd.DataFrame, a: str = "arcface", b: str = "infonce", figure: str = "best.accuracy"
-) -> pd.DataFrame:
-    """(a − b on frontal–profile pairs) − (a − b on frontal pairs), paired over repeats, in points.
+def pose_difference(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """(ArcFace − InfoNCE on CFP-FP) − (the same on CFP-FF), paired over repeats, in points.
 
     What source A reports of InfoNCE is this difference: it falls behind on profile faces only.
     """
-    keys = ["benchmark", "seed", "data_seed"]
-    sides = [frame[frame["loss"] == loss].set_index(keys)[figure] for loss in (a, b)]
-    gap = (sides[0] - sides[1]).dropna() * 100
+    gap = _gaps(frame, "arcface", "infonce", figure)
     values = (gap["cfp_fp"] - gap["cfp_ff"]).to_numpy()
     mean, lo, hi = _t_interval(values)
-    row = {"benchmark": "CFP-FP − CFP-FF", "comparison": f"{LABELS[a]} − {LABELS[b]}",
+    row = {"benchmark": "CFP-FP − CFP-FF", "comparison": "ArcFace − InfoNCE",
            "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}  # fmt: skip
     return pd.DataFrame([row])

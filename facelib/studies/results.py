@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -11,11 +12,11 @@ from torch import nn
 from facelib.config import Config
 from facelib.data.locate import benchmark_paths
 from facelib.errors import UserError
-from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
+from facelib.evaluate.embed import evaluate_benchmark, evaluate_run, kept_embeddings
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
-from facelib.metrics.tables import figures_table, percent, with_interval
+from facelib.metrics.tables import accuracies, figures_table, percent, with_interval
 from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
@@ -93,27 +94,35 @@ class Result:
         return figures_table(self.report)
 
     def scores(self, name: str) -> Scores:
-        """Per-pair scores of a benchmark."""
-        return load_scores(self.folder / "scores" / f"{name}.npz")
+        """Per-pair scores of a benchmark: those that the figures come from."""
+        wanted = self.report["benchmarks"].get(name, {}).get("scores")
+        return load_scores(self.folder / "scores" / f"{name}.npz", wanted)
+
+    def embeddings(self, name: str) -> np.ndarray:
+        """Embeddings (U, d) of a benchmark's unique images, as the network gives them."""
+        return kept_embeddings(self.folder, name, self.report)
 
     def benchmark(self, name: str) -> Benchmark:
         """Images and pairs of a benchmark, from the file that it was evaluated on.
 
         Raises:
-            UserError: no such benchmark among the figures, or its file is gone.
+            UserError: no such benchmark among the figures, or its file is gone or another.
         """
         if name not in self.report["benchmarks"]:
             raise UserError(f"benchmark {name!r}: {self.label} has {', '.join(self.benchmarks)}")
-        kept = self.report["benchmarks"][name].get("file")
-        if kept and Path(kept).is_file():
-            return load_benchmark(kept)
-        path = next((p for p in benchmark_paths(self.config) if p.stem == name), None)
-        if path is None:
+        figures = self.report["benchmarks"][name]
+        path = kept = figures.get("file")
+        if not kept or not Path(kept).is_file():
+            path = next((p for p in benchmark_paths(self.config) if p.stem == name), None)
+        bench = path and load_benchmark(path)
+        if not bench or bench.digest != figures.get("digest", bench.digest):
+            what = "is of other images or pairs now" if bench else "is gone"
             raise UserError(
-                f"benchmark {name!r} of {self.label}: its file {kept or ''} is gone; evaluate it "
-                f"again: python -m facelib eval {self.folder.name} --benchmarks {name}.bin"
+                f"benchmark {name!r} of {self.label}: its file {path or kept or ''} {what}; "
+                "evaluate it again: python -m facelib eval "
+                f"{self.folder.name} --benchmarks {name}.bin"
             )
-        return load_benchmark(path)
+        return bench
 
     def thresholds(self, name: str) -> dict[str, float]:
         """Mean cosine thresholds of both protocols, for a plot of the unflipped scores."""
@@ -132,7 +141,7 @@ class Result:
         if scores.yaw1 is None:
             return pd.DataFrame()
         accepted = scores.score >= self.thresholds(name)["best"]
-        frame = pose_frame(scores, accepted, name=self.label)
+        frame = pose_frame(scores, accepted, self.label)
         return frame[frame["pairs"] >= MIN_POSE_PAIRS]
 
     def title(self, name: str) -> str:
@@ -143,9 +152,7 @@ class Result:
         """One Markdown line a benchmark, with the numbers of eval.json."""
         lines = []
         for name, figures in self.report["benchmarks"].items():
-            intervals = figures.get("intervals") or {}
-            best = percent(figures["best"]["accuracy"], intervals.get("best.accuracy"))
-            strict = percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy"))
+            best, strict = accuracies(figures)
             kind = " (rendered)" if self.rendered else ""
             lines.append(f"- **{name}**{kind}: best threshold {best} %, strict {strict} %")
         return f"{self.label}, {self.folder.name}\n" + "\n".join(lines)
@@ -191,13 +198,9 @@ def side_by_side(results: list[Result]) -> pd.DataFrame:
     for result in results:
         for name, figures in result.report["benchmarks"].items():
             intervals = figures.get("intervals") or {}
-            rows[(result.title(name), result.label)] = {
-                "best threshold": percent(
-                    figures["best"]["accuracy"], intervals.get("best.accuracy")
-                ),
-                "strict": percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy")),
-                "AUC": percent(figures["auc"], intervals.get("auc")),
-            }
+            figures = *accuracies(figures), percent(figures["auc"], intervals.get("auc"))
+            columns = ("best threshold", "strict", "AUC")
+            rows[(result.title(name), result.label)] = dict(zip(columns, figures))
     frame = pd.DataFrame(rows).T
     names = {results[0].title(name): i for i, name in enumerate(results[0].benchmarks)}
     frame = frame.rename_axis(["benchmark", "loss"])
@@ -225,9 +228,8 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
         for kind, figure in (("best", "best.accuracy"), ("strict", "strict.accuracy")):
             entry = found["differences"][figure]
             lo, hi = entry["interval"]
-            row[f"{kind}: difference"] = with_interval(
-                100 * entry["difference"], 100 * lo, 100 * hi
-            )
+            points = (100 * value for value in (entry["difference"], lo, hi))
+            row[f"{kind}: difference"] = with_interval(*points)
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
         rows[a.title(name)] = row
     return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")

@@ -7,7 +7,7 @@ where they are from and under which protocol.
 import pandas as pd
 
 from facelib.limits import FOUNDATION_MODELS
-from facelib.metrics.tables import percent
+from facelib.metrics.tables import accuracies
 from facelib.models.foundation import cached_folder
 from facelib.paths import published_root
 
@@ -21,10 +21,7 @@ def published_figures(name: str, *index: str) -> pd.DataFrame:
 
 
 _RESULTS = published_figures("source-a/accuracies", "experiment")
-SOURCE_A: dict[str, tuple[float, float, float]] = {
-    row: tuple(values)
-    for row, values in zip(_RESULTS.index, _RESULTS[[*BENCHMARKS.values()]].to_numpy())
-}
+SOURCE_A: dict[str, list[float]] = _RESULTS[[*BENCHMARKS.values()]].T.to_dict("list")
 LOSS_OF_ROW: dict[str, str] = _RESULTS["method"].to_dict()
 # Not in source A: what stands in for its foundation models on a machine without their weights.
 STAND_IN_ROWS = {
@@ -33,10 +30,8 @@ STAND_IN_ROWS = {
 }
 NOT_RUN = "not run on this machine yet"
 NO_WEIGHTS = "weights not on this machine"
-SETTINGS = {
-    "frozen": "same test images, not trained",
-    "LoRA": "same faces, adapters of rank 8 only",
-}
+SETTINGS = {"frozen": "same test images, not trained",
+            "LoRA": "same faces, adapters of rank 8 only"}  # fmt: skip
 
 
 def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
@@ -45,14 +40,10 @@ def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
     Below them the stand-in's rows, where it was run.
 
     Args:
-        reports: eval.json by `results.method_of`, as far as there are runs;
-            plain reports of frozen models by their name (`evaluate.frozen.frozen_reports`).
+        reports: eval.json by `results.method_of`, as far as there are runs; plain reports of frozen
+            models by their name (`frozen.frozen_reports`).
         setting: what was trained here, for example "rendered faces, IResNet-10 at 32 px"; it says
             that the two columns are not comparable unless data and backbone agree.
-
-    Returns:
-        Frame with columns experiment, benchmark, published strict, here strict, here best
-        threshold, setting here.
     """
     rows = []
     ours = [row for row, key in STAND_IN_ROWS.items() if key in reports]
@@ -71,19 +62,11 @@ def results_table(reports: dict[str, dict], setting: str) -> pd.DataFrame:
 def _here(figures: dict | None, setting: str, experiment: str) -> dict:
     if figures is None:
         why, model = NOT_RUN, LOSS_OF_ROW.get(experiment, "").removeprefix("infonce-lora-")
-        if model in FOUNDATION_MODELS and not _has_weights(model):
+        if model in FOUNDATION_MODELS and not cached_folder(model):
             why = NO_WEIGHTS
         return {"here strict": why, "here best threshold": "", "setting here": ""}
-    intervals = figures.get("intervals") or {}
-    return {
-        "here strict": percent(figures["strict"]["accuracy"], intervals.get("strict.accuracy")),
-        "here best threshold": percent(figures["best"]["accuracy"], intervals.get("best.accuracy")),
-        "setting here": setting,
-    }
-
-
-def _has_weights(name: str) -> bool:
-    return cached_folder(name) is not None
+    best, strict = accuracies(figures)
+    return {"here strict": strict, "here best threshold": best, "setting here": setting}
 
 
 REFERENCES = published_figures("source-a/references", "reference")
@@ -102,11 +85,8 @@ _HERE = {
 def source_b_table() -> pd.DataFrame:
     """Source B's comparison (arXiv 2312.04029; MS1M, best threshold, percent), and what runs here.
 
-    Its own row, and two whose figures stand in their own sources, hold what was published; a loss
-    is run with the setting named; a system that is no loss is cited without a run.
-
-    Returns:
-        Frame by method: the published figures as text, empty where none is quoted here, and `here`.
+    Published figures are text, empty where none is quoted here. A loss is run with the setting in
+    `here`; a system that is no loss is cited without a run.
     """
     found = published_figures("source-b/comparison", "method")
     figures = found.drop(columns=["kind", "loss"])

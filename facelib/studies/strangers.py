@@ -42,24 +42,18 @@ GROUPS = ("the held-out people", "people of both trainings", "the benchmark's pe
 
 @dataclass(frozen=True)
 class Embedded:
-    """Images of some people, their pairs, and the centres they are compared with.
+    """Images of some people, their pairs, and the centres they are compared with."""
 
-    Attributes:
-        emb: (U, d) unit rows. person: (U,) identity. a, b: (P,) images of each genuine pair.
-        centres: (K, d) unit rows. own: (U,) which of the K centres is the image's own, −1 if none.
-        threshold: cosine above which a pair is accepted.
-    """
-
-    emb: np.ndarray
-    person: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    centres: np.ndarray
-    own: np.ndarray
-    threshold: float
+    emb: np.ndarray  # (U, d) unit rows
+    person: np.ndarray  # (U,) identity
+    a: np.ndarray  # (P,) images of each genuine pair
+    b: np.ndarray  # (P,)
+    centres: np.ndarray  # (K, d) unit rows
+    own: np.ndarray  # (U,) which of the K centres is the image's own, −1 if none
+    threshold: float  # cosine above which a pair is accepted
 
 
-def held_out_labels(cfg: Config, people: int, seed: int = SEED) -> np.ndarray:
+def held_out_labels(cfg: Config, people: int) -> np.ndarray:
     """Labels (people,), ascending: a random choice among the training identities of a config.
 
     Raises:
@@ -72,7 +66,7 @@ def held_out_labels(cfg: Config, people: int, seed: int = SEED) -> np.ndarray:
             f"held out people={people}: allowed are 2 … {len(trained) - 2}, since "
             f"{len(trained)} identities are trained on"
         )
-    return np.sort(np.random.default_rng(seed).choice(trained, people, replace=False))
+    return np.sort(np.random.default_rng(SEED).choice(trained, people, replace=False))
 
 
 def without(cfg: Config, people: np.ndarray) -> Config:
@@ -110,11 +104,9 @@ def genuine_pairs(person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def embedded(
     full: Geometry, heldout: Geometry, people: np.ndarray, name: str, group: str
 ) -> tuple[Embedded, Embedded]:
-    """A group of `GROUPS` under both networks: (full, held-out).
+    """A group of `GROUPS` under both networks; `people`: of `held_out_labels`.
 
-    Args:
-        people: labels of the held-out people, as `held_out_labels` gives them.
-        name: the benchmark of the third group and of both runs' global thresholds.
+    `name` is the benchmark of the third group and of both runs' global thresholds.
     """
     cfg = full.result.config
     labels = open_records(cfg).labels
@@ -174,11 +166,10 @@ def own_centre(emb: np.ndarray, person: np.ndarray) -> np.ndarray:
 def strangers_table(
     full: Geometry, heldout: Geometry, people: np.ndarray, name: str
 ) -> pd.DataFrame:
-    """Before and after, by figure and group: both means, and their paired change.
+    """Before (full run) and after, by figure and group: both means, and their paired change.
 
-    Columns: trained on (the full run), held out (the other run), change (held out − trained on), lo
-    and hi (95 % interval of the change, bootstrapped over identities). The interval knows these two
-    runs only: how far two trainings differ anyway, the other two groups show.
+    lo and hi: 95 % interval of the change, bootstrapped over identities. It knows these two runs
+    only: how far two trainings differ anyway, the other two groups show.
     """
     rows = {}
     for group in GROUPS:
@@ -186,37 +177,32 @@ def strangers_table(
         before, after = (measure(side) for side in sides)
         ids = sides[0].person[sides[0].a]
         for figure in FIGURES:
-            change, lo, hi = an.mean_interval(after[figure] - before[figure], ids)
+            change = an.mean_interval(after[figure] - before[figure], ids)
             rows[figure, group] = {
                 TRAINED: before[figure].mean(),
                 STRANGERS: after[figure].mean(),
-                "change": change,
-                "lo": lo,
-                "hi": hi,
+                **dict(zip(("change", "lo", "hi"), change)),
             }
-    frame = pd.DataFrame(rows).T.rename_axis(["figure", "people"])
-    return frame.loc[list(FIGURES)]
+    return pd.DataFrame(rows).T.rename_axis(["figure", "people"]).loc[list(FIGURES)]
 
 
 def similarity_frame(sides: Mapping[str, Embedded]) -> pd.DataFrame:
     """Long frame for histograms: run (the mapping's key), kind, cosine."""
-    frames = []
-    for run, side in sides.items():
-        values = measure(side)
-        for kind in ("own pairs", "nearest other"):
-            frames.append(pd.DataFrame({"run": run, "kind": kind, "cosine": values[kind]}))
+    found = {run: measure(side) for run, side in sides.items()}
+    kinds = ("own pairs", "nearest other")
+    frames = [pd.DataFrame({"run": run, "kind": kind, "cosine": values[kind]})
+              for run, values in found.items() for kind in kinds]  # fmt: skip
     return pd.concat(frames, ignore_index=True)
 
 
 def nearest_faces(
-    full: Geometry, heldout: Geometry, people: np.ndarray, count: int = 8
+    full: Geometry, heldout: Geometry, people: np.ndarray, count: int
 ) -> tuple[list[bytes], list[str]]:
     """Held-out people beside the person that either network takes for the nearest: a grid.
 
-    Returns:
-        3·count encoded images and their titles, row by row: `count` held-out people (the image
-        nearest to the own centre under the full run), then whom the full run and whom the held-out
-        run puts nearest, each shown by the image nearest to that person's centre.
+    3·count encoded images and their titles, row by row: `count` held-out people (the image nearest
+    to the own centre under the full run), then whom the full run and whom the held-out run puts
+    nearest, each shown by the image nearest to that person's centre.
     """
     cfg = full.result.config
     records = open_records(cfg)

@@ -14,11 +14,14 @@ import torch.distributed as dist
 from torch import nn
 
 from facelib import distributed
+from facelib.config import FIELDS, NOT_IN_DIGEST
 from facelib.digests import digest_stream
 from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
-from facelib.safety.archive import load_archive, seal_file
+from facelib.runs.folder import Run
+from facelib.safety.archive import load_archive
+from facelib.safety.seal import seal_file
 from facelib.training import shards
 
 AGAIN = "move it away and run again"
@@ -134,6 +137,23 @@ def load_checkpoint(path: Path) -> dict:
     return state
 
 
+def check_settings(state: dict, run: Run) -> None:
+    """BadData where a run's config.json is not the one that its checkpoint was trained with."""
+    trained = state.get("config") or {}
+    free = {"name", *NOT_IN_DIGEST} | ({"processes"} if run.config.elastic else set())
+    changed = [
+        f"{name}={getattr(run.config, name)!r} (trained with {value!r})"
+        for name, value in trained.items()
+        if name in FIELDS and name not in free and value != getattr(run.config, name)
+    ]
+    if changed:
+        raise BadData(
+            f"{run.path / 'config.json'}: edited since the checkpoint was trained: "
+            f"{', '.join(changed)}; put it back, or start a run of its own: "
+            "python -m facelib train --set KEY=VALUE"
+        )
+
+
 def _wrong_tensors(learner: dict, size: int) -> str:
     """What is no plain tensor of the size that the file has; "" where all are."""
     for name, tensor in learner.items():
@@ -152,6 +172,7 @@ def restore(state: dict, trainer) -> tuple[int, float | None]:
     """
     where = f"{trainer.run.name}: last.pt"
     load_trained_state(trainer.plain_learner, state, where)
+    check_settings(state, trainer.run)
     try:
         optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
         trainer.optimizer.load_state_dict(optimizer)

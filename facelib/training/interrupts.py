@@ -6,9 +6,9 @@ import threading
 import time
 
 from facelib import distributed
+from facelib.safety.mortal import FIRST_PARENT
 
 PATIENCE = 30  # seconds between a signal and the agreement to stop, where that can hang
-_PARENT = os.getppid()
 _signalled = False
 
 
@@ -36,7 +36,7 @@ def _on_signal(number: int, frame: object) -> None:
     """
     global _signalled
     _signalled = True
-    if distributed.world_size() > 1 or os.getppid() != _PARENT:
+    if distributed.world_size() > 1 or os.getppid() != FIRST_PARENT:
         signal.alarm(PATIENCE)
 
 
@@ -50,7 +50,7 @@ def watch_parent(patience: float = PATIENCE + 10) -> None:
 
     `patience` in seconds is longer than what a signal allows.
     """
-    while os.getppid() == _PARENT:
+    while os.getppid() == FIRST_PARENT:
         time.sleep(2)
     time.sleep(patience)
     os._exit(1)

@@ -27,23 +27,19 @@ from torch import nn
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.feed import Feed
+from facelib.data.locate import training_files
 from facelib.errors import UserError
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
-from facelib.runs.folder import (
-    AlreadyTraining,
-    Run,
-    environment,
-    hold,
-    identify,
-    load_run,
-    write_json,
-)
+from facelib.runs.files import write_json
+from facelib.runs.folder import AlreadyTraining, Run, environment, hold, identify, load_run
+from facelib.runs.origin import check_data, check_name, check_resume, record_origin
 from facelib.safety.guard import explain
 from facelib.training.checkpoint import (
     BACKBONE,
+    check_settings,
     load_checkpoint,
     load_trained_state,
     restore,
@@ -262,6 +258,8 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
             feed = Feed(run.config, accelerator.device)
         trainer = Trainer(run, feed, accelerator)
         trainer.resume()
+        if main or trainer.step:
+            (check_resume if trainer.step else record_origin)(run, training_files(run.config))
         if main:
             write_json(run.path / "env.json", environment())
             trained, parameters = count_parameters(trainer.plain_learner)
@@ -283,15 +281,14 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
 
 
 def load_trained(run: Run | str | Path) -> dict:
-    """The checkpoint that speaks for a run: best.pt where the config selects one, else last.pt."""
+    """The checkpoint used for the evaluation of a run, see `Run.checkpoint`."""
     run = load_run(run)
-    name = "last.pt" if run.config.select == "last" else "best.pt"
-    path = run.path / "checkpoints" / name
-    if not path.is_file():
+    if not run.checkpoint.is_file():
         raise UserError(
-            f"{run.name}: no {name} yet; train it: python -m facelib train --run {run.name}"
+            f"{run.name}: no {run.checkpoint.name} yet; train it: "
+            f"python -m facelib train --run {run.name}"
         )
-    return load_checkpoint(path)
+    return load_checkpoint(run.checkpoint)
 
 
 def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
@@ -300,6 +297,7 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
     """
     run = load_run(run)
+    check_data(run)
     state, cfg = load_trained(run), run.config
     # Of a foundation model, init also says the architecture, and holds the base under adapters.
     init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
@@ -307,6 +305,7 @@ def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
     kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
     learner = Learner(backbone, nn.Identity())
     load_trained_state(learner, {**state, "learner": kept}, run.name)
+    check_settings(state, run)
     return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
 
 
@@ -319,6 +318,7 @@ def main(arguments: list[str]) -> int:
     run = load_run(arguments[0])
     code, message = 0, ""
     try:
+        check_name(run)
         train(run)
     except Stop:
         code, message = 130, "stopped on request; the checkpoint is saved"

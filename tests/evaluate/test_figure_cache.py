@@ -1,5 +1,7 @@
 """Figures kept beside their scores."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,19 @@ def test_a_damaged_file_is_computed_again(tmp_path, computed, damage):
     path.write_text(damage)
     assert figures.kept_figures(path, scores(), 0) == figures.kept_figures(path, scores(), 0)
     assert computed == [0]
+
+
+def test_figures_altered_by_hand_are_computed_again(tmp_path, computed, caplog):
+    # Catches: a key that is believed whatever stands beside it; files of before refused.
+    path = tmp_path / "a.figures.json"
+    first = figures.kept_figures(path, scores(), 0)
+    kept = json.loads(path.read_text())
+    kept["figures"]["best"]["accuracy"] = 0.999
+    path.write_text(json.dumps(kept))
+    assert figures.kept_figures(path, scores(), 0) == first
+    assert "a.figures.json: was altered after it was written; computing again" in caplog.text
+    path.write_text(json.dumps({"key": kept["key"], "figures": first}))  # of an earlier version
+    assert figures.kept_figures(path, scores(), 0) == first
+    path.write_text(json.dumps({"key": kept["key"]}))
+    assert figures.kept_figures(path, scores(), 0) == first
+    assert computed == [0, 0, 0]

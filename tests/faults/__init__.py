@@ -1,0 +1,1 @@
+"""Faults: damaged files and killed processes."""

@@ -100,8 +100,9 @@ def arrays(folder: Path) -> Iterator[Case]:
     rng = np.random.default_rng(0)
     person = np.arange(40) % 8
     scores = {"score": rng.normal(size=40) / 5, "same": np.arange(40) % 2, "fold": person // 2,
-              "score_flip": rng.normal(size=40) / 5, "id1": person, "id2": person + 8,
-              "yaw1": person * 1.0, "yaw2": person * 2.0}  # fmt: skip
+              "score_flip": rng.normal(size=40) / 5, "id1": person, "yaw1": person / 1,
+              "yaw2": person / 2}  # fmt: skip
+    scores["id2"] = np.where(scores["same"], person, person + 8)
     for name, kept in (("s", scores), ("plain", {k: scores[k] for k in ("score", "same")})):
         np.savez(folder / f"{name}.npz", **kept)
     content = (folder / "s.npz").read_bytes()
@@ -141,7 +142,8 @@ def arrays(folder: Path) -> Iterator[Case]:
                in_archive)  # fmt: skip
     (folder / "embeddings").mkdir()
     yield Case("embeddings of a run", "embeddings/e.npz", out.getvalue(),
-               lambda path: kept_embeddings(folder, "e", 3), in_archive)  # fmt: skip
+               lambda path: kept_embeddings(folder, "e", {"benchmarks": {"e": {}}}),
+               in_archive)  # fmt: skip
 
 
 def pictures(folder: Path) -> Iterator[Case]:

@@ -87,7 +87,7 @@ def results(folder: Path) -> Iterator[Case]:
         yield Case(f"sweep: {name}", f"cell/{name}", json.dumps(content).encode(),
                    lambda path: (cell.is_done(), cell.row()), in_json)  # fmt: skip
     state = {"notebooks": {"01_a": "stamp"}, "runs": {}}
-    step = study.Step(Path("01_a.ipynb"), {}, "stamp")
+    step = study.Step(Path("01_a.ipynb"), "stamp")
     yield Case("study: state.json", "runs/notebooks/state.json", json.dumps(state).encode(),
                lambda path: study.is_current(step), in_json)  # fmt: skip
     report = {
@@ -101,7 +101,6 @@ def results(folder: Path) -> Iterator[Case]:
 
 def notebooks(folder: Path) -> Iterator[Case]:
     """A notebook with parameters and a picture, as sweep, study and site read it."""
-    from facelib.runner import execute
     from facelib.runner import notebooks as tools
     from facelib.runner.report import build_site
     from facelib.runner.study import Step, estimate
@@ -127,9 +126,7 @@ def notebooks(folder: Path) -> Iterator[Case]:
     def read(path: Path) -> None:
         tools.notebook_digest(path)
         tools.check_values(path, {"seed": "2"})
-        estimate([Step(path, {}, "stamp")])
-        tools.study_map(path.parent)
-        execute._count_code_cells(path)
+        estimate([Step(path, "stamp")])
 
     yield Case("notebook: sweep", "notebooks/01_a.ipynb", content, read, in_json, 0.3)
     yield Case("notebook: site", "executed/01_a.ipynb", content,

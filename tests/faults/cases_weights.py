@@ -25,7 +25,8 @@ def tiny_trainer(folder: Path) -> SimpleNamespace:
     alone = SimpleNamespace(scaler=None, device=SimpleNamespace(type="cpu"), is_main_process=True,
                             wait_for_everyone=lambda: None)  # fmt: skip
     return SimpleNamespace(
-        run=SimpleNamespace(name="run", path=folder), plain_learner=learner, optimizer=optimizer,
+        run=SimpleNamespace(name="run", path=folder, config=make_config()),
+        plain_learner=learner, optimizer=optimizer,
         accelerator=alone, metrics=SimpleNamespace(losses=[1.5, 2.5]), step=1, best=0.5,
         cfg=make_config(),
     )  # fmt: skip
@@ -36,7 +37,7 @@ def checkpoints(folder: Path) -> Iterator[Case]:
     import torch
 
     from facelib.models.iresnet import load_backbone
-    from facelib.safety.archive import COMMENT, seal_file
+    from facelib.safety.seal import COMMENT, seal_file
     from facelib.training.checkpoint import load_checkpoint, restore, save_checkpoint
 
     trainer = tiny_trainer(folder)

@@ -31,7 +31,13 @@ def same_centres(*losses):
 
 def arc(m):
     """Target of ArcFace as a function of (row, cosine); m a number or one a row."""
-    return lambda i, c: math.cos(math.acos(c) + (m if isinstance(m, float) else m[i]))
+
+    def target(i, c):
+        own = m if isinstance(m, float) else m[i]
+        inside = math.acos(c) + own < math.pi
+        return math.cos(math.acos(c) + own) if inside else c - own * math.sin(math.pi - own)
+
+    return target
 
 
 def test_curricularface_equals_the_equations_written_with_loops_step_after_step():
@@ -74,14 +80,17 @@ def test_mv_softmax_equals_the_equations_written_with_loops_and_one_is_cosface()
         assert (value == pytest.approx(cosface(z, labels)[0].item())) == (t == 1.0)
 
 
-def test_magface_equals_the_equations_written_with_loops():
+@pytest.mark.parametrize("branch", ["hard", "easy"])
+def test_magface_equals_the_equations_written_with_loops(branch):
     # Catches: margins that fall with the norm, a clamp left out, a sum of g instead of a mean.
     z, labels = example()
     z = z * torch.linspace(1, 120, len(z), dtype=torch.float64)[:, None]
-    loss = MagFace(5, 6, 16.0, 0.2, 0.5, weight=35.0).double()
+    loss = MagFace(5, 6, 16.0, 0.2, 0.5, weight=35.0, branch=branch).double()
     norms = z.norm(dim=1).clamp(10, 110).tolist()
     margins = [0.2 + 0.3 * (a - 10) / 100 for a in norms]
-    naive = naive_softmax(cosines_of(z, loss.weight.detach()), labels.tolist(), 16.0, arc(margins))
+    with_margin = arc(margins)
+    target = lambda i, c: c if branch == "easy" and c <= 0 else with_margin(i, c)  # noqa: E731
+    naive = naive_softmax(cosines_of(z, loss.weight.detach()), labels.tolist(), 16.0, target)
     naive += 35 * np.mean([a / 110**2 + 1 / a for a in norms])
     assert loss(z, labels)[0].item() == pytest.approx(naive)
 
@@ -89,7 +98,8 @@ def test_magface_equals_the_equations_written_with_loops():
 def test_magface_with_one_margin_and_no_pull_is_arcface():
     # Catches: a regulariser that cannot be switched off.
     z, labels = example(1)
-    loss, arcface = same_centres(MagFace(5, 6, 16.0, 0.3, 0.3, 0.0), ArcFace(5, 6, 16.0, 0.3))
+    magface = MagFace(5, 6, 16.0, 0.3, 0.3, 0.0, branch="hard")
+    loss, arcface = same_centres(magface, ArcFace(5, 6, 16.0, 0.3))
     assert loss(z, labels)[0].item() == pytest.approx(arcface(z, labels)[0].item())
 
 
@@ -136,7 +146,8 @@ def test_adaface_gives_poor_images_arcface_s_margin_and_good_ones_more(norm, m_a
     loss = AdaFace(5, 6, 16.0, h=1e6).double().eval()
     loss.mean.fill_(50.0), loss.std.fill_(1.0)
     cosines = cosines_of(z, loss.weight.detach())
-    target = lambda i, c: math.cos(math.acos(c) + m_arc) - m_cos  # noqa: E731
+    bounded = lambda theta: min(max(theta, 1e-3), math.pi - 1e-3)  # noqa: E731
+    target = lambda i, c: math.cos(bounded(math.acos(c) + m_arc)) - m_cos  # noqa: E731
     naive = naive_softmax(cosines, labels.tolist(), 16.0, target)
     assert loss(z, labels)[0].item() == pytest.approx(naive)
 
@@ -162,11 +173,14 @@ def test_elasticface_draws_a_margin_for_each_image_of_a_training_batch():
     assert loss.eval().margin(theta.cos()).acos().std().item() < 1e-12
 
 
-def test_elasticface_without_spread_is_arcface_also_on_the_hard_branch():
-    # Catches: the branch of θ + m beyond π missing for margins that differ between images.
+@pytest.mark.parametrize("branch", ["hard", "none", "easy"])
+def test_elasticface_without_spread_is_arcface_on_every_branch(branch):
+    # Catches: a branch that differs between one margin and a margin of each image.
     theta = torch.linspace(0.01, math.pi - 0.01, 500, dtype=torch.float64)
-    elastic, arcface = ElasticFace(2, 2, m=0.5, sigma=0.0), ArcFace(2, 2, m=0.5)
+    elastic = ElasticFace(2, 2, m=0.5, sigma=0.0, branch=branch)
+    arcface = ArcFace(2, 2, m=0.5, branch=branch)
     assert torch.allclose(elastic.margin(theta.cos()), arcface.margin(theta.cos()), atol=1e-12)
+    assert ElasticFace(2, 2).branch == "none"
 
 
 def test_settings_reach_the_losses():
@@ -180,3 +194,5 @@ def test_settings_reach_the_losses():
     assert (mag.low, mag.high, mag.norm_weight) == (0.1, 0.2, 3)
     assert (build("adaface", adaface_h=0.5).h, build("adaface").m) == (0.5, 0.4)
     assert (build("elasticface", elastic_sigma=0.05).sigma, build("elasticface").s) == (0.05, 20)
+    assert (build("magface").branch, build("elasticface").branch) == ("easy", "none")
+    assert build("elasticface", branch="hard").branch == build("arcface").branch == "hard"

@@ -138,7 +138,7 @@ def test_pcl_s_temperatures_are_clipped_and_have_the_mean_tau():
     # Catches: clipping after rescaling, percentiles of something else.
     phi = torch.linspace(0.1, 0.9, 101, dtype=torch.float64)
     phi[-1] = 50.0
-    found = temperatures_pcl(phi, 0.07)
+    found = temperatures_pcl(phi, torch.full((101,), 2), 0.07)
     low, high = np.percentile(phi.numpy(), [10, 90])
     clipped = np.clip(phi.numpy(), low, high)
     assert found.numpy() == pytest.approx(0.07 * clipped / clipped.mean())

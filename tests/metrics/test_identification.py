@@ -143,3 +143,34 @@ def test_damaged_or_wrong_features_are_one_clear_error(tmp_path):
     alone = open_features(write_features(tmp_path / "s.npz", np.ones((3, 6)), label=np.arange(3)))
     with pytest.raises(UserError, match="nobody has two images"):
         identify(alone, opened[1])
+
+
+def test_open_set_rates_equal_a_loop_over_searches(tmp_path):
+    # Catches: the mate as its own rival, strangers in the share, a threshold that all may pass.
+    opened, (a, b), labels = example(tmp_path)
+    used = [i for i in range(len(a)) if (labels == labels[i]).sum() > 1]
+    best = (a @ b.T).max(1)
+    threshold = np.sort(best[used])[::-1][int(0.1 * len(used))]
+    hits = [
+        a[i] @ a[j] > max(best[i], threshold)
+        for i in used for j in used if i != j and labels[i] == labels[j]
+    ]  # fmt: skip
+    rates = identify(*opened)["tpir_at_fpir"]
+    assert rates["1e-1"] == pytest.approx(np.mean(hits))
+    assert rates["1e-2"] is None  # 60 searches
+
+
+def test_half_of_a_labelled_sets_people_are_strangers(tmp_path, capsys):
+    # Catches: an enrolled image searched for itself, a stranger enrolled, a verb without this way.
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(40), 5)
+    near = np.eye(40)[labels] + 0.01 * rng.normal(size=(200, 40))
+    write_features(tmp_path / "a.npz", near, label=labels)
+    assert main(["megaface", str(tmp_path / "a.npz"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["enrolled"], found["searches"], found["searches_of_strangers"]) == (20, 80, 100)
+    assert found["rank1"] == 1.0
+    assert found["tpir_at_fpir"] == {"1e-1": 1.0, "1e-2": 1.0, "1e-3": None}
+    write_features(tmp_path / "b.npz", near[:5], label=labels[:5])
+    assert main(["megaface", str(tmp_path / "b.npz")]) == 2
+    assert "nobody to enrol" in capsys.readouterr().err

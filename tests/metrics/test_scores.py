@@ -13,8 +13,9 @@ def test_a_scores_file_round_trips_with_its_fold_numbers(tmp_path):
     # catches: folds renumbered in the file, optional arrays dropped, ".npz.npz", left-over files
     score, same = made_scores("random", 300, seed=0)
     people = np.arange(300).astype("U4")
+    others = np.where(same, people, np.roll(people, 1))
     scores = make_scores(
-        score, same, np.arange(300) % 4 + 5, score_flip=score / 2, id1=people, id2=people
+        score, same, np.arange(300) % 4 + 5, score_flip=score / 2, id1=people, id2=others
     )
     path = tmp_path / "lfw.npz"
     save_scores(path, scores)

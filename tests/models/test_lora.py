@@ -66,6 +66,27 @@ def test_adapters_depend_on_their_seed_alone(folders):
     assert not torch.equal(one.state_dict()[key], three.state_dict()[key])
 
 
+def test_the_spread_of_a_is_peft_s_or_source_a_s(folders):
+    # Catches: a spread that is not applied, squared, or put on B; another draw at spread 1.
+    # 0.249802 is the mean over 20 seeds of A's standard deviation, its largest value 0.432952, in
+    # LoRALinear(nn.Linear(32, 16), 256, 8.0): enazari/ArcFace-vs-InfoNCE 0499ac3,
+    # src/backbones/lora.py; peft's are √6 times smaller.
+    cfg = make_config("ms1m-lora-dinov2", init=str(folders["dinov2-vit-b14"]), lora_rank=256)
+    found = {}
+    for spread in (1.0, cfg.lora_spread):
+        model = build_backbone(cfg.replace(lora_spread=spread))
+        layer = model.encoder.encoder.layer[0].mlp.fc1
+        assert layer.lora_B["default"].weight.abs().max() == 0
+        found[spread] = layer.lora_A["default"].weight.detach()
+    theirs, own = found[cfg.lora_spread], found[1.0]
+    assert theirs.std().item() == pytest.approx(0.249802, rel=0.02)
+    assert theirs.abs().max().item() == pytest.approx(0.432952, rel=0.01)
+    assert torch.allclose(theirs, own * 6**0.5)
+    plain = load_foundation(cfg.backbone, cfg.init)
+    add_adapters(plain, cfg.lora_rank, cfg.lora_alpha, cfg.lora_targets, cfg.seed)
+    assert torch.equal(plain.encoder.encoder.layer[0].mlp.fc1.lora_A["default"].weight, own)
+
+
 def test_an_adapter_adds_alpha_over_rank_times_ba(folders):
     # Catches: a missing or squared scale; the definition of the layers' shifts.
     name = "dinov2-vit-b14"

@@ -156,6 +156,12 @@ def test_landmarks_come_from_a_csv_by_column_name(tmp_path: Path):
     (tmp_path / "x.csv").write_text(f"{header}\n2,1,3,4,5,6,7,8,9,ten,ann/1.jpg\n")
     with pytest.raises(BadData, match="line 2 holds no ten numbers"):
         read_landmarks_csv(tmp_path / "x.csv")
+    line = "2,1,3,4,5,6,7,8,9,10,ann/"
+    (tmp_path / "x.csv").write_text(f"{header}\n{line}1.jpg\n{line}2.jpg\n{line}./1.jpg\n")
+    with pytest.raises(
+        BadData, match=r"x\.csv: line 4: 'ann/1.jpg' is there twice \(first in line 2"
+    ):
+        read_landmarks_csv(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_text("file,x1\n")
     with pytest.raises(BadData, match="no column x2, x3, x4, x5, y1"):
         read_landmarks_csv(tmp_path / "x.csv")

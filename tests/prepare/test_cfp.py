@@ -75,6 +75,14 @@ def test_missing_images_are_an_error_or_a_counted_skip(tmp_path: Path):
         ("Split/FF/02/same.txt", None, "no such file"),
         ("Split/FF/02/same.txt", "7,8\n7;8\n", "line 2 is '7;8', wanted `a,b`"),
         ("Split/FF/02/same.txt", "7,99\n", r"line 1: image 99 is not in Pair_list_F\.txt"),
+        ("Split/FF/02/same.txt", "7,8\n7,1\n", r"same\.txt: line 2: identities 3 and 1 in same"),
+        ("Split/FF/02/diff.txt", "7,8\n", r"diff\.txt: line 1: identities 3 and 3 in diff\.txt"),
+        (
+            "Pair_list_F.txt",
+            "1 ../Images/001/frontal/01.jpg\n2 ../Images/001/frontal/02.jpg\n"
+            "1 ../Images/001/frontal/03.jpg\n",
+            r"Pair_list_F\.txt: line 3: index 1 is there twice \(first in line 1\)",
+        ),
     ],
 )
 def test_a_damaged_protocol_is_an_error(tmp_path, place, content, message):

@@ -80,3 +80,16 @@ def test_a_list_with_one_number_in_its_header_has_one_fold(tmp_path: Path):
     path = write_lfw(tmp_path) / "pairs.txt"
     path.write_text("\n".join(["2", *path.read_text().splitlines()[1:5]]))
     assert np.unique([pair.fold for pair in read_lfw_pairs(path, tmp_path)]).tolist() == [0]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("Ann_A\t1\tBo_B\t1", "Ann_A\t1\tAnn_A\t2", "pair 3 is 'Ann_A 1 Ann_A 2', wanted two people"),
+    ("Ann_A\t1\t2", "Ann_A\t1\tBo_B\t2", "pair 1 is 'Ann_A 1 Bo_B 2', wanted"),
+])  # fmt: skip
+def test_a_pair_against_its_place_in_the_list_is_refused(tmp_path: Path, old, new, said):
+    # Mutation: one person with themselves among the impostor pairs.
+    root = write_lfw(tmp_path)
+    path = root / "pairs.txt"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(BadData, match=said):
+        lfw_to_bin(path, root / "images", tmp_path / "lfw.bin")

@@ -1,6 +1,7 @@
 """The site: every page there, nothing from a network, formulas drawn, code folded away."""
 
 import base64
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from facelib.runner import report
 from facelib.runner.formulas import formula_html
 from facelib.runner.notebooks import write_notebook
 from facelib.runs.folder import create_run, write_json
+from facelib.studies import records
 from tests.small_notebooks import write_small
 
 FORMULA = (
@@ -100,6 +102,7 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
         "best": {"accuracy": 0.9123},
         "strict": {"accuracy": 0.8},
         "intervals": {"best.accuracy": [0.9, 0.92]},
+        "warnings": ["few < many"],
     }
     run = create_run(make_config(loss="infonce"))
     write_json(run.path / "eval.json", {"benchmarks": {"cfp_fp": figures}})
@@ -109,6 +112,7 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
         "cfp_fp (rendered)",
         "best threshold",
         "strict",
+        "<li>cfp_fp: few &lt; many</li>",
         "91.2 [90.0, 92.0]",
         "80.0",
     ):
@@ -173,3 +177,56 @@ def test_the_card_of_a_notebook_shows_its_question(text, sentence):
     # Catches: cards that all say "Question.", Markdown marks on the index.
     notebook = new_notebook(cells=[new_markdown_cell(f"# 07 A name\n\n{text}")])
     assert report.describe(notebook, Path("07_x.ipynb")) == ("07", "A name", sentence)
+
+
+def test_nothing_of_a_notebook_runs_in_a_page(tmp_path, monkeypatch):
+    # Mutations: an output, a heading or a formula's neighbour put into the page as it is.
+    monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))
+    bad = "<script>alert(1)</script>"
+    source = f"# A {bad} title\n\nA sentence <img src=x onerror=alert(2)> with $m$. {bad}?"
+    path = write_small(tmp_path / "nb" / "00_one.ipynb", source, "show()")
+    notebook = read(path, as_version=4)
+    table = (
+        f"<style>td {{}}</style><table class='dataframe' onclick='alert(3)'><thead><tr><th>a"
+        f"</th></tr></thead><tr><td>1 &lt; 2 {bad}<a href='javascript:alert(4)'>b</a></td></tr>"
+        "</table><iframe src='http://x'></iframe><svg onload=alert(5)>"
+    )
+    notebook.cells[-1].outputs = [
+        new_output("display_data", {"text/html": table}),
+        new_output("display_data", {"application/javascript": "alert(6)"}),
+        new_output("display_data", {"image/svg+xml": "<svg onload=alert(7)></svg>"}),
+        new_output("display_data", {"text/markdown": f"- **run** {bad}"}),
+        new_output("stream", text=bad),
+    ]
+    write_notebook(notebook, path)
+    index = report.build_site(tmp_path / "nb", tmp_path / "site")
+    for page in (index, tmp_path / "site" / "00_one.html"):
+        text = page.read_text()
+        scripts = re.findall(r"<script.*?>(.*?)</script>", text, flags=re.DOTALL)
+        assert len(scripts) == (page != index) and "alert" not in "".join(scripts)
+        tags = " ".join(re.findall(r"<[^>]*>", re.sub(r'(id|href)="#?A-%3Cscript[^"]*"', "", text)))
+        found = re.search(".{60}(alert|onclick|onload|iframe).{30}", tags)
+        assert not found, found[0]
+        policy = re.search(r"script-src 'sha256-(.*?)'", text)[1]
+        for script in scripts:
+            digest = hashlib.sha256(script.encode()).digest()
+            assert base64.b64encode(digest).decode() == policy
+    assert '<table class="dataframe"><thead><tr><th>a</th></tr></thead>' in text
+    assert "<td>1 &lt; 2 b</td>" in text and 'aria-label="m"' in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "..", "", " ", "a\nb", "a\u2028b", "<b>", "/tmp/x", "a" * 101]
+)
+def test_names_of_runs_and_records_are_folder_names(name, tmp_path, monkeypatch):
+    # Mutation: a record written outside published/; a name that a page would show as HTML.
+    monkeypatch.setattr(records, "published_root", lambda: tmp_path / "published")
+    for call in (
+        lambda: records.publish([{"report": {}}], name, "x"),
+        lambda: records.load_record(name),
+        lambda: make_config(name=name),
+    ):
+        with pytest.raises(UserError, match="wanted a folder name without slashes"):
+            call()
+    assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,10 @@ import pytest
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.runs.folder import (
+    AlreadyTraining,
     compare_configs,
     create_run,
+    hold,
     list_runs,
     load_run,
     read_lines,
@@ -124,3 +126,14 @@ def test_the_plain_run_counts_among_several_of_a_name(runs_folder):
     create_run(make_config("ms1m-arcface", seed=4))
     with pytest.raises(UserError, match="matching runs: ms1m-arcface"):
         load_run("ms1m-arcface")  # three with other settings: none is plain
+
+
+def test_a_checkpoint_that_a_killed_writer_left_half_done_is_removed(runs_folder):
+    # Catches: hundreds of megabytes for each kill during a save, for ever.
+    run = create_run(make_config())
+    folder = run.path / "checkpoints"
+    for name in ("last.pt", ".last.pt.abc.tmp"):
+        (folder / name).write_bytes(b"x")
+    with hold(run.path), pytest.raises(AlreadyTraining), hold(run.path):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["last.pt"]

@@ -212,3 +212,20 @@ def test_each_process_of_a_run_has_the_threads_that_its_name_says(
                         or SimpleNamespace(pid=os.getpid()))  # fmt: skip
     start(create_run(tiny(tiny_records, processes=2)))
     assert seen["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_same_call_at_once_after_a_kill_trains_to_the_end(tiny_records, runs_folder, number):
+    # Catches: the dying training is followed, and its end is reported as this call's failure.
+    cfg = tiny(tiny_records, images_seen=16_000)
+    run = create_run(cfg)
+    code = f"from facelib.runs.launch import launch; from facelib.runs.folder import load_run;\
+        launch(load_run({str(run.path)!r}).config)"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    while run.status.get("step", 0) < 3:
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(number)
+    parent.wait()
+    assert launch(cfg).status["step"] == 1000

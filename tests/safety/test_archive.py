@@ -1,5 +1,6 @@
 """Weights files: data only, and every changed byte is noticed."""
 
+import contextlib
 import io
 import pickle
 import zipfile
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.errors import BadData
+from facelib.errors import BadData, UserError
 from facelib.models.iresnet import iresnet, load_backbone
-from facelib.safety.archive import check_digest, load_archive, seal_file, tensors_digest
+from facelib.safety import archive
+from facelib.safety.archive import check_digest, load_archive, tensors_digest
+from facelib.safety.seal import seal_file
 from facelib.training.checkpoint import _digest, load_checkpoint
 
 FLIPS = 200
@@ -142,3 +145,19 @@ def test_a_changed_tensor_changes_the_digest_and_files_without_one_are_read():
     check_digest(Path("x"), {}, one, "again")
     with pytest.raises(BadData, match="x: damaged since it was written"):
         check_digest(Path("x"), {"digest": "0" * 64}, one, "again")
+
+
+def test_a_torch_that_would_run_code_of_a_file_is_refused(tmp_path, monkeypatch):
+    # Mutation: weights_only trusted where it does not keep its promise, as in an old conda one.
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    for version, right in (("2.9.1", False), ("2.5.0+cu121", False), ("2.10.0", True)):
+        monkeypatch.setattr(torch, "__version__", version)
+        with contextlib.nullcontext() if right else pytest.raises(UserError, match="2.10 or later"):
+            load_archive(tmp_path / "a.pt", "again")
+
+
+def test_weights_are_loaded_at_one_place():
+    # Mutation: a loader beside the one that checks.
+    package = Path(archive.__file__).parents[1]
+    users = [p.name for p in package.rglob("*.py") if "torch.load(" in p.read_text()]
+    assert users == ["archive.py"]

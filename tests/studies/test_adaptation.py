@@ -19,7 +19,7 @@ def result(accuracy: float, half: float) -> Result:
 def test_the_settings_show_the_spread_in_negatives_and_its_repair():
     # Catches: images counted over both GPUs, whose negatives source A does not gather.
     table = adaptation.settings_table()
-    own = table.loc[[name for name in table.index if not name.endswith("-equal")], "negatives"]
+    own = table.loc[list(adaptation.LORA_PRESETS), "negatives"]
     assert own.tolist() == [4098, 778, 118]
     assert 34 < own.max() / own.min() < 35
     equal = table.loc[[name for name in table.index if name.endswith("-equal")]]
@@ -28,6 +28,8 @@ def test_the_settings_show_the_spread_in_negatives_and_its_repair():
         "ms1m-lora-clip-equal": False,
         "ms1m-lora-ijepa-equal": True,
     }
+    assert table["epochs"].to_dict()["ms1m-lora-ijepa"] == 5
+    assert table["warm-up epochs"].tolist().count(2.5) == 3  # the -peft presets
 
 
 def test_intervals_part_only_where_they_do_not_overlap():

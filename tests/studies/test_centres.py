@@ -78,7 +78,8 @@ def test_agreement_counts_all_pairs_of_its_kind_at_the_global_threshold(runs):
     table = ce.agreement_table(runs, "toy")
     counts = table[["same & correct", "same & wrong", "other & correct", "other & wrong"]]
     assert (counts.sum(axis=1) == 40).all()
-    scores, passed = ce.accepted(runs[1], "toy", "toy")
+    scores = runs[1].result.scores("toy")
+    passed = scores.score > runs[1].threshold("toy")
     wrong = counts[["same & wrong", "other & wrong"]].sum(axis=1)
     key = ("toy", "InfoNCE", "centroids")
     assert wrong[(*key, "positive")] == (~passed & scores.same).sum()

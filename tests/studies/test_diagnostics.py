@@ -6,6 +6,7 @@ import pytest
 
 from facelib.metrics.scores import make_scores
 from facelib.studies import diagnostics, plots_cluster
+from facelib.studies.plots import axes_of
 
 pytestmark = pytest.mark.usefixtures("themed")
 
@@ -38,7 +39,7 @@ def test_concentration_of_a_sparse_queue_says_when_a_class_was_seen():
     assert ring[key] > 0.7 > queue[key]
     assert frames["queue"]["age"].between(0, 299).all()
     assert 10 <= (frames["queue"]["age"] == 0).sum() <= 20
-    ax = plots_cluster.concentration(frames["queue"])
+    ax = plots_cluster.concentration(frames["queue"], axes_of(None), "", "")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "seen before",
         "this batch",
@@ -75,16 +76,17 @@ def test_diagnostics_of_a_run_without_any_are_empty_and_its_colour_is_kept():
         {"run": ["a"] * 3 + ["b"] * 3, "step": [1, 2, 3] * 2, "phi_q50": [np.nan] * 3 + [1, 2, 3]}
     )
     frame = frame.assign(**{f"phi_{q}": frame["phi_q50"] for q in ("q0", "q10", "q90", "q100")})
-    second = plots_cluster.quantiles(frame, "phi").lines[0]
+    second = plots_cluster.quantiles(frame, "phi", axes_of(None), "", "φ").lines[0]
     assert second.get_xydata().tolist() == [[1, 1], [2, 2], [3, 3]]
-    assert plots_cluster.curves(frame, "phi_q50").lines[0].get_color() == second.get_color()
+    drawn = plots_cluster.curves(frame, "phi_q50", axes_of(None), "").lines[0]
+    assert drawn.get_color() == second.get_color()
     empty = frame[frame["run"] == "a"]
-    assert not plots_cluster.curves(empty, "phi_q50").lines
-    assert not plots_cluster.quantiles(empty, "phi").lines
+    assert not plots_cluster.curves(empty, "phi_q50", axes_of(None), "").lines
+    assert not plots_cluster.quantiles(empty, "phi", axes_of(None), "", "φ").lines
 
 
 def test_the_gap_in_a_title_is_that_of_the_means():
     # Catches: impostor and genuine swapped, medians.
     scores = make_scores(np.array([0.9, 0.5, 0.1, -0.1] * 10), np.tile([1, 1, 0, 0], 10) == 1)
-    ax = plots_cluster.gap(scores, title="ArcFace")
+    ax = plots_cluster.gap(scores, axes_of(None), "ArcFace", "")
     assert ax.get_title(loc="left") == "ArcFace: gap 0.700"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from facelib.studies import plots_analysis
 from facelib.studies.pictures import chart
+from facelib.studies.plots import axes_of
 
 pytestmark = pytest.mark.usefixtures("themed")
 
@@ -19,7 +20,9 @@ def test_each_null_is_drawn_in_the_row_of_its_loss():
     # Catches: rows upside down against their labels, a column under another's name.
     index = pd.MultiIndex.from_tuples([("A", "classifier"), ("B", "centroids")])
     values = np.arange(10).reshape(2, 5) / 10
-    ax = plots_analysis.nulls(pd.DataFrame(values, index, list(plots_analysis.MARKS)))
+    ax = plots_analysis.nulls(
+        pd.DataFrame(values, index, list(plots_analysis.MARKS)), axes_of(None), ""
+    )
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A, classifier", "B, centroids"]
     drawn = {line.get_label(): line.get_xdata().tolist() for line in ax.lines}
     assert drawn["Gaussian"] == [0.2, 0.7]
@@ -38,14 +41,14 @@ def test_every_face_of_the_map_has_its_place_and_the_colour_of_its_person():
     # Catches: faces in another order than the places, a colour a picture.
     frame = pd.DataFrame({"x": [0.0, 1, 2], "y": [5.0, 6, 7], "person": [8, 8, 9]})
     faces = [np.full((4, 4, 3), v, np.uint8) for v in (10, 20, 30)]
-    ax = plots_analysis.face_map(frame, faces)
+    ax = plots_analysis.face_map(frame, faces, axes_of(None), "", "")
     boxes = [a for a in ax.artists if isinstance(a, AnnotationBbox)]
     assert [b.xy for b in boxes] == [(0, 5), (1, 6), (2, 7)]
     assert [int(b.offsetbox.get_data().max()) for b in boxes] == [10, 20, 30]
     edges = [b.patch.get_edgecolor() for b in boxes]
     assert edges[0] == edges[1] != edges[2]
     with pytest.raises(ValueError, match="zip"):
-        plots_analysis.face_map(frame, faces[:2])
+        plots_analysis.face_map(frame, faces[:2], axes_of(None), "", "")
 
 
 def test_two_runs_have_one_scale_and_the_mean_of_each_kind():
@@ -81,6 +84,17 @@ def test_precision_and_recall_have_a_mark_for_each_clustering():
     frame = pd.DataFrame(
         {"precision": [0.9, 0.5], "recall": [0.2, 0.7], "method": ["a", "b"], "embedding": "x"}
     )
-    ax = plots_analysis.precision_recall(frame)
+    ax = plots_analysis.precision_recall(frame, axes_of(None), "")
     points = np.concatenate([c.get_offsets() for c in ax.collections])
     assert points.tolist() == [[0.2, 0.9], [0.7, 0.5]]
+
+
+def test_the_map_has_blocks_down_and_layers_across_in_percent():
+    # Catches: a transposed map, layers in alphabetical order, shares shown as percent.
+    rows = [(0, "fc2", 0.10), (0, "fc1", 0.20), (1, "fc2", 0.30), (1, "fc1", 0.40)]
+    ax = plots_analysis.shift_map(
+        pd.DataFrame(rows, columns=["block", "layer", "relative"]), axes_of(None), "", "", 0.4
+    )
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["10", "20", "30", "40"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["fc2", "fc1"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["0", "1"]

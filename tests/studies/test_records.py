@@ -1,5 +1,6 @@
 """Published records: what is written, intervals over repeats, differences."""
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from scipy import stats
 
 from facelib.config import make_config
 from facelib.errors import UserError
+from facelib.paths import REPO
 from facelib.studies import readme
 from facelib.studies import records as publish
 
@@ -115,6 +117,25 @@ def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
     path.write_text("no marks")
     with pytest.raises(UserError, match="put the two marks back"):
         readme.refresh_readme(path, "toy")
+
+
+def test_readme_and_notebook_say_what_the_record_says(record, tmp_path, monkeypatch):
+    # Catches: a sentence that is typed, or made by a second function with another correction.
+    notebook = nbformat.read(REPO / "notebooks" / "13_results.ipynb", 4)
+    cells = {cell.id: cell.source for cell in notebook.cells if cell.cell_type == "code"}
+    told = next(source for source in cells.values() if "readme.loss_sentences" in source)
+
+    def said() -> tuple[list[str], str]:
+        names = {"readme": readme, "Markdown": str, "repeats": publish.load_record("toy")[0]}
+        return eval(told, names).splitlines(), readme.readme_section("toy")
+
+    lines, section = said()
+    assert len(lines) > 5 and all(line in section for line in lines)
+    frame, _ = publish.load_record("toy")
+    frame.loc[frame["loss"] == "infonce", "best.accuracy"] -= 0.05
+    frame.to_csv(tmp_path / "toy" / "results.csv", index=False)
+    changed, section = said()
+    assert changed != lines and all(line in section for line in changed)
 
 
 def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path, monkeypatch):

@@ -88,6 +88,19 @@ def test_kill_9_and_resume_equals_an_uninterrupted_run_bit_for_bit(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_logs_each_step_once(
+    tiny_records, runs_folder
+):
+    # Catches: lines of the killed attempt kept beside those of the next.
+    run = create_run(tiny(tiny_records))
+    row = {"step": 1, "loss": 1.0, "images_per_s": 1.0, "eta_s": 1.0, "peak_memory_mb": 1.0}
+    lines = "".join(json.dumps(row | {"step": step}) + "\n" for step in (1, 2))
+    (run.path / "metrics.jsonl").write_text(lines)
+    train(run)
+    steps = [r["step"] for r in read_lines(run.path / "metrics.jsonl") if "loss" in r]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
 def test_two_views_cost_one_trunk_pass_and_differ_by_their_dropout_alone(tiny_records):
     # Catches: the whole network run twice, one mask for both views, views not stacked one by one.
     learner = build_learner(tiny(tiny_records, loss="coreface", dropout=0.4), 24)
@@ -223,6 +236,40 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[9] == pytest.approx(0.1)
     assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
     assert rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("preset", "theirs"),
+    [
+        ("ms1m-lora-dinov2", [0.0002, 0.0004, 0.0006, 0.0008, 0.001, 0.001, 0.000975528,
+                              0.000904508, 0.000793893, 0.000654508, 0.0005, 0.000345492,
+                              0.000206107, 0.000095492, 0.000024472]),
+        ("ms1m-lora-ijepa", [0.0002, 0.0004, 0.0006, 0.0008, 0.001]),
+    ],
+)  # fmt: skip
+def test_source_a_s_lora_warms_up_as_its_code(preset, theirs):
+    # Catches: half of its warm-up, 15 epochs for I-JEPA. `theirs`, a rate for each epoch, is of
+    # cosine_lr in enazari/ArcFace-vs-InfoNCE 0499ac3 train.py, with the numbers of its settings
+    # files; here the rate moves at each step, and meets theirs at the end of a warm-up epoch and
+    # at the start of a later one.
+    cfg, each = make_config(preset), 100
+    assert cfg.epochs == len(theirs)
+    steps = [each * e + (each - 1 if e < 5 else 0) for e in range(len(theirs))]
+    rates = [learning_rate(cfg, step, each * len(theirs)) for step in steps]
+    assert rates == pytest.approx(theirs, abs=1e-9)
+
+
+def test_a_hybrid_is_selected_by_what_hybrid_val_names(tiny_records, runs_folder):
+    # Catches: a validation that takes the training loss whatever is asked for.
+    values = {}
+    for val, weight in (("arcface", 5.0), ("sum", 5.0), ("sum", 0.0)):
+        run = create_run(tiny(tiny_records, loss="hybrid", hybrid_val=val, images_seen=16,
+                              contrastive_weight=weight, lr=0.0, select="val_loss", split="within",
+                              val_fraction=0.5, freeze_batchnorm=True))  # fmt: skip
+        train(run)
+        values[val, weight] = run.metrics()["val_loss"].dropna().iloc[-1]
+    assert values["arcface", 5.0] == pytest.approx(values["sum", 0.0])
+    assert values["sum", 5.0] > values["arcface", 5.0] + 1
 
 
 def test_the_rate_falls_to_a_tenth_at_each_drop():

@@ -10,11 +10,16 @@ from facelib.losses.parts.banks import ANCHORS, effective_number
 LossOutput = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
-def cosine_of_sum(cos_y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """cos(θ + m) with ArcFace's hard branch, for one margin an image: (B,), (B,) -> (B,)."""
-    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)
-    t = c * m.cos() - (1 - c * c).sqrt() * m.sin()
-    return torch.where(c > (math.pi - m).cos(), t, c - m * (math.pi - m).sin())
+def cosine_of_sum(
+    cos_y: torch.Tensor, m: float | torch.Tensor, branch: str = "hard"
+) -> torch.Tensor:
+    """cos(θ + m) and its `branch` (see `ArcFace`), for one margin or one an image: (B,) -> (B,)."""
+    cos, sin = (torch.cos, torch.sin) if isinstance(m, torch.Tensor) else (math.cos, math.sin)
+    c = cos_y.clamp(-1 + 1e-7, 1 - 1e-7)  # the slope of the sine is infinite at ±1
+    t = c * cos(m) - (1 - c * c).sqrt() * sin(m)
+    if branch == "hard":
+        return torch.where(c > cos(math.pi - m), t, c - m * sin(math.pi - m))
+    return torch.where(c > 0, t, c) if branch == "easy" else t
 
 
 def margin_softmax(
