@@ -1,0 +1,116 @@
+"""Do the printed intervals hold the truth? Simulated people, whose truth is known.
+
+A person has a lean towards high impostor scores and another towards high genuine scores, so that
+pairs that share a person are alike. Two models see the same people; the second is a little worse,
+and their leans and errors are correlated. The truth of a figure is its mean over many data sets:
+what the protocol measures on average, the choice of the threshold on other folds included. An
+interval covers if it holds that mean; a 95 % interval should, in 95 % of the data sets.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from facelib.metrics.compare import paired_differences
+from facelib.metrics.scores import Scores
+from facelib.metrics.verification import verify_scores
+
+FOLDS, PEOPLE = 10, 500
+APART = {"weak": 0.15, "strong": 0.5}  # mean genuine − mean impostor score: about 71 and 97 %
+ALIKE = 0.7  # correlation of the two models' leans and errors
+PAIRS = (3000, 6000, 7000)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Half of the pairs are genuine; `disjoint`: no person is in two folds."""
+
+    pairs: int
+    disjoint: bool
+    strength: str
+
+    def draw(self, rng: np.random.Generator) -> tuple[Scores, Scores]:
+        """One data set under both models."""
+        half = self.pairs // 2
+        fold = np.tile(np.arange(half) * FOLDS // half, 2)
+        first, other, group = 0, PEOPLE, np.zeros(self.pairs, int)
+        if self.disjoint:
+            other = PEOPLE // FOLDS
+            group = fold * other
+        first = rng.integers(0, other, self.pairs)
+        second = (first + rng.integers(1, other, self.pairs)) % other
+        same = np.arange(self.pairs) < half
+        id1, id2 = group + first, group + np.where(same, first, second)
+        low, high = _twice(rng, 0.06, PEOPLE), _twice(rng, 0.08, PEOPLE)
+        noise = _twice(rng, 1.0, self.pairs)
+        scores = []
+        for a, h, e, gap in zip(low, high, noise, (0, 0.02)):
+            genuine = APART[self.strength] - gap + 0.05 + h[id1] + 0.12 * e
+            score = np.where(same, genuine, 0.05 + a[id1] + a[id2] + 0.09 * e)
+            score = np.clip(score, -1, 1)
+            scores.append(Scores(score, same, fold, np.arange(FOLDS), id1=id1, id2=id2))
+        return tuple(scores)
+
+
+def _twice(rng: np.random.Generator, spread: float, count: int) -> np.ndarray:
+    """(2, count) normal values of two models, correlated by `ALIKE`."""
+    mixed = np.linalg.cholesky([[1, ALIKE], [ALIKE, 1]])
+    return spread * mixed @ rng.normal(size=(2, count))
+
+
+def designs() -> Iterator[Design]:
+    """All designs of the table."""
+    for pairs, disjoint, strength in product(PAIRS, (True, False), APART):
+        yield Design(pairs, disjoint, strength)
+
+
+def _estimates(design: Design, rng) -> dict[str, float]:
+    a, b = (verify_scores(s).figures() for s in design.draw(rng))
+    known = [k for k in a if a[k] is not None]
+    return {k: a[k] for k in known} | {f"difference of {k}": a[k] - b[k] for k in known}
+
+
+def _intervals(design: Design, rng, replicates: int) -> dict[str, list[float] | None]:
+    a, b = design.draw(rng)
+    found = verify_scores(a, replicates).intervals
+    pairs = paired_differences(a, b, replicates)
+    return found | {f"difference of {k}": v and v["interval"] for k, v in pairs.items()}
+
+
+def coverage(design: Design, sets: int, truth_sets: int, replicates: int, seed: int = 0):
+    """One row per figure: truth, its spread over data sets, coverage, misses, mean width."""
+    rng = np.random.default_rng([seed, design.pairs, design.disjoint, design.strength == "weak"])
+    truths = pd.DataFrame([_estimates(design, rng) for _ in range(truth_sets)])
+    found = [_intervals(design, rng, replicates) for _ in range(sets)]
+    rows = []
+    for figure in truths:
+        known = np.array([one[figure] for one in found if one.get(figure)])
+        row = {"pairs": design.pairs, "disjoint": design.disjoint, "strength": design.strength,
+               "figure": figure, "truth": truths[figure].mean(), "sd": truths[figure].std(),
+               "intervals": len(known)}  # fmt: skip
+        if len(known):
+            lo, hi = known.T
+            over, under = (lo > row["truth"]).mean(), (hi < row["truth"]).mean()
+            row |= {"coverage": 1 - over - under, "above": over, "below": under,
+                    "width": (hi - lo).mean()}  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """`python -m facelib.studies.coverage --sets 2000`: the table as CSV on standard output."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--sets", type=int, default=2000, help="data sets per design")
+    parser.add_argument("--truth-sets", type=int, default=4000)
+    parser.add_argument("--replicates", type=int, default=300)
+    options = parser.parse_args()
+    rows = [coverage(d, options.sets, options.truth_sets, options.replicates) for d in designs()]
+    print(pd.concat(rows).to_csv(index=False, float_format="%.5f"))
+
+
+if __name__ == "__main__":
+    main()
