@@ -9,9 +9,10 @@ Rates: Wilson's interval with the number of independent trials that has this var
 p (1 − p) / Var. It is symmetric on the logit scale and holds its estimate.
 
 Thresholds at a FAR are extreme order statistics: of the k-th highest of n impostors the true FAR is
-about Gamma(k)/n, and the score there follows an exponential tail, t = t₀ − β log FAR, with β the
-mean excess of the highest impostors. A TAR moves with its threshold, and varies with its own pairs
-on the logit scale. The accuracy at that threshold moves with the TAR: its FAR is fixed.
+about Gamma(k)/n, more varied where few people have most of the highest scores. The score there
+follows a generalised Pareto tail of fixed shape, whose scale is the mean excess of the highest
+impostors. A TAR moves with its threshold, and varies with its own pairs on the logit scale. The
+accuracy at that threshold moves with the TAR: its FAR is fixed.
 
 Differences of two models: the influences subtracted, and thresholds that move together in the share
 of draws that is the overlap of the two models' highest impostors.
@@ -31,6 +32,7 @@ from facelib.metrics.scores import FARS, STRICT_FAR, Scores, far_name
 
 LEVEL = 0.95
 Z = norm.ppf((1 + LEVEL) / 2)
+SHAPE = -0.05  # of the tail: halfway from an exponential one (0) to a normal one at FAR 1e-3
 TAIL = 30  # + 3k: how many of the highest impostors tell how fast the tail falls
 NO_INTERVAL = {
     "best.threshold": "the place of a maximum has no normal error",
@@ -63,8 +65,8 @@ class People:
 
 
 def wilson(share: float, variance: float, trials: float) -> list[float]:
-    """Wilson's interval of a share with a variance; `trials` count where the variance is 0."""
-    n = share * (1 - share) / variance if variance > 0 else trials
+    """Wilson's interval of a share with a variance; `trials` count where that is 0 (all right)."""
+    n = share * (1 - share) / variance if 0 < share < 1 and variance > 0 else trials
     middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * np.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
     return [float(min(share, middle - half)), float(max(share, middle + half))]
@@ -112,29 +114,37 @@ class Draws:
             "no_interval": NO_INTERVAL,
         }
 
-    def shifts(self, of: str, scores: Scores, k: int, folds: int) -> np.ndarray:
+    def shifts(self, of: str, scores: Scores, k: int, folds: int) -> np.ndarray | None:
         """Shifts (R,) of a threshold at the k-th highest impostor (mean over held-out folds).
 
         Args:
             of: "score" or "best_score".
+
+        Returns:
+            None where fewer than ten impostors lie below it in the tail.
         """
         score, same = getattr(scores, of), scores.same
-        order = _falling_impostors(score, same)
-        highest = order[: min(TAIL + 3 * k, len(order) - 1)]
+        highest = _highest(score, same, TAIL + 3 * k + 1)
+        base, highest = score[highest[-1]], highest[:-1]
+        if len(highest) < k + 10:
+            return None
         tail = np.zeros(len(score))
-        tail[highest] = 1 / max(len(highest), 1)
+        top = highest[: max(k, TAIL)]
+        tail[top] = 1 / len(top)
         psi = tail - ~same / (~same).sum()
         clumps = max(self.people.variance(psi) - psi @ psi, 0)  # beyond chance, relative
-        excess = score[highest] - score[order[len(highest)]]
-        k = min(k, len(highest) - 1)
-        slope = (excess[k:].sum() + k * excess[k]) / (len(highest) - k)  # the k highest censored
+        excess = score[highest] - base
+        known = len(highest) - k
+        slope = (excess[k:].sum() + k * excess[k]) / known  # the k highest censored
+        slope *= (1 - SHAPE) * (k / len(highest)) ** -SHAPE  # from the mean excess to the k-th
+        slope = slope * known / np.random.default_rng([self.seed, 4]).gamma(known, size=self.count)
         level = self._levels(k, folds, clumps, 0)
         if self.beside is not None:
-            other = _falling_impostors(getattr(self.beside, of), same)[: len(highest)]
+            other = _highest(getattr(self.beside, of), same, len(highest))
             together = len(np.intersect1d(other, highest)) / len(highest)
             apart = np.random.default_rng([self.seed, 2]).random(self.count) >= together
             level = np.where(apart, self._levels(k, folds, clumps, 1), level)
-        return slope * level
+        return slope * np.expm1(-SHAPE * level) / -SHAPE
 
     def normal(self) -> np.ndarray:
         """Standard normal draws (R,) for what varies at a fixed threshold."""
@@ -156,8 +166,11 @@ class Draws:
         return level - level.mean() - common
 
 
-def _falling_impostors(score: np.ndarray, same: np.ndarray) -> np.ndarray:
+def _highest(score: np.ndarray, same: np.ndarray, count: int) -> np.ndarray:
+    """Places of the `count` highest impostors, falling."""
     order = np.flatnonzero(~same)
+    if count < len(order):
+        order = order[np.argpartition(-score[order], count)[:count]]
     return order[np.argsort(-score[order], kind="stable")]
 
 
@@ -201,6 +214,8 @@ def estimates(scores: Scores, strict, best, figures: dict, draws: Draws) -> dict
         ("best.tar_at_far_1e-3", "best_score", best.at_far),
     ):
         shifts = draws.shifts(of, scores, k, folds)
+        if shifts is None:
+            continue
         psi = _influence(result.predicted, same, genuine)
         at = result.threshold
         found[name] = _moving(figures[name], getattr(scores, of)[same], at, psi, shifts)
@@ -219,7 +234,8 @@ def _pooled(scores: Scores, figures: dict, draws: Draws) -> dict[str, Estimate]:
             at = rising[-k - 1]
             psi = _influence(score > at, same, even * same)
             shifts = draws.shifts("score", scores, k + 1, 1)
-            found[name] = _moving(figures[name], genuine, at, psi, shifts)
+            if shifts is not None:
+                found[name] = _moving(figures[name], genuine, at, psi, shifts)
     place = np.empty(len(score))  # share of the other class that a pair is on the right side of
     for kind, others in ((same, rising), (~same, genuine)):
         below, upto = (np.searchsorted(others, score[kind], side) for side in ("left", "right"))
@@ -267,8 +283,10 @@ def interval(one: Estimate, draws: Draws) -> list[float]:
     return _quantiles(expit(found), one.value)
 
 
-def strict_accuracy(scores: Scores, accuracy: float, tar: float, of_tar: list) -> list[float]:
+def strict_accuracy(scores: Scores, accuracy: float, tar: float, of_tar) -> list[float] | None:
     """Interval of an accuracy, or a difference of two, at fixed FAR: it moves with the TAR."""
+    if of_tar is None:
+        return None
     share = (_fold_weights(scores.fold, scores.same | True) * scores.same).sum()
     return [float(accuracy + share * (limit - tar)) for limit in of_tar]
 
