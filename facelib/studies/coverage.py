@@ -108,8 +108,10 @@ def main() -> None:
     parser.add_argument("--truth-sets", type=int, default=4000)
     parser.add_argument("--replicates", type=int, default=300)
     options = parser.parse_args()
-    rows = [coverage(d, options.sets, options.truth_sets, options.replicates) for d in designs()]
-    print(pd.concat(rows).to_csv(index=False, float_format="%.5f"))
+    for number, design in enumerate(designs()):
+        table = coverage(design, options.sets, options.truth_sets, options.replicates)
+        text = table.to_csv(index=False, header=number == 0, float_format="%.5f")
+        print(text, end="", flush=True)
 
 
 if __name__ == "__main__":
