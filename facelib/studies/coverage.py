@@ -68,48 +68,46 @@ def designs() -> Iterator[Design]:
         yield Design(pairs, disjoint, strength)
 
 
-def _estimates(design: Design, rng) -> dict[str, float]:
-    a, b = (verify_scores(s).figures() for s in design.draw(rng))
-    known = [k for k in a if a[k] is not None]
-    return {k: a[k] for k in known} | {f"difference of {k}": a[k] - b[k] for k in known}
-
-
-def _intervals(design: Design, rng, replicates: int) -> dict[str, list[float] | None]:
+def _one_set(design: Design, rng, replicates: int) -> dict[str, tuple]:
+    """Figure -> (estimate, interval or None) of one data set."""
     a, b = design.draw(rng)
-    found = verify_scores(a, replicates).intervals
-    pairs = paired_differences(a, b, replicates)
-    return found | {f"difference of {k}": v and v["interval"] for k, v in pairs.items()}
+    report = verify_scores(a, replicates)
+    found = {name: (value, report.intervals[name]) for name, value in report.figures().items()}
+    for name, pair in paired_differences(a, b, replicates).items():
+        if pair:
+            found[f"difference of {name}"] = pair["difference"], pair["interval"]
+    return {name: both for name, both in found.items() if both[0] is not None}
 
 
-def coverage(design: Design, sets: int, truth_sets: int, replicates: int, seed: int = 0):
+def coverage(design: Design, sets: int, replicates: int = 300) -> pd.DataFrame:
     """One row per figure: truth, its spread over data sets, coverage, misses, mean width."""
-    rng = np.random.default_rng([seed, design.pairs, design.disjoint, design.strength == "weak"])
-    truths = pd.DataFrame([_estimates(design, rng) for _ in range(truth_sets)])
-    found = [_intervals(design, rng, replicates) for _ in range(sets)]
-    rows = []
-    for figure in truths:
-        known = np.array([one[figure] for one in found if one.get(figure)])
-        row = {"pairs": design.pairs, "disjoint": design.disjoint, "strength": design.strength,
-               "figure": figure, "truth": truths[figure].mean(), "sd": truths[figure].std(),
-               "intervals": len(known)}  # fmt: skip
-        if len(known):
-            lo, hi = known.T
-            over, under = (lo > row["truth"]).mean(), (hi < row["truth"]).mean()
-            row |= {"coverage": 1 - over - under, "above": over, "below": under,
-                    "width": (hi - lo).mean()}  # fmt: skip
-        rows.append(row)
-    return pd.DataFrame(rows)
+    rng = np.random.default_rng([design.pairs, design.disjoint, design.strength == "weak"])
+    found = [_one_set(design, rng, replicates) for _ in range(sets)]
+    return pd.DataFrame([vars(design) | {"figure": name} | held([one[name] for one in found])
+                         for name in found[0]])  # fmt: skip
+
+
+def held(found: list[tuple]) -> dict[str, float]:
+    """How often the intervals of (estimate, interval or None) hold the mean of the estimates."""
+    values = np.array([value for value, _ in found])
+    truth = values.mean()
+    row = {"truth": truth, "sd": values.std(), "sets": len(values)}
+    if any(limits is None for _, limits in found):
+        return row | {"coverage": np.nan}
+    lo, hi = np.array([limits for _, limits in found]).T
+    above, below = (lo > truth).mean(), (hi < truth).mean()
+    return row | {"coverage": 1 - above - below, "above": above, "below": below,
+                  "width": (hi - lo).mean()}  # fmt: skip
 
 
 def main() -> None:
     """`python -m facelib.studies.coverage --sets 2000`: the table as CSV on standard output."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--sets", type=int, default=2000, help="data sets per design")
-    parser.add_argument("--truth-sets", type=int, default=4000)
     parser.add_argument("--replicates", type=int, default=300)
     options = parser.parse_args()
     for number, design in enumerate(designs()):
-        table = coverage(design, options.sets, options.truth_sets, options.replicates)
+        table = coverage(design, options.sets, options.replicates)
         text = table.to_csv(index=False, header=number == 0, float_format="%.5f")
         print(text, end="", flush=True)
 

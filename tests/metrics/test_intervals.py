@@ -162,7 +162,7 @@ def test_intervals_hold_the_truth_in_95_percent_of_data_sets(strength):
     # catches: the identity bootstrap (strict 85 %, best 100 %), Wilson with all pairs as trials
     # (AUC and best below 90 %). The bars are 95 % ± 1.5, what the record shows, and three standard
     # errors of 300 data sets.
-    table = coverage(Design(3000, True, strength), 300, 600, 200).set_index("figure")
+    table = coverage(Design(3000, True, strength), 300, 200).set_index("figure")
     found = table.loc[["best.accuracy", "strict.accuracy", "strict.threshold", "auc", "eer"]]
     error = 3 * np.sqrt(0.95 * 0.05 / 300)
     assert (found["coverage"] > 0.935 - error).all(), found["coverage"]
