@@ -71,15 +71,13 @@ def paired_differences(
         figure -> {"difference", "interval": [lo, hi]}; None where a figure is not estimable.
     """
     check_same_pairs(a, b)
-    return _differences(verify_scores(a), verify_scores(b), _draws(a, b, replicates, seed))
+    return report_differences(verify_scores(a), verify_scores(b), replicates, seed)
 
 
-def _draws(a: Scores, b: Scores, replicates: int, seed: int) -> tuple[iv.Draws, iv.Draws]:
-    people = a if a.id1 is not None else b
-    return iv.Draws(people, replicates, seed), iv.Draws(people, replicates, seed, beside=a)
-
-
-def _differences(a: Report, b: Report, draws: tuple[iv.Draws, iv.Draws]) -> dict:
+def report_differences(a: Report, b: Report, replicates: int, seed: int = 0) -> dict:
+    """`paired_differences` of two reports on the same pairs."""
+    people = a.scores if a.scores.id1 is not None else b.scores
+    draws = [iv.Draws(people, replicates, seed, beside) for beside in (None, a.scores)]
     first, second = a.estimates(draws[0]), b.estimates(draws[1])
     found: dict[str, dict | None] = {}
     for (name, x), y in zip(a.figures().items(), b.figures().values(), strict=True):
@@ -97,14 +95,13 @@ def _differences(a: Report, b: Report, draws: tuple[iv.Draws, iv.Draws]) -> dict
 def compare_scores(a: Scores, b: Scores, bootstrap: int = 1000, seed: int = 0) -> dict:
     """JSON-able comparison: McNemar under both protocols and the paired differences A - B."""
     check_same_pairs(a, b)
-    draws = _draws(a, b, bootstrap, seed)
     one, other = verify_scores(a), verify_scores(b)
     right = {k: [getattr(r, k).predicted == a.same for r in (one, other)] for k in PROTOCOLS}
     return {
         "pairs": len(a.score),
         "mcnemar": {k: asdict(mcnemar(*sides)) for k, sides in right.items()},
-        "bootstrap": draws[0].describe(),
-        "differences": _differences(one, other, draws),
+        "bootstrap": iv.Draws(a if a.id1 is not None else b, bootstrap, seed).describe(),
+        "differences": report_differences(one, other, bootstrap, seed),
     }
 
 

@@ -223,6 +223,9 @@ def estimates(scores: Scores, strict, best, figures: dict, draws: Draws) -> dict
         ("strict.tar", "score", strict),
         ("best.tar_at_far_1e-3", "best_score", best.at_far),
     ):
+        if result is not strict and scores.score_flip is None and "strict.tar" in found:
+            found[name] = found["strict.tar"]
+            continue
         shifts = draws.shifts(of, scores, k, folds)
         if shifts is None:
             continue

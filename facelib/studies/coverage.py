@@ -14,10 +14,18 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
+from scipy.stats import norm
 
-from facelib.metrics.compare import paired_differences
+from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
+from facelib.metrics import geometry as an
+from facelib.metrics.clustering import bcubed, bootstrap_f
+from facelib.metrics.compare import report_differences
+from facelib.metrics.intervals import People, wilson
+from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import Scores
 from facelib.metrics.verification import verify_scores
+from facelib.studies.records import t_interval
 
 FOLDS, PEOPLE = 10, 500
 APART = {"weak": 0.15, "strong": 0.5}  # mean genuine − mean impostor score: about 71 and 97 %
@@ -73,7 +81,7 @@ def _one_set(design: Design, rng, replicates: int) -> dict[str, tuple]:
     a, b = design.draw(rng)
     report = verify_scores(a, replicates)
     found = {name: (value, report.intervals[name]) for name, value in report.figures().items()}
-    for name, pair in paired_differences(a, b, replicates).items():
+    for name, pair in report_differences(report, verify_scores(b), replicates).items():
         if pair:
             found[f"difference of {name}"] = pair["difference"], pair["interval"]
     return {name: both for name, both in found.items() if both[0] is not None}
@@ -100,12 +108,63 @@ def held(found: list[tuple]) -> dict[str, float]:
                   "width": (hi - lo).mean()}  # fmt: skip
 
 
+def other_intervals(sets: int, seed: int = 0) -> pd.DataFrame:
+    """The intervals that are not of a verification report, one row each; `held` says the columns.
+
+    Repeats of a training; means and shares over people with 1 to 9 pairs each; the odds ratio of
+    two answers that people share (its log); BCubed F of people of 5 to 14 pictures, some split in
+    two clusters, some merged with the next person; shares by overlap, of half of the people; the
+    FMR to expect at a threshold for use (its truth is the FMR of that threshold itself).
+    """
+    rng = np.random.default_rng(seed)
+    found = [_other_set(rng) for _ in range(sets)]
+    rows = [{"figure": name} | held([one[name] for one in found]) for name in found[0]]
+    return pd.DataFrame(rows)
+
+
+def _other_set(rng) -> dict[str, tuple]:
+    mean, *limits = t_interval(expit(rng.normal(3.5, 0.4, 5)), share=True)
+    found = {"five repeats, share": (mean, limits)}
+    mean, *limits = t_interval(rng.normal(0.5, 0.4, 5))
+    found["five repeats, difference"] = mean, limits
+    person = np.repeat(np.arange(150), rng.integers(1, 10, 150))
+    value = rng.normal(size=150)[person] + rng.normal(size=len(person))
+    for name, values in (("mean", value), ("share", value > -2)):
+        mean, *limits = an.mean_interval(values, person)
+        found[f"{name} over people"] = mean, limits
+    other = value + rng.normal(size=150)[person] + rng.normal(size=len(person))
+    table = an.two_by_two(value > 0, other > 0, People(person, person, len(person)))
+    found["log odds ratio"] = np.log(table.odds_ratio), np.log([table.lo, table.hi])
+    person = np.repeat(np.arange(150), rng.integers(5, 15, 150))
+    merged, split = rng.random(150) < 0.2, rng.random(150) < 0.4
+    cluster = 2 * (person - (person % 2) * merged[person])
+    cluster += split[person] & (rng.random(len(person)) < 0.3)
+    f = bcubed(person, cluster)[2]
+    found["BCubed F"] = f, wilson(f, bootstrap_f(person, cluster, 300).var(), 150)
+    a, b = Design(3000, False, "strong").draw(rng)
+    for name, frame in (
+        ("share by overlap", accuracy_by_overlap(a, range(PEOPLE // 2))),
+        ("gain by overlap", inflation(a, b, range(PEOPLE // 2))),
+    ):
+        rows = frame[(frame["kind"] == "accuracy") & (frame["protocol"] == "best threshold")]
+        for row in rows.to_dict("records"):
+            found[f"{name}, {row['group']}"] = row["value"], [row["lo"], row["hi"]]
+    use = threshold_for(a, 1e-2)
+    fmr = norm.sf((use["threshold"] - 0.05) / np.sqrt(0.09**2 + 2 * 0.06**2))
+    found["FMR to expect − FMR"] = 0.0, np.array(use["expected"]) - fmr
+    return found
+
+
 def main() -> None:
     """`python -m facelib.studies.coverage --sets 2000`: the table as CSV on standard output."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--sets", type=int, default=2000, help="data sets per design")
     parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--others", action="store_true", help="intervals outside verification")
     options = parser.parse_args()
+    if options.others:
+        print(other_intervals(options.sets).to_csv(index=False, float_format="%.5f"), end="")
+        return
     for number, design in enumerate(designs()):
         table = coverage(design, options.sets, options.replicates)
         text = table.to_csv(index=False, header=number == 0, float_format="%.5f")
