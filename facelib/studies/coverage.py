@@ -26,6 +26,7 @@ from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import Scores
 from facelib.metrics.verification import verify_scores
 from facelib.studies.records import t_interval
+from facelib.studies.source_a import published_figures
 
 FOLDS, PEOPLE = 10, 500
 APART = {"weak": 0.15, "strong": 0.5}  # mean genuine − mean impostor score: about 71 and 97 %
@@ -153,6 +154,20 @@ def _other_set(rng) -> dict[str, tuple]:
     fmr = norm.sf((use["threshold"] - 0.05) / np.sqrt(0.09**2 + 2 * 0.06**2))
     found["FMR to expect − FMR"] = 0.0, np.array(use["expected"]) - fmr
     return found
+
+
+def record_table() -> pd.DataFrame:
+    """The record: coverage (%) over the designs by figure, of the old and the new method."""
+    parts = {}
+    for name, how in (("before", "identity bootstrap"), ("after", "over people")):
+        found = published_figures(f"coverage/{name}").groupby("figure", sort=False)["coverage"]
+        for column in ("mean", "min", "max"):
+            parts[how, column] = (100 * found.agg(column)).round(1)
+    others = published_figures("coverage/others").set_index("figure")["coverage"]
+    table = pd.DataFrame(parts)
+    for figure, value in others.items():
+        table.loc[figure, ("over people", "mean")] = round(100 * value, 1)
+    return table.rename_axis("coverage, %").fillna("no interval")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from facelib.studies.source_a import BENCHMARKS
 
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
 SHARES = frozenset(FIGURES) - {"strict.threshold"}
+INTERVALS = "variance over people"  # how lo and hi of a row were made
 SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
 
 
@@ -46,7 +47,8 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
     facts, today = environment(), datetime.date.today().isoformat()
-    content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
+    content = {"name": name, "command": command, "note": note, "intervals": INTERVALS, "date": today,
+               "runs": len(rows)}  # fmt: skip
     content["shared_settings"] = shared
     for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
         content[key] = facts[key]
@@ -81,12 +83,16 @@ def _lines(row: dict, other: list[str]) -> list[dict]:
 
 
 def load_record(name: str) -> tuple[pd.DataFrame, dict]:
-    """(results.csv, record.json) of a published record."""
+    """(results.csv, record.json) of a published record; intervals of an old method are marked."""
     folder = published_root() / check_folder_name(name, "record")
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")
-    return pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+    frame, about = pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+    if about.get("intervals") != INTERVALS:
+        old = [c for c in frame if c.endswith((".lo", ".hi"))]
+        frame = frame.rename(columns={c: f"{c} (identity bootstrap)" for c in old})
+    return frame, about
 
 
 def load_bench(name: str) -> dict:

@@ -1,5 +1,7 @@
 """Published records: what is written, intervals over repeats, differences."""
 
+import json
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -51,6 +53,17 @@ def test_a_record_holds_a_row_a_run_and_benchmark_and_how_it_was_made(record):
     assert about["command"] == "make toy"
     assert about["shared_settings"]["lr"] == 0.1
     assert not {"seed", "loss", "data_seed"} & set(about["shared_settings"])
+
+
+def test_intervals_of_an_old_method_are_marked(record, tmp_path):
+    # Catches: intervals of the identity bootstrap read as those of today.
+    path = tmp_path / "toy" / "record.json"
+    about = json.loads(path.read_text())
+    del about["intervals"]
+    path.write_text(json.dumps(about))
+    frame, _ = publish.load_record("toy")
+    assert not [c for c in frame if c.endswith((".lo", ".hi"))]
+    assert frame["best.accuracy.lo (identity bootstrap)"].eq(0.8).all()
 
 
 def test_settings_that_a_sweep_varies_are_columns(tmp_path, monkeypatch):
