@@ -47,9 +47,8 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     with atomic_file(folder / "results.csv") as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6f")
     facts, today = environment(), datetime.date.today().isoformat()
-    content = {"name": name, "command": command, "note": note, "intervals": INTERVALS, "date": today,
-               "runs": len(rows)}  # fmt: skip
-    content["shared_settings"] = shared
+    content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
+    content |= {"intervals": INTERVALS, "shared_settings": shared}
     for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
         content[key] = facts[key]
     write_json(folder / "record.json", content)
