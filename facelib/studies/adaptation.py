@@ -13,10 +13,14 @@ from facelib.models.lora import count_parameters, layer_shifts, trainable_fracti
 from facelib.presets import PRESETS
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen
+from facelib.studies.records import repeat_differences
 from facelib.studies.results import Result
 from facelib.training.train import load_model
 
 LORA_PRESETS = ("ms1m-lora-clip", "ms1m-lora-dinov2", "ms1m-lora-ijepa")
+
+
+MAIN = "InfoNCE, ffn, rank 8"  # the variant that the others are compared with
 
 
 def fraction_table(cfg: Config) -> pd.DataFrame:
@@ -125,9 +129,14 @@ def lift_sentences(frozen, adapted) -> str:
     )
 
 
+def variant_gaps(repeats: pd.DataFrame) -> pd.DataFrame:
+    """Each variant less the main one, best threshold: one corrected family; `loss`: variants."""
+    others = [name for name in repeats["loss"].unique() if name != MAIN]
+    return correct(pd.concat([repeat_differences(repeats, name, MAIN) for name in others]))
+
+
 def variant_sentences(gaps) -> str:
     """Which variants differ from the main one over the repeats."""
-    gaps = correct(gaps)
     lines = gap_lines(gaps, "benchmark", "comparison")
     return (
         f"Rendered faces, differences to the main variant over {gaps['repeats'].max()} repeats, "

@@ -22,8 +22,9 @@ def correct(gaps: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
         gaps: one row per comparison: `value`, lo and hi (an uncorrected 95 % t interval), repeats.
 
     Returns:
-        The frame with lo and hi corrected, and p (Holm's), significant, family (its size), smallest
-        (the difference that these repeats would have shown with 80 % probability). A comparison of
+        The frame with lo and hi corrected, and p (Holm's), significant, alone (significant without
+        correction), family (its size), smallest (the difference that these repeats would have shown
+        with 80 % probability). A comparison of
         one repeat has no interval, counts in no family and is never significant.
     """
     gaps = gaps.reset_index(drop=True)
@@ -40,7 +41,9 @@ def correct(gaps: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
     share = np.empty(family)  # of the 5 %, by which each interval is made
     share[order] = 1 / (family - np.minimum(np.arange(family), rejected)).clip(1)
     reach = stats.t.ppf(1 - LEVEL * share / 2, df) * error
-    found = gaps.assign(lo=np.nan, hi=np.nan, p=np.nan, smallest=np.nan, significant=False)
+    alone = (gaps["lo"] > 0) | (gaps["hi"] < 0)
+    empty = dict.fromkeys(("lo", "hi", "p", "smallest"), np.nan)
+    found = gaps.assign(alone=alone, significant=False, **empty)
     found.loc[tested, "lo"], found.loc[tested, "hi"] = mean - reach, mean + reach
     found.loc[tested[order], "p"] = holm
     found.loc[tested, "significant"] = found.loc[tested, "p"] < LEVEL

@@ -220,14 +220,9 @@ def text_table(frame: pd.DataFrame) -> pd.DataFrame:
 def verdict(frame: pd.DataFrame) -> str:
     """One sentence: does any row of InfoNCE with more negatives gain on profile faces?
 
-    The paired differences to the smallest batch, at equal images, are one family.
+    The paired differences (`row_gaps`) are one family.
     """
-    few, (short, _) = LADDER[0], lengths(frame)
-    part = frame[(frame["images_seen"] == short) & (frame["row"] != few)]
-    infonce = ("batch", "chunks", "queue", "cross_batch", "identity", "mean")
-    rows = part.loc[part["family"].isin(infonce), "row"].unique()
-    found = [gap(frame, row, few).query("benchmark == 'CFP-FP'").assign(row=row) for row in rows]
-    gaps = correct(pd.concat(found))
+    gaps = row_gaps(frame)
     better, worse = (gaps[gaps["significant"] & (gaps["difference"] * s > 0)] for s in (1, -1))
     best = gaps.loc[gaps["difference"].idxmax()]
     return (
@@ -237,13 +232,31 @@ def verdict(frame: pd.DataFrame) -> str:
     )
 
 
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """The answer, then in numbers: what more negatives change, at equal images and equal steps."""
+def row_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each row of InfoNCE with more negatives less the smallest batch, on profile faces.
+
+    Paired, at equal images, one corrected family.
+    """
+    few, (short, _) = LADDER[0], lengths(frame)
+    part = frame[(frame["images_seen"] == short) & (frame["row"] != few)]
+    infonce = ("batch", "chunks", "queue", "cross_batch", "identity", "mean")
+    rows = part.loc[part["family"].isin(infonce), "row"].unique()
+    found = [gap(frame, row, few).query("benchmark == 'CFP-FP'").assign(row=row) for row in rows]
+    return correct(pd.concat(found))
+
+
+def _negatives_of(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Numbers of negatives and of effective ones by row, at the shorter length."""
+    found = against_negatives(frame).drop_duplicates(["group", "images_seen"])
+    found = found[found["images_seen"] == lengths(frame)[0]].set_index("group")
+    return found["negatives"], found["effective_negatives"]
+
+
+def answers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The study's questions (`what`) as one corrected family: equal images, and equal steps."""
     short, long = lengths(frame)
     few, many = "batch-64", "batch-4096"
-    found = against_negatives(frame).drop_duplicates(["group", "images_seen"])
-    found = found[found["images_seen"] == short].set_index("group")
-    number, effective = found["negatives"], found["effective_negatives"]
+    number, _ = _negatives_of(frame)
     family = {
         f"{number[many]:,.0f} negatives by a larger batch instead of {number[few]:.0f}, at equal "
         f"images ({short:,})": gap(frame, many, few),
@@ -254,7 +267,14 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         "ArcFace": gap(frame, "centres-all", "centres-64"),
         "ArcFace with all centres less InfoNCE in batches of 64": gap(frame, "centres-all", few),
     }
-    gaps = correct(pd.concat([part.assign(what=what) for what, part in family.items()]))
+    return correct(pd.concat([part.assign(what=what) for what, part in family.items()]))
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """The answer, then in numbers: what more negatives change, at equal images and equal steps."""
+    few, many = "batch-64", "batch-4096"
+    number, effective = _negatives_of(frame)
+    gaps = answers(frame)
     return [
         verdict(frame),
         *(f"{what}: {points_by(part)}" for what, part in gaps.groupby("what", sort=False)),
@@ -265,10 +285,15 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def ladder_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each step from InfoNCE to ArcFace on profile faces: one corrected family."""
+    steps = pairwise(LADDER)
+    found = [gap(frame, after, before).query("benchmark == 'CFP-FP'") for before, after in steps]
+    return correct(pd.concat(found))
+
+
 def ladder_line(frame: pd.DataFrame) -> str:
     """What each step from InfoNCE to ArcFace changes on profile faces."""
-    steps = list(pairwise(LADDER))
-    found = [gap(frame, after, before).query("benchmark == 'CFP-FP'") for before, after in steps]
-    gaps = correct(pd.concat(found)).to_dict("records")
-    parts = [f"{label_of(after)} {points(one)}" for (_, after), one in zip(steps, gaps)]
+    gaps = ladder_gaps(frame).to_dict("records")
+    parts = [f"{label_of(after)} {points(one)}" for after, one in zip(LADDER[1:], gaps)]
     return f"from InfoNCE to ArcFace on CFP-FP, one change per step: {'; '.join(parts)}"

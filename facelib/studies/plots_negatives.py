@@ -1,12 +1,14 @@
 """Pictures of accuracy against the number of negatives: a frame and an axes in, axes out."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from facelib.studies.negatives import FAMILIES
-from facelib.studies.plots import axes_of, label_axes
+from facelib.studies.plots import axes_of, forest, label_axes
 
 MARKS = "oHsD^vPX*"
 TITLES = {"negatives": "negatives of an anchor", "effective_negatives": "effective negatives"}
@@ -31,12 +33,42 @@ def against(
         part = frame[frame["family"] == family].sort_values(x)
         if part.empty:
             continue
+        apart = 2 ** (0.08 * (list(FAMILIES).index(family) - len(FAMILIES) / 2))  # not on one spot
         bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
         style = {"marker": mark, "capsize": 3, "linewidth": 1.5, "color": colours[family]}
-        ax.errorbar(part[x], part["value"], yerr=bars, label=label, **style)
+        ax.errorbar(part[x] * apart, part["value"], yerr=bars, label=label, **style)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     if legend:
         ax.legend(fontsize=8)
     return label_axes(ax, title, note, TITLES[x], "accuracy, best threshold")
+
+
+def by_steps(frame: pd.DataFrame, title: str, note: str) -> Axes:
+    """Accuracy against the number of training steps, one line for each batch.
+
+    Args:
+        frame: of `negatives.against_negatives`, one benchmark, rows by batch of all lengths.
+    """
+    ax = axes_of(None)
+    batches = frame["group"].str.rpartition("-")[2].astype(int)
+    colours = sns.color_palette("viridis", batches.nunique())
+    for (batch, part), colour in zip(frame.groupby(batches), colours):
+        part = part.sort_values("images_seen")
+        bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
+        ax.errorbar(part["images_seen"] / batch, part["value"], yerr=bars, marker="o", capsize=3,
+                    color=colour, label=f"batch of {batch:,}")  # fmt: skip
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(loc="lower right")
+    return label_axes(ax, title, note, "training steps", "accuracy, best threshold")
+
+
+def differences(gaps: pd.DataFrame, title: str, note: str) -> Figure:
+    """Corrected differences (`negatives.gap`, `claims.correct`) with their intervals."""
+    rows = gaps.rename(columns={"difference": "value", "benchmark": "group"})
+    rows["label"] = rows["comparison"].str.replace(" − ", "\n− ")  # one side a line
+    ax = plt.subplots(figsize=(9, 0.8 + 0.75 * rows["label"].nunique()))[1]
+    return forest(rows, ax, title, note, x="percentage points", reference=0).figure

@@ -215,12 +215,12 @@ def nearest_faces(
     best = pd.DataFrame({"row": np.flatnonzero(out), "person": labels[out], "own": own})
     best = best.sort_values("own").groupby("person").tail(1).sort_values("person")
     queries = best["row"].to_numpy()[np.linspace(0, len(best) - 1, count).round().astype(int)]
-    rows, titles = [queries], ["held out"] * count
-    for run in (full, heldout):
+    rows, titles = [queries], ["person"] * count
+    for run, told in ((full, "known"), (heldout, "held out")):
         emb = run.training_images(cfg)[0]
         centres = an.centroids(emb[~out], np.unique(labels[~out], return_inverse=True)[1])
         cosine, which = an.nearest_centres(emb[queries], centres)
         shown = [np.flatnonzero(~out)[(emb[~out] @ centres[w]).argmax()] for w in which]
         rows.append(np.array(shown))
-        titles += [f"{c:.2f}" for c in cosine]
+        titles += [f"{told} {c:.2f}" for c in cosine]
     return [records.jpeg(chosen[row]) for row in np.concatenate(rows)], titles

@@ -62,7 +62,7 @@ def test_variants_without_a_clear_difference_are_marked():
     # Catches: an order of ranks claimed from noise.
     frame = repeats({"main": 0.9, "worse": 0.87, "level": None})
     gaps = pd.concat([repeat_differences(frame, name, "main") for name in ("worse", "level")])
-    first, second = adaptation.variant_sentences(gaps).split("\n\n")[1].splitlines()
+    first, second = adaptation.variant_sentences(correct(gaps)).split("\n\n")[1].splitlines()
     assert first.startswith("- LFW, worse − main: -3.0") and "n.s." not in first
     assert "level − main" in second and "(n.s." in second
 
@@ -115,7 +115,9 @@ def test_inflation_is_averaged_over_benchmarks_within_a_repeat():
          for bench, spread in (("lfw", 1), ("cfp_fp", -1))
          for loss, gain in (("arcface", 2 + seed), ("infonce", seed - 1))]
     )  # fmt: skip
-    lines = overlap_tables.what_we_learned({"runs": 3}, signals, kept).splitlines()
+    lines = overlap_tables.what_we_learned(
+        {"runs": 3}, signals, kept.assign(kind="accuracy", group="difference")
+    ).splitlines()
     assert lines[2] == "- **names**: recall 60%, precision 90%"
     assert [line.split(": ")[1].split(" [")[0] for line in lines[3:]] == ["+3.0", "+0.0", "+3.0"]
     assert "ArcFace − InfoNCE" in lines[5] and "n.s." in lines[4] and "n.s." not in lines[5]
