@@ -8,8 +8,8 @@ disjoint pairs face one threshold. Groups of pairs, by their people who are also
     disjoint      none
 
 Accuracy of a group is the mean of its genuine and impostor shares, so that groups with unequal
-numbers of either can be compared. Intervals: identity bootstrap, decisions held fixed, which
-leaves out that the threshold would move too.
+numbers of either can be compared. Intervals: over people (`metrics.intervals`), decisions held
+fixed, which leaves out that the threshold would move too.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from facelib.errors import UserError
-from facelib.metrics.bootstrap import draw_weights, percentile_interval, resampling_units
+from facelib.metrics import intervals as iv
 from facelib.metrics.compare import check_same_pairs
 from facelib.metrics.scores import Scores
 from facelib.metrics.verification import best_threshold_protocol, strict_protocol
@@ -51,21 +51,16 @@ def pair_groups(scores: Scores, in_training: Collection[int]) -> dict[str, np.nd
     return {"overlapping": first | second, "both": first & second, "disjoint": ~(first | second)}
 
 
-def accuracy_by_overlap(
-    scores: Scores, in_training: Collection[int], replicates: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def accuracy_by_overlap(scores: Scores, in_training: Collection[int]) -> pd.DataFrame:
     """Shares decided correctly with 95 % intervals, for each protocol, kind and group.
 
     Returns:
         Frame with protocol, kind, group, pairs, people, value, lo, hi.
     """
-    return _table(scores, decided_correctly(scores), in_training, replicates, seed)
+    return _table(scores, decided_correctly(scores), in_training)
 
 
-def inflation(
-    with_overlap: Scores, clean: Scores, in_training: Collection[int],
-    replicates: int = 1000, seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+def inflation(with_overlap: Scores, clean: Scores, in_training: Collection[int]) -> pd.DataFrame:
     """What training on benchmark people adds, in accuracy: the same pairs, two runs.
 
     Groups: as above (run with overlap − clean run), and "difference": overlapping − disjoint, the
@@ -77,36 +72,43 @@ def inflation(
     check_same_pairs(with_overlap, clean)
     a, b = decided_correctly(with_overlap), decided_correctly(clean)
     gains = {name: a[name].astype(float) - b[name] for name in a}
-    return _table(with_overlap, gains, in_training, replicates, seed, difference=True)
+    return _table(with_overlap, gains, in_training, difference=True)
 
 
-def _table(scores, values, in_training, replicates: int, seed: int, difference=False):
+def _table(scores, values, in_training, difference=False):
     groups = pair_groups(scores, in_training)
-    units = resampling_units(scores)
-    weights = np.concatenate(
-        [np.ones((1, len(scores.score))), *draw_weights(units, replicates, seed)]
-    )
+    people = iv.People(scores.id1, scores.id2, len(scores.score))
     rows = []
     for protocol, value in values.items():
-        means = {group: _means(weights, value, mask, scores.same) for group, mask in groups.items()}
+        parts = {group: _parts(value, mask, scores.same) for group, mask in groups.items()}
         if difference:
-            over, none = means["overlapping"], means["disjoint"]
-            means["difference"] = {kind: over[kind] - none[kind] for kind in KINDS}
+            over, none = parts["overlapping"], parts["disjoint"]
+            parts["difference"] = {
+                kind: tuple(x - y for x, y in zip(over[kind], none[kind])) for kind in KINDS
+            }
         for kind in KINDS:
-            for group, found in means.items():
+            for group, found in parts.items():
                 mask = groups.get(group, np.ones(len(scores.same), bool))
                 mask = mask & {"genuine": scores.same, "impostor": ~scores.same}.get(kind, True)
-                people = len(np.unique(np.r_[scores.id1[mask], scores.id2[mask]]))
+                count = len(np.unique(np.r_[scores.id1[mask], scores.id2[mask]]))
                 row = {"protocol": protocol, "kind": kind, "group": group, "pairs": int(mask.sum())}
-                lo, hi = percentile_interval(found[kind][1:]) or (np.nan, np.nan)
-                rows.append(row | {"people": people, "value": found[kind][0], "lo": lo, "hi": hi})
+                mean, psi = found[kind]
+                lo, hi = np.nan, np.nan
+                if np.isfinite(mean):
+                    reach = iv.Z * np.sqrt(people.variance(psi))
+                    lo, hi = mean - reach, mean + reach
+                    if not difference and value.dtype == bool:
+                        lo, hi = iv.wilson(mean, people.variance(psi), count)
+                rows.append(row | {"people": count, "value": mean, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
 
-def _means(weights: np.ndarray, value: np.ndarray, mask: np.ndarray, same: np.ndarray) -> dict:
-    """Kind -> weighted means (1 + R,) of a value (P,) over the pairs of a group."""
+def _parts(value: np.ndarray, mask: np.ndarray, same: np.ndarray) -> dict:
+    """Kind -> mean of a value (P,) over the pairs of a group, and each pair's influence on it."""
     found = {}
-    with np.errstate(invalid="ignore", divide="ignore"):  # a group that a replicate does not hold
-        for kind, rows in (("genuine", mask & same), ("impostor", mask & ~same)):
-            found[kind] = (weights[:, rows] @ value[rows].astype(float)) / weights[:, rows].sum(1)
-    return found | {"accuracy": (found["genuine"] + found["impostor"]) / 2}
+    for kind, rows in (("genuine", mask & same), ("impostor", mask & ~same)):
+        count = rows.sum()
+        mean = value[rows].mean() if count else np.nan
+        found[kind] = mean, np.where(rows, value - mean, 0) / max(count, 1)
+    (a, first), (b, second) = found.values()
+    return found | {"accuracy": ((a + b) / 2, (first + second) / 2)}

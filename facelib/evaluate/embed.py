@@ -300,7 +300,7 @@ def evaluate_run(
     Args:
         run_dir: run folder, or name of a run.
         benchmarks: `.bin` files; None takes those of the run's configuration.
-        bootstrap: replicates of the identity bootstrap, 0 for no intervals.
+        bootstrap: draws for the intervals over people, 0 for no intervals.
         force: embed again even if the embeddings are there.
     """
     run = load_run(run_dir)

@@ -19,7 +19,7 @@ from facelib.safety.readers import read_object
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("bootstrap.py", "caveats.py", "scores.py", "verification.py")
+SOURCES = ("caveats.py", "intervals.py", "scores.py", "verification.py")
 
 
 def kept_figures(path: Path, scores: Scores, bootstrap: int = 1000) -> dict:

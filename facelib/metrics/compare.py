@@ -2,8 +2,8 @@
 
 Exact McNemar counts the pairs that only one model decides correctly on the held-out folds; it takes
 pairs as independent, which they are not (they share people), so its p-values are too small. The
-paired identity bootstrap draws the same people for both models and gives the interval of each
-difference; claim an order only where that interval leaves out 0.
+intervals of the paired differences know who shares a pair (`intervals`); claim an order only where
+they leave out 0.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,15 +13,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from facelib.errors import UserError
-from facelib.metrics.bootstrap import (
-    draw_weights,
-    percentile_interval,
-    resampling_units,
-    weighted_figures,
-)
+from facelib.metrics import intervals as iv
 from facelib.metrics.scores import Scores, load_scores
-from facelib.metrics.verification import best_threshold_protocol, strict_protocol
+from facelib.metrics.verification import Report, verify_scores
 
+PROTOCOLS = ("strict", "best")
 IDENTIFYING = ("id1", "id2", "index1", "index2")
 
 
@@ -66,48 +62,46 @@ def check_same_pairs(a: Scores, b: Scores) -> None:
             )
 
 
-def paired_bootstrap(
+def paired_differences(
     a: Scores, b: Scores, replicates: int = 1000, seed: int = 0
 ) -> dict[str, dict | None]:
-    """Difference A - B of every figure with its 95 % interval, both models on the same draws.
+    """Difference A - B of every figure with its 95 % interval (`intervals`), both on one sample.
 
     Returns:
         figure -> {"difference", "interval": [lo, hi]}; None where a figure is not estimable.
     """
     check_same_pairs(a, b)
-    if replicates < 1:
-        raise UserError(f"bootstrap = {replicates}: wanted at least 1 replicate (1000 is usual)")
-    ones = np.ones((1, len(a.score)))
-    point = _differences(a, b, ones)
-    units = resampling_units(a if a.id1 is not None else b)
-    blocks = [_differences(a, b, w) for w in draw_weights(units, replicates, seed)]
-    result: dict[str, dict | None] = {}
-    for name, value in point.items():
-        interval = percentile_interval(np.concatenate([block[name] for block in blocks]))
-        known = np.isfinite(value[0])
-        result[name] = {"difference": float(value[0]), "interval": interval} if known else None
-    return result
+    return report_differences(verify_scores(a), verify_scores(b), replicates, seed)
 
 
-def _differences(a: Scores, b: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
-    of_a, of_b = weighted_figures(a, weights), weighted_figures(b, weights)
-    return {name: of_a[name] - of_b[name] for name in of_a}
+def report_differences(a: Report, b: Report, replicates: int, seed: int = 0) -> dict:
+    """`paired_differences` of two reports on the same pairs."""
+    people = a.scores if a.scores.id1 is not None else b.scores
+    draws = [iv.Draws(people, replicates, seed, beside) for beside in (None, a.scores)]
+    first, second = a.estimates(draws[0]), b.estimates(draws[1])
+    found: dict[str, dict | None] = {}
+    for (name, x), y in zip(a.figures().items(), b.figures().values(), strict=True):
+        limits = None
+        if name in first and name in second:
+            limits = iv.difference_interval(first[name], second[name], draws[0])
+        found[name] = None if x is None or y is None else {"difference": x - y, "interval": limits}
+    accuracy, tar = found["strict.accuracy"], found["strict.tar"]
+    accuracy["interval"] = iv.strict_accuracy(
+        a.scores, accuracy["difference"], tar["difference"], tar["interval"]
+    )
+    return found
 
 
 def compare_scores(a: Scores, b: Scores, bootstrap: int = 1000, seed: int = 0) -> dict:
     """JSON-able comparison: McNemar under both protocols and the paired differences A - B."""
     check_same_pairs(a, b)
-    decisions = {
-        "strict": [strict_protocol(s.score, s.same, s.fold).predicted for s in (a, b)],
-        "best": [best_threshold_protocol(s.best_score, s.same, s.fold).predicted for s in (a, b)],
-    }
-    tests = {k: mcnemar(x == a.same, y == b.same) for k, (x, y) in decisions.items()}
-    units = resampling_units(a if a.id1 is not None else b)
+    one, other = verify_scores(a), verify_scores(b)
+    right = {k: [getattr(r, k).predicted == a.same for r in (one, other)] for k in PROTOCOLS}
     return {
         "pairs": len(a.score),
-        "mcnemar": {k: asdict(test) for k, test in tests.items()},
-        "bootstrap": units.describe(bootstrap, seed),
-        "differences": paired_bootstrap(a, b, bootstrap, seed),
+        "mcnemar": {k: asdict(mcnemar(*sides)) for k, sides in right.items()},
+        "bootstrap": iv.Draws(a if a.id1 is not None else b, bootstrap, seed).describe(),
+        "differences": report_differences(one, other, bootstrap, seed),
     }
 
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import beta
+from scipy.stats import beta, t
+
+from facelib.metrics import intervals as iv
 
 BLOCK = 4096  # centres at a time: 14,000 queries × 4,096 × 4 bytes = 229 MB
-NORMAL_95 = 1.959964
 
 
 def unit(emb: np.ndarray) -> np.ndarray:
@@ -90,8 +91,8 @@ def expected_maximum(n: int, d: int) -> float:
     A random cosine t has density ∝ (1 − t²)^((d−3)/2), that is (1 + t)/2 ~ Beta((d−1)/2, (d−1)/2);
     E[max] = 1 − ∫ F(t)ⁿ dt over [−1, 1], here by trapezoids on 20,001 points.
     """
-    t = np.linspace(-1, 1, 20_001)
-    power = np.exp(n * beta.logcdf((1 + t) / 2, (d - 1) / 2, (d - 1) / 2))
+    x = np.linspace(-1, 1, 20_001)
+    power = np.exp(n * beta.logcdf((1 + x) / 2, (d - 1) / 2, (d - 1) / 2))
     return float(1 - np.mean(power[1:] + power[:-1]))
 
 
@@ -155,8 +156,8 @@ class TwoByTwo:
 
     Attributes:
         counts: (2, 2) int; [0, 0] is both true, [1, 1] both false.
-        odds_ratio: a·d / (b·c). lo, hi: 95 % interval of Woolf, exp(log OR ± 1.96·√Σ 1/n); it
-            takes pairs as independent, and pairs that share people are not.
+        odds_ratio: a·d / (b·c). lo, hi: 95 % interval of Woolf, exp(log OR ± 1.96·√Σ 1/n), wider
+            where pairs share people and these are known.
         corrected: 0.5 was added to all cells since one is empty (Haldane and Anscombe).
     """
 
@@ -167,31 +168,38 @@ class TwoByTwo:
     corrected: bool
 
 
-def two_by_two(row: np.ndarray, column: np.ndarray) -> TwoByTwo:
-    """Cross two boolean arrays (P,)."""
+def two_by_two(row: np.ndarray, column: np.ndarray, people: iv.People | None = None) -> TwoByTwo:
+    """Cross two boolean arrays (P,); without `people` pairs count as independent."""
     row, column = np.asarray(row, bool), np.asarray(column, bool)
-    counts = np.array([[np.sum(r & c) for c in (column, ~column)] for r in (row, ~row)])
+    cell = 2 * ~row + ~column
+    counts = np.bincount(cell, minlength=4)
     corrected = bool((counts == 0).any())
     cells = counts + 0.5 * corrected
-    log_ratio = np.log(cells[0, 0]) + np.log(cells[1, 1]) - np.log(cells[0, 1] * cells[1, 0])
-    reach = NORMAL_95 * np.sqrt((1 / cells).sum())
+    sign = np.array([1, -1, -1, 1])
+    log_ratio = sign @ np.log(cells)
+    shared = people.variance((sign / cells)[cell]) if people else 0.0
+    reach = iv.Z * np.sqrt(max(shared, (1 / cells).sum()))
     lo, ratio, hi = (float(np.exp(log_ratio + x)) for x in (-reach, 0, reach))
-    return TwoByTwo(counts, ratio, lo, hi, corrected)
+    return TwoByTwo(counts.reshape(2, 2), ratio, lo, hi, corrected)
 
 
 def mean_interval(
-    values: np.ndarray, ids: np.ndarray, replicates: int = 1000, seed: int = 0
+    values: np.ndarray, ids: np.ndarray, others: np.ndarray | None = None
 ) -> tuple[float, float, float]:
-    """Mean of values (P,) and its 95 % percentile interval, bootstrapped over identities (P,).
+    """Mean of values (P,) and its 95 % interval over people: Wilson's if they are booleans, else t.
 
-    All pairs of a drawn identity come along, so that a person with many pairs counts as one person.
+    Args:
+        ids, others: (P,) person of either side of each pair; all pairs of a person count together,
+            so that somebody with many pairs is one person. One side will do for genuine pairs.
     """
-    _, person = np.unique(ids, return_inverse=True)
-    sums, counts = np.bincount(person, values), np.bincount(person)
-    drawn = np.random.default_rng(seed).integers(0, len(counts), (replicates, len(counts)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    lo, hi = np.percentile(means, (2.5, 97.5))
-    return float(np.mean(values)), float(lo), float(hi)
+    people = iv.People(ids, ids if others is None else others, len(values))
+    mean = float(np.mean(values))
+    spread = people.count / max(people.count - 1, 1)
+    variance = spread * people.variance((values - mean) / len(values))
+    if values.dtype == bool:
+        return mean, *iv.wilson(mean, variance, people.count)
+    reach = float(t.ppf(0.975, max(people.count - 1, 1)) * np.sqrt(variance))
+    return mean, mean - reach, mean + reach
 
 
 def alignment(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from facelib.errors import UserError
+from facelib.metrics.intervals import People
 from facelib.metrics.scores import Scores, far_name
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -17,9 +18,6 @@ FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
 def pairs_worth(wrong: np.ndarray, id1: np.ndarray | None, id2: np.ndarray | None) -> float:
     """How many independent pairs these P pairs are worth for the rate `wrong.mean()`.
 
-    Pairs that share a person are alike. Their variance is that of Fafchamps and Gubert (2007):
-    products of residuals over all pairs of pairs with a person in common.
-
     Args:
         wrong: bool (P,). id1, id2: (P,) identity of each side; None: all pairs are independent.
 
@@ -27,18 +25,10 @@ def pairs_worth(wrong: np.ndarray, id1: np.ndarray | None, id2: np.ndarray | Non
         At most P; P where nothing, or everything, is wrong.
     """
     pairs, rate = len(wrong), wrong.mean()
-    if id1 is None or id2 is None or rate in (0, 1):
+    if rate in (0, 1):
         return float(pairs)
-    residual = wrong - rate
-    people, place = np.unique(np.r_[id1, id2], return_inverse=True)
-    one, other = np.sort(place.reshape(2, pairs), axis=0)
-    two = one != other  # a genuine pair counts once for its one person
-    by_person = np.bincount(one, residual, len(people))
-    by_person += np.bincount(other, residual * two, len(people))
-    _, both = np.unique((one * len(people) + other)[two], return_inverse=True)
-    by_both = np.bincount(both, residual[two])  # pairs with both people in common: counted twice
-    shared = (by_person**2).sum() - (by_both**2).sum()
-    return float(min(pairs, pairs**2 * rate * (1 - rate) / max(shared, 1e-12)))
+    spread = People(id1, id2, pairs).variance((wrong - rate) / pairs)
+    return float(min(pairs, rate * (1 - rate) / spread))
 
 
 def threshold_for(scores: Scores, fmr: float, level: float = 0.95) -> dict:

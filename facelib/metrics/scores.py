@@ -8,7 +8,7 @@
 | `same` | (P,) bool or 0/1 | one person? |
 | `fold` | (P,) int, optional | any integers, one per fold; without it, contiguous tenths |
 | `score_flip` | (P,) float, optional | cosine of f(x) + f(flip x), each sum made unit |
-| `id1 id2` | (P,) int or str, optional | identity of each side: allows the identity bootstrap |
+| `id1 id2` | (P,) int or str, optional | identity of each side: allows intervals over people |
 | `yaw1 yaw2` | (P,) float, optional | head yaw of each side in degrees |
 | `index1 index2` | (P,) int, optional | image of each side in the benchmark |
 | `key digest` | text, optional | of the embeddings and of these arrays, see `facelib.digests` |

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.metrics.bootstrap import bootstrap_intervals
+from facelib.metrics import intervals as iv
 from facelib.metrics.caveats import interval_warnings, score_warnings
 from facelib.metrics.scores import (
     DISTANCE_GRID,
@@ -25,6 +25,7 @@ from facelib.metrics.scores import (
     FARS,
     STRICT_FAR,
     Scores,
+    far_name,
     load_scores,
     make_scores,
 )
@@ -48,15 +49,15 @@ class StrictResult:
 class BestResult:
     """Best-threshold protocol, F folds; `threshold` is a squared L2 distance.
 
-    `tar_at_far` and `far_at_far` (F,): held-out TAR and FAR where the other folds set the
-    threshold by the strict rule (FAR 1e-3, order statistics), on the scores of this protocol.
+    `at_far`: the strict rule (FAR 1e-3, order statistics) on the scores of this protocol.
+    `in_sample`: decisions at the best threshold of all folds, too good by its choice.
     """
 
     threshold: np.ndarray  # (F,)
     accuracy: np.ndarray  # (F,)
-    tar_at_far: np.ndarray  # (F,)
-    far_at_far: np.ndarray  # (F,)
-    predicted: np.ndarray  # (P,) bool
+    at_far: StrictResult
+    predicted: np.ndarray  # (P,) bool: held-out decision "same"
+    in_sample: np.ndarray  # (P,) bool
 
 
 def fold_mean(values: np.ndarray) -> float:
@@ -110,11 +111,13 @@ def best_threshold_protocol(score: np.ndarray, same: np.ndarray, fold: np.ndarra
     gain = np.where(same, 1, -1)  # an accepted pair is right or wrong, against accepting none
     steps = np.bincount(fold * bins + first, weights=gain, minlength=folds * bins)
     correct = np.cumsum(steps.reshape(folds, bins)[:, :-1], axis=1)  # (F, T), up to a constant
-    threshold = DISTANCE_GRID[np.argmax(correct.sum(axis=0) - correct, axis=1)]
+    together = correct.sum(axis=0)
+    threshold = DISTANCE_GRID[np.argmax(together - correct, axis=1)]
     predicted = distance < threshold[fold]
     accuracy = _count(predicted == same, fold, folds) / np.bincount(fold, minlength=folds)
+    in_sample = distance < DISTANCE_GRID[np.argmax(together)]
     at_far = strict_protocol(score, same, fold)
-    return BestResult(threshold, accuracy, at_far.tar, at_far.far, predicted)
+    return BestResult(threshold, accuracy, at_far, predicted, in_sample)
 
 
 def _count(chosen: np.ndarray, fold: np.ndarray, folds: int) -> np.ndarray:
@@ -194,6 +197,18 @@ class Report:
     bootstrap: dict | None = None
     intervals: dict[str, list[float] | None] | None = None
 
+    def figures(self) -> dict[str, float | None]:
+        """All figures under the names that intervals use: "best.accuracy", "tar_at_far.1e-3" …"""
+        found = {"auc": self.auc, "eer": self.eer}
+        found |= {f"strict.{k}": v for k, v in self._strict().items()}
+        found |= {f"best.{k}": v for k, v in self._best().items()}
+        found |= {f"tar_at_far.{far_name(far)}": v for far, v in self.tar_at_far.items()}
+        return {k: v for k, v in found.items() if not k.endswith(("std", "folds"))}
+
+    def estimates(self, draws: iv.Draws) -> dict[str, iv.Estimate]:
+        """The figures that have intervals of their own, and how each varies."""
+        return iv.estimates(self.scores, self.strict, self.best, self.figures(), draws)
+
     def to_dict(self) -> dict:
         """JSON-able figures; undefined rates are null, `std` is the population's over folds."""
         same = self.scores.same
@@ -205,9 +220,7 @@ class Report:
             "flip": self.scores.score_flip is not None,
             "strict": self._strict(),
             "best": self._best(),
-            "tar_at_far": {
-                f"{far:.0e}".replace("e-0", "e-"): v for far, v in self.tar_at_far.items()
-            },
+            "tar_at_far": {far_name(far): v for far, v in self.tar_at_far.items()},
             "auc": self.auc,
             "eer": self.eer,
             "warnings": list(self.warnings),
@@ -235,8 +248,8 @@ class Report:
             "std": float(r.accuracy.std()),
             "threshold": float(r.threshold.mean()),
             "threshold_std": float(r.threshold.std()),
-            "tar_at_far_1e-3": fold_mean(r.tar_at_far),
-            "far_at_far_1e-3": fold_mean(r.far_at_far),
+            "tar_at_far_1e-3": fold_mean(r.at_far.tar),
+            "far_at_far_1e-3": fold_mean(r.at_far.far),
             "folds": self._folds(threshold=r.threshold, accuracy=r.accuracy),
         }
 
@@ -251,7 +264,6 @@ class Report:
 def verify_scores(scores: Scores, bootstrap: int = 0, seed: int = 0) -> Report:
     """All figures of checked scores; with `bootstrap` replicates also 95 % intervals."""
     score, same, fold = scores.score, scores.same, scores.fold
-    extra = bootstrap_intervals(scores, bootstrap, seed) if bootstrap else {}
     area = auc(score, same)
     report = Report(
         scores=scores,
@@ -261,8 +273,17 @@ def verify_scores(scores: Scores, bootstrap: int = 0, seed: int = 0) -> Report:
         auc=area,
         eer=eer(score, same),
         warnings=tuple(score_warnings(scores, area)),
-        **extra,
     )
+    if not bootstrap:
+        return report
+    draws, figures = iv.Draws(scores, bootstrap, seed), report.figures()
+    found = dict.fromkeys(figures) | {
+        name: iv.interval(one, draws) for name, one in report.estimates(draws).items()
+    }
+    found["strict.accuracy"] = iv.strict_accuracy(
+        scores, figures["strict.accuracy"], figures["strict.tar"], found["strict.tar"]
+    )
+    report = replace(report, bootstrap=draws.describe(), intervals=found)
     return replace(report, warnings=(*report.warnings, *interval_warnings(report.to_dict())))
 
 

@@ -21,6 +21,7 @@ from facelib.data.locate import exclusion_file, train_folder
 from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
+from facelib.metrics import intervals as iv
 from facelib.metrics.scores import Scores
 from facelib.studies.results import Result
 from facelib.studies.source_a import BENCHMARKS
@@ -216,7 +217,8 @@ def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_
 
     a, b = snapped(emb)
     share, chance = an.agreement(a, b)
-    table = an.two_by_two(a == b, correct)
+    people = iv.People(scores.id1[rows], scores.id2[rows], rows.sum())
+    table = an.two_by_two(a == b, correct, people)
     turned = [np.equal(*snapped(an.random_rotation(emb, rng))) for _ in range(ROTATIONS)]
     control = an.two_by_two(np.concatenate(turned), np.tile(correct, ROTATIONS))
     (both, wrong), (other, neither) = table.counts

@@ -18,6 +18,7 @@ import pandas as pd
 from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.metrics import clustering as cl
+from facelib.metrics import intervals as iv
 from facelib.metrics.geometry import unit
 from facelib.metrics.lgcn import LinkNetwork, lgcn, load_links, save_links, train_links
 from facelib.studies.centres import Geometry
@@ -119,7 +120,7 @@ def figures_frame(found: Sequence[Clustering]) -> pd.DataFrame:
     """One row a clustering: embedding, method, people, figures, eps, and lo, hi of BCubed F."""
     rows = []
     for c in found:
-        lo, hi = np.percentile(c.replicates, (2.5, 97.5))
+        lo, hi = iv.wilson(c.figures["bcubed_f"], c.replicates.var(), c.people)
         row = {"embedding": c.faces.result.label, "method": METHODS[c.method], "people": c.people}
         rows.append(row | {"items": len(c.rows)} | c.figures | {"lo": lo, "hi": hi, "eps": c.eps})
     return pd.DataFrame(rows)
@@ -141,9 +142,10 @@ def difference_frame(pairs: Sequence[tuple[Clustering, Clustering]]) -> pd.DataF
     """BCubed F of a − b in points with its 95 % interval over people; both of the same items."""
     rows = []
     for a, b in pairs:
-        lo, hi = 100 * np.percentile(a.replicates - b.replicates, (2.5, 97.5))
+        reach = 100 * iv.Z * (a.replicates - b.replicates).std()
         names = [f"{c.faces.result.label}, {METHODS[c.method]}" for c in (a, b)]
         difference = 100 * (a.figures["bcubed_f"] - b.figures["bcubed_f"])
+        lo, hi = difference - reach, difference + reach
         row = {"a": names[0], "b": names[1], "people": a.people, "a − b": difference}
         rows.append(row | {"lo": lo, "hi": hi, "excludes 0": bool(lo > 0 or hi < 0)})
     return pd.DataFrame(rows)

@@ -56,7 +56,7 @@ def evaluate_frozen(
         model: a `Foundation`, or any module that maps (B, 3, S, S) in [-1, 1] to (B, d).
         benchmarks: `.bin` files.
         train: folder with train.rec, whose images give the mean to subtract; None: plain only.
-        bootstrap: replicates of the identity bootstrap, 0 for no intervals.
+        bootstrap: draws for the intervals over people, 0 for no intervals.
         size: pixels that the model is given; None: those of the benchmark's images, or its own
             input where that is smaller (a larger one it resizes to itself).
         label: name in tables; empty: the model's own.

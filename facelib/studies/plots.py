@@ -14,9 +14,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from scipy.stats import binomtest
 
 from facelib.formats.decode import decode, resize
+from facelib.metrics.geometry import mean_interval
 from facelib.metrics.scores import Scores
 
 RENDERED = "rendered faces"
@@ -176,7 +176,7 @@ def yaw_bins(scores: Scores) -> np.ndarray:
 
 
 def pose_frame(scores: Scores, accepted: np.ndarray, name: str = "") -> pd.DataFrame:
-    """TAR by |Δyaw| at one threshold: bin, middle, tar, lo, hi (exact binomial), pairs, name.
+    """TAR by |Δyaw| at one threshold: bin, middle, tar, lo, hi (over people), pairs, name.
 
     Args:
         scores: with yaw1 and yaw2, degrees. Bins without genuine pairs are left out.
@@ -186,9 +186,9 @@ def pose_frame(scores: Scores, accepted: np.ndarray, name: str = "") -> pd.DataF
     for b, edges in enumerate(pairwise(YAW_BINS)):
         chosen = scores.same & (place == b)
         if pairs := int(chosen.sum()):
-            passed = int(accepted[chosen].sum())
-            lo, hi = binomtest(passed, pairs).proportion_ci()
-            rows.append({"bin": YAW_NAMES[b], "middle": sum(edges) / 2, "tar": passed / pairs,
+            person = np.arange(pairs) if scores.id1 is None else scores.id1[chosen]
+            tar, lo, hi = mean_interval(accepted[chosen], person)
+            rows.append({"bin": YAW_NAMES[b], "middle": sum(edges) / 2, "tar": tar,
                          "lo": lo, "hi": hi, "pairs": pairs, "name": name})  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -54,7 +54,7 @@ def _pooled(run: Geometry) -> pd.DataFrame:
     frames = []
     for name in run.result.benchmarks:
         scores = run.result.scores(name)
-        columns = {"score": scores.score, "same": scores.same, "person": scores.id1}
+        columns = {"score": scores.score, "same": scores.same, "id1": scores.id1, "id2": scores.id2}
         frames.append(pd.DataFrame(columns).assign(pose=bins_of(scores, name)))
     return pd.concat(frames, ignore_index=True)
 
@@ -65,8 +65,8 @@ def _row(part: pd.DataFrame, threshold: float, far: float) -> dict:
     row = {"genuine": same.sum(), "impostors": (~same).sum()}
     shares = {"TAR": (same, threshold), "FAR": (~same, threshold), "own TAR": (same, own)}
     for column, (kind, above) in shares.items():
-        person = part["person"].to_numpy()[kind]
-        found = an.mean_interval((score[kind] > above).astype(float), person)
+        people = [part[side].to_numpy()[kind] for side in ("id1", "id2")]
+        found = an.mean_interval(score[kind] > above, *people)
         row |= dict(zip((column, f"{column} lo", f"{column} hi"), found))
     return row | {"threshold": own}
 

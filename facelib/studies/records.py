@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import expit, logit
 
 from facelib.errors import UserError
 from facelib.metrics.tables import percent
@@ -21,6 +22,8 @@ from facelib.studies.results import LABELS, method_of
 from facelib.studies.source_a import BENCHMARKS
 
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
+SHARES = frozenset(FIGURES) - {"strict.threshold"}
+INTERVALS = "variance over people"  # how lo and hi of a row were made
 SETTINGS_OF_A_ROW = ("loss", "seed", "data_seed", "global_batch", "fill_border")
 
 
@@ -46,7 +49,7 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
         frame.to_csv(temporary, index=False, float_format="%.6f")
     facts, today = environment(), datetime.date.today().isoformat()
     content = {"name": name, "command": command, "note": note, "date": today, "runs": len(rows)}
-    content["shared_settings"] = shared
+    content |= {"intervals": INTERVALS, "shared_settings": shared}
     for key in ("python", "packages", "machine", "cpu_count", "gpus", "commit"):
         content[key] = facts[key]
     write_json(folder / "record.json", content)
@@ -85,12 +88,16 @@ def _lines(row: dict, other: list[str]) -> list[dict]:
 
 
 def load_record(name: str) -> tuple[pd.DataFrame, dict]:
-    """(results.csv, record.json) of a published record."""
+    """(results.csv, record.json) of a published record; intervals of an old method are marked."""
     folder = published_root() / check_folder_name(name, "record")
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")
-    return pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+    frame, about = pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+    if about.get("intervals") != INTERVALS:
+        old = [c for c in frame if c.endswith((".lo", ".hi"))]
+        frame = frame.rename(columns={c: f"{c} (identity bootstrap)" for c in old})
+    return frame, about
 
 
 def load_bench(name: str) -> dict:
@@ -104,7 +111,7 @@ def load_bench(name: str) -> dict:
 
 
 def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
-    """Mean over repeats with its 95 % t interval, for each loss and benchmark.
+    """Mean over repeats with its 95 % t interval (of shares on the logit scale), by loss.
 
     Args:
         frame: of a record; its column `loss` may hold keys of `results.LABELS` or any labels.
@@ -114,7 +121,7 @@ def repeat_intervals(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.D
     """
     rows = []
     for (benchmark, loss), part in frame.groupby(["benchmark", "loss"], sort=False):
-        mean, lo, hi = _t_interval(part[figure].to_numpy())
+        mean, lo, hi = t_interval(part[figure].to_numpy(), figure in SHARES)
         rows.append({"label": BENCHMARKS.get(benchmark, benchmark), "group": LABELS.get(loss, loss),
                      "value": mean, "lo": lo, "hi": hi, "repeats": len(part)})  # fmt: skip
     order = list(dict.fromkeys(row["label"] for row in rows))
@@ -130,7 +137,7 @@ def repeat_differences(
     """
     gap, rows = _gaps(frame, a, b, figure), []
     for benchmark in frame["benchmark"].unique():
-        mean, lo, hi = _t_interval(gap[benchmark].to_numpy())
+        mean, lo, hi = t_interval(gap[benchmark].to_numpy())
         rows.append({"benchmark": BENCHMARKS.get(benchmark, benchmark),
                      "comparison": f"{LABELS.get(a, a)} − {LABELS.get(b, b)}", "difference": mean,
                      "lo": lo, "hi": hi, "repeats": len(gap[benchmark])})  # fmt: skip
@@ -155,13 +162,21 @@ def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts, index=found.index.set_names(["benchmark (rendered)", "loss"]))
 
 
-def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """(mean, lo, hi) of independent repeats; NaN limits for a single one."""
+def t_interval(values: np.ndarray, share: bool = False) -> tuple[float, float, float]:
+    """(mean, lo, hi) of independent repeats, 95 %; NaN limits for a single one.
+
+    Args:
+        share: made on the logit scale, so that no limit lies beyond 0 or 1. Repeats that are all
+            0 or all 1 have no interval: they say nothing of their spread.
+    """
     mean = float(values.mean())
-    if len(values) < 2:
+    if len(values) < 2 or (share and not 0 < mean < 1):
         return mean, float("nan"), float("nan")
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return mean, mean - float(half), mean + float(half)
+    if not share:
+        return mean, mean - float(half), mean + float(half)
+    half = half / (mean * (1 - mean))
+    return mean, *(float(expit(logit(mean) + x)) for x in (-half, half))
 
 
 def pose_difference(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
@@ -171,7 +186,7 @@ def pose_difference(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Da
     """
     gap = _gaps(frame, "arcface", "infonce", figure)
     values = (gap["cfp_fp"] - gap["cfp_ff"]).to_numpy()
-    mean, lo, hi = _t_interval(values)
+    mean, lo, hi = t_interval(values)
     row = {"benchmark": "CFP-FP − CFP-FF", "comparison": "ArcFace − InfoNCE",
            "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}  # fmt: skip
     return pd.DataFrame([row])

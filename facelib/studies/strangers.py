@@ -168,7 +168,7 @@ def strangers_table(
 ) -> pd.DataFrame:
     """Before (full run) and after, by figure and group: both means, and their paired change.
 
-    lo and hi: 95 % interval of the change, bootstrapped over identities. It knows these two runs
+    lo and hi: 95 % interval of the change over identities. It knows these two runs
     only: how far two trainings differ anyway, the other two groups show.
     """
     rows = {}

@@ -37,7 +37,7 @@ def test_an_impostor_pair_overlaps_if_either_person_was_in_training():
 def test_shares_are_those_of_the_protocol_and_accuracy_is_balanced():
     # Catches: thresholds of the subset, accuracy weighted by the numbers of pairs.
     scores = benchmark()
-    table = accuracy_by_overlap(scores, SEEN, replicates=20)
+    table = accuracy_by_overlap(scores, SEEN)
     found = table.set_index(["protocol", "kind", "group"])
     right = best_threshold_protocol(scores.score, scores.same, scores.fold).predicted == scores.same
     for group, mask in pair_groups(scores, SEEN).items():
@@ -51,7 +51,7 @@ def test_shares_are_those_of_the_protocol_and_accuracy_is_balanced():
 
 def test_a_lift_of_seen_people_shows_in_the_difference_of_differences():
     # Catches: clean − overlap, disjoint − overlapping, intervals of unpaired draws (far too wide).
-    gains = inflation(benchmark(lift=0.15), benchmark(), SEEN, replicates=200)
+    gains = inflation(benchmark(lift=0.15), benchmark(), SEEN)
     found = gains.set_index(["protocol", "kind", "group"]).loc["best threshold"]
     assert found.loc[("genuine", "overlapping"), "value"] > 0.1
     assert found.loc[("genuine", "difference"), "lo"] > 0.05
@@ -62,10 +62,10 @@ def test_a_lift_of_seen_people_shows_in_the_difference_of_differences():
 
 def test_a_lift_of_everybody_is_no_inflation():
     # Catches: what the runs differ in otherwise counted as an effect of overlap.
-    gains = inflation(benchmark(everywhere=0.1), benchmark(), SEEN, replicates=200)
+    gains = inflation(benchmark(everywhere=0.1), benchmark(), SEEN)
     rows = gains[(gains["kind"] == "accuracy") & (gains["protocol"] == "best threshold")]
     found = rows.set_index("group")
     assert found.loc["overlapping", "lo"] > 0 and found.loc["disjoint", "lo"] > 0
     assert found.loc["difference", "lo"] < 0 < found.loc["difference", "hi"]
-    same = inflation(benchmark(), benchmark(), SEEN, replicates=20)
+    same = inflation(benchmark(), benchmark(), SEEN)
     assert (same[["value", "lo", "hi"]] == 0).all(axis=None)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from facelib.metrics import geometry as an
+from facelib.metrics.intervals import People
 
 
 def cloud(count, d, seed=0):
@@ -143,6 +144,19 @@ def test_the_odds_ratio_and_its_interval_are_those_of_scipy():
     assert not found.corrected
 
 
+def test_people_widen_the_interval_of_an_odds_ratio():
+    # Catches: pairs taken as independent where the same answer comes from the same people.
+    row = np.repeat([True, True, False, False], (30, 10, 20, 40))
+    column = np.repeat([True, False, True, False], (30, 10, 20, 40))
+    alone, shared = (
+        an.two_by_two(row, column, People(ids, ids, 100))
+        for ids in (np.arange(100), np.repeat(np.arange(10), 10))
+    )
+    plain = an.two_by_two(row, column)
+    assert (alone.lo, alone.hi) == pytest.approx((plain.lo, plain.hi))
+    assert shared.lo < plain.lo < plain.odds_ratio < plain.hi < shared.hi
+
+
 def test_an_empty_cell_is_corrected_and_says_so():
     # Catches: an infinite ratio, or a half added where no cell is empty.
     found = an.two_by_two(np.array([1, 1, 1, 0, 0]), np.array([1, 1, 1, 1, 0]))
@@ -152,15 +166,20 @@ def test_an_empty_cell_is_corrected_and_says_so():
 
 def test_the_interval_counts_people_and_not_pairs():
     # Catches: pairs drawn one by one, by which 100 copies of a pair look like 100 people.
+    from scipy.stats import sem
+    from scipy.stats import t as interval
+
     rng = np.random.default_rng(0)
     person = rng.normal(size=40)
     mean, lo, hi = an.mean_interval(np.repeat(person, 100), np.repeat(np.arange(40), 100))
     assert mean == pytest.approx(person.mean())
-    assert hi - lo == pytest.approx(2 * 1.96 * person.std() / np.sqrt(40), rel=0.15)
+    assert (lo, hi) == pytest.approx(interval.interval(0.95, 39, mean, sem(person)))
     values = np.repeat([1.0, 0.0], [100, 20])  # one person with 100 pairs, twenty with one
     mean, _, hi = an.mean_interval(values, np.r_[np.zeros(100), 1 + np.arange(20)])
     assert mean == pytest.approx(100 / 120)
     assert hi > mean  # a mean of people's means would end near 3/21
+    _, lo, hi = an.mean_interval(values > 0.5, np.r_[np.zeros(100), 1 + np.arange(20)])
+    assert 0 < lo < mean < hi < 1  # a share
 
 
 def test_alignment_and_uniformity_are_the_naive_sums():

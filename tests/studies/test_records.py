@@ -1,5 +1,7 @@
 """Published records: what is written, intervals over repeats, differences."""
 
+import json
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -53,6 +55,17 @@ def test_a_record_holds_a_row_a_run_and_benchmark_and_how_it_was_made(record):
     assert not {"seed", "loss", "data_seed"} & set(about["shared_settings"])
 
 
+def test_intervals_of_an_old_method_are_marked(record, tmp_path):
+    # Catches: intervals of the identity bootstrap read as those of today.
+    path = tmp_path / "toy" / "record.json"
+    about = json.loads(path.read_text())
+    del about["intervals"]
+    path.write_text(json.dumps(about))
+    frame, _ = publish.load_record("toy")
+    assert not [c for c in frame if c.endswith((".lo", ".hi"))]
+    assert frame["best.accuracy.lo (identity bootstrap)"].eq(0.8).all()
+
+
 def test_settings_that_a_sweep_varies_are_columns(tmp_path, monkeypatch):
     # Catches: rows of an ablation that nothing tells apart.
     monkeypatch.setattr(publish, "published_root", lambda: tmp_path)
@@ -72,14 +85,25 @@ def test_settings_that_a_sweep_varies_are_columns(tmp_path, monkeypatch):
     assert set(publish.repeat_intervals(named)["group"]) == {"rank 2", "rank 8"}
 
 
-def test_intervals_are_student_s_over_repeats(record):
-    # Catches: a normal quantile, a population deviation, pairs counted as repeats.
+def test_intervals_are_student_s_over_repeats_on_the_logit_scale(record):
+    # Catches: a normal quantile, a population deviation, pairs counted as repeats, no logit.
     frame, _ = record
     row = publish.repeat_intervals(frame).iloc[0]
     values = frame.query("loss == 'arcface' and benchmark == 'cfp_ff'")["best.accuracy"]
-    lo, hi = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
-    assert (row["lo"], row["hi"]) == pytest.approx((lo, hi))
+    mean = values.mean()
+    reach = stats.t.ppf(0.975, 4) * stats.sem(values) / (mean * (1 - mean))
+    odds = mean / (1 - mean) * np.exp([-reach, reach])
+    assert (row["lo"], row["hi"]) == pytest.approx(tuple(odds / (1 + odds)))
     assert row["repeats"] == 5
+    plain = publish.t_interval(values.to_numpy())
+    assert plain[1:] == pytest.approx(stats.t.interval(0.95, 4, mean, stats.sem(values)))
+
+
+def test_no_limit_of_a_share_lies_beyond_0_or_100_percent():
+    # Catches: 98.3 [95.2, 101.4] %; a width of 0 where all repeats are right.
+    mean, lo, hi = publish.t_interval(np.array([0.999, 0.96, 0.99]), share=True)
+    assert 0 < lo < mean < hi < 1
+    assert np.isnan(publish.t_interval(np.ones(5), share=True)[1:]).all()
 
 
 def test_differences_are_paired(record):
