@@ -8,9 +8,10 @@ import numpy as np
 import simplejpeg
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import MAX_PIXELS, decode, encode_jpeg, resize
+from facelib.formats.decode import decode, encode_jpeg, resize
 from facelib.prepare.align import DETECTORS, align, detect_landmarks, read_landmarks_csv
 
+LONGEST = 1 << 12  # pixels of a side
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 Landmarks = Callable[[Path, np.ndarray], np.ndarray | None]
@@ -74,17 +75,20 @@ class Aligner:
                 " image; align it with landmarks: a CSV (file,x1,y1,…,x5,y5) or a detector"
                 f" ({', '.join(DETECTORS)})"
             )
-        if max(image.shape) ** 2 > 4 * MAX_PIXELS:
-            raise BadData(
-                f"{path}: {image.shape[1]}×{image.shape[0]} pixels, too long for a square"
-            )
         self.fitted += 1
         return encode_jpeg(resize(pad_to_square(image), self.size))
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:
-    """Repeat the edge pixels on the shorter sides of (H, W, 3) until it is square."""
+    """Repeat the edge pixels on the shorter sides of (H, W, 3) until it is square.
+
+    A picture with a side above `LONGEST` is made smaller first.
+    """
     height, width = image.shape[:2]
+    if max(height, width) > LONGEST:  # a long strip would become a square of gigabytes
+        scale = LONGEST / max(height, width)
+        width, height = (max(1, round(side * scale)) for side in (width, height))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     down, right = max(width - height, 0), max(height - width, 0)
     return cv2.copyMakeBorder(
         image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_REPLICATE

@@ -22,6 +22,7 @@ def runs(folder: Path) -> Iterator[Case]:
     """A finished run's four files, as `runs`, `follow` and the site read them."""
     from facelib.config import make_config
     from facelib.runner.report import results_html
+    from facelib.runs.files import DATA_FILE, read_origin
     from facelib.runs.folder import compare_configs, create_run, load_run, tabulate, write_json
     from facelib.runs.launch import wait_and_follow
     from facelib.runs.progress import describe
@@ -53,6 +54,9 @@ def runs(folder: Path) -> Iterator[Case]:
     for name in ("config.json", "status.json", "metrics.jsonl", "eval.json"):
         content = (run.path / name).read_bytes()
         yield Case(f"run: {name}", f"runs/{run.name}/{name}", content, read, in_json, 0.2)
+    origin = {"data": {"train.rec": dict.fromkeys(DATA_FILE, "a")}, "code": "b"}
+    yield Case("run: origin.json", f"runs/{run.name}/origin.json", json.dumps(origin).encode(),
+               read_origin, in_json)  # fmt: skip
     content = (run.path / "metrics.jsonl").read_bytes()
     yield Case("run: metrics on resume", f"runs/{run.name}/metrics.jsonl", content, cut, in_json)
 
