@@ -163,11 +163,11 @@ def record_table() -> pd.DataFrame:
         found = published_figures(f"coverage/{name}").groupby("figure", sort=False)["coverage"]
         for column in ("mean", "min", "max"):
             parts[how, column] = (100 * found.agg(column)).round(1)
+    table = pd.DataFrame(parts).fillna("no interval")
     others = published_figures("coverage/others").set_index("figure")["coverage"]
-    table = pd.DataFrame(parts)
     for figure, value in others.items():
         table.loc[figure, ("over people", "mean")] = round(100 * value, 1)
-    return table.rename_axis("coverage, %").fillna("no interval")
+    return table.rename_axis("coverage, %").fillna("")
 
 
 def main() -> None:

@@ -1,0 +1,39 @@
+"""Coverage: what is counted, the designs, and what the record says."""
+
+import numpy as np
+
+from facelib.paths import published_root
+from facelib.studies import coverage
+
+
+def test_an_interval_holds_the_mean_of_the_estimates_or_misses_on_one_side():
+    # catches: sides swapped, the estimate taken for the truth, a missing interval counted as held
+    found = [(1.0, [0.5, 2.5]), (3.0, [2.5, 3.5]), (2.0, [0.0, 1.5]), (2.0, [1.9, 2.1])]
+    row = coverage.held(found)
+    assert (row["truth"], row["coverage"]) == (2.0, 0.5)
+    assert (row["above"], row["below"]) == (0.25, 0.25)
+    assert np.isnan(coverage.held([(1.0, None), (2.0, [1, 3])])["coverage"])
+
+
+def test_designs_are_as_they_are_called():
+    # catches: people in two folds where none should be, and the reverse; genuine pairs of two
+    for design in coverage.designs():
+        scores, other = design.draw(np.random.default_rng(0))
+        assert len(scores.score) == design.pairs
+        assert ((scores.id1 == scores.id2) == scores.same).all()
+        assert np.corrcoef(scores.score[scores.same], other.score[scores.same])[0, 1] > 0.5
+        folds = [set(scores.id1[scores.fold == f]) for f in range(coverage.FOLDS)]
+        assert bool(folds[0] & folds[1]) != design.disjoint
+
+
+def test_the_record_covers_all_designs_and_says_better_than_before():
+    # catches: a record of half of the designs; a method that lost its coverage when it was made
+    table = coverage.record_table()
+    for name in ("before", "after"):
+        rows = (published_root() / "coverage" / f"{name}.csv").read_text().splitlines()
+        assert len(rows) == 1 + 12 * 24
+    known = table["over people"].loc[["auc", "eer", "best.accuracy", "strict.accuracy"]]
+    assert known["mean"].astype(float).between(93, 97.5).all()
+    assert known["min"].astype(float).min() > 88
+    assert table.loc["strict.accuracy", ("identity bootstrap", "mean")] < 90
+    assert (table.loc[["strict.far", "best.threshold"], "over people"] == "no interval").all(None)
