@@ -88,7 +88,6 @@ class Estimate:
     psi: np.ndarray | float = 0.0
     moved: np.ndarray | None = None
     choice: np.ndarray | float = 0.0
-    choice: np.ndarray | float = 0.0  # (F,)
 
 
 class Draws:
@@ -195,15 +194,6 @@ def _fold_weights(fold: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Weight (P,) of each chosen pair in the mean over folds of the means inside folds."""
     counts = np.bincount(fold[chosen], minlength=fold.max() + 1)
     return chosen / np.maximum(counts, 1)[fold] / (counts > 0).sum()
-
-
-def _moving(value, score, same, weight, thresholds, predicted, shifts) -> Estimate:
-    """A TAR (weighted mean over genuine pairs) at thresholds (F,) that could lie elsewhere."""
-    genuine = np.sort(score[same])
-    places = thresholds + np.r_[0.0, shifts][:, None]  # (1 + R, F)
-    share = 1 - np.searchsorted(genuine, places).mean(1) / len(genuine)
-    psi = _influence(predicted, same, weight * same)
-    return Estimate(value, psi, np.clip(value + share[1:] - share[0], 0, 1))
 
 
 def estimates(scores: Scores, strict, best, figures: dict, draws: Draws) -> dict[str, Estimate]:

@@ -2,6 +2,20 @@
 
 import pandas as pd
 
+BENCHMARKS = {
+    "lfw": "LFW",
+    "cfp_ff": "CFP-FF",
+    "cfp_fp": "CFP-FP",
+    "agedb_30": "AgeDB-30",
+    "calfw": "CALFW",
+    "cplfw": "CPLFW",
+}
+
+
+def benchmark_name(file: str, rendered: bool = False) -> str:
+    """The name of a benchmark for readers, from its file's name; rendered faces are called so."""
+    return BENCHMARKS.get(file, file) + (" (rendered)" if rendered else "")
+
 
 def percent(value: float | None, interval: list[float] | None = None, digits: int = 1) -> str:
     """`93.2 [92.4, 94.0]`; "not estimable" for None."""
@@ -34,7 +48,7 @@ def figures_table(report: dict) -> pd.DataFrame:
     for name, figures in report["benchmarks"].items():
         intervals = figures.get("intervals") or {}
         strict, (best_accuracy, strict_accuracy) = figures["strict"], accuracies(figures)
-        rows[f"{name} (rendered)" if figures.get("rendered") else name] = {
+        rows[benchmark_name(name, figures.get("rendered", False))] = {
             "pairs": figures["pairs"],
             "best-threshold acc.": best_accuracy,
             "strict acc.": strict_accuracy,

@@ -18,7 +18,7 @@ from pathlib import Path
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
-from facelib.metrics.tables import accuracies
+from facelib.metrics.tables import accuracies, benchmark_name
 from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks
 from facelib.runner.formulas import formula_html
@@ -101,7 +101,7 @@ def results_html() -> str:
             best, strict = accuracies(figures)
             row = {
                 "loss": LABELS[method_of(run.config.to_dict())],
-                "benchmark": f"{name} (rendered)" if figures.get("rendered") else name,
+                "benchmark": benchmark_name(name, figures.get("rendered", False)),
             }
             row |= {"best threshold": best, "strict": strict}
             warned |= {f"{name}: {text}" for text in figures.get("warnings", ())}

@@ -24,7 +24,6 @@ from facelib.metrics import geometry as an
 from facelib.metrics import intervals as iv
 from facelib.metrics.scores import Scores
 from facelib.studies.results import Result
-from facelib.studies.source_a import BENCHMARKS
 from facelib.training.train import load_model, load_trained
 
 FAR = 0.01  # of the global threshold
@@ -95,8 +94,7 @@ class Geometry:
 
     def title(self, name: str) -> str:
         """The benchmark as tables call it: rendered faces are called so."""
-        shown = BENCHMARKS.get(name, name)
-        return f"{shown} (rendered)" if self.result.rendered else shown
+        return self.result.title(name)
 
     def threshold(self, name: str) -> float:
         """One global cosine threshold: FAR 0.01 on all impostor pairs of one benchmark, pooled."""

@@ -14,6 +14,7 @@ from facelib.audit.overlap_pairs import accuracy_by_overlap, inflation
 from facelib.digests import digest
 from facelib.formats.benchmarks import person_of_image
 from facelib.formats.decode import decode
+from facelib.metrics.tables import benchmark_name
 from facelib.studies import plots
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.records import repeat_differences, repeat_intervals
@@ -50,7 +51,7 @@ def signal_scores(found: Mapping[str, Sequence[Audit]], truth: Collection) -> pd
             scored = checks.score_signals(one.candidates, truth)
             average = checks.ranked_precision(one.candidates, truth)[1]
             scored.loc["embeddings", "average precision"] = average
-            frames[(f"{one.bench.name} (rendered)", network)] = scored
+            frames[(benchmark_name(one.bench.name, rendered=True), network)] = scored
     joined = pd.concat(frames, names=["benchmark", "network"])
     counts = ["found", "right", "truth"]
     return joined.astype(dict.fromkeys(counts, int)).sort_index(level=0, sort_remaining=False)

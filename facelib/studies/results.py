@@ -16,7 +16,7 @@ from facelib.evaluate.embed import evaluate_benchmark, evaluate_run, kept_embedd
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
-from facelib.metrics.tables import accuracies, figures_table, percent, with_interval
+from facelib.metrics.tables import accuracies, benchmark_name, figures_table, percent, with_interval
 from facelib.models import build_backbone
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
@@ -146,15 +146,15 @@ class Result:
 
     def title(self, name: str) -> str:
         """A benchmark's name as tables show it: rendered faces are called so."""
-        return f"{name} (rendered)" if self.rendered else name
+        return benchmark_name(name, self.rendered)
 
     def summary(self) -> str:
         """One Markdown line a benchmark, with the numbers of eval.json."""
         lines = []
         for name, figures in self.report["benchmarks"].items():
             best, strict = accuracies(figures)
-            kind = " (rendered)" if self.rendered else ""
-            lines.append(f"- **{name}**{kind}: best threshold {best} %, strict {strict} %")
+            lines.append(f"- {self.title(name)}: best threshold {best} %, strict {strict} %")
+            lines += [f"  - warning: {text}" for text in figures.get("warnings", ())]
         return f"{self.label}, {self.folder.name}\n" + "\n".join(lines)
 
 
@@ -215,7 +215,8 @@ def accuracy_frame(results: list[Result], figure: str = "best.accuracy") -> pd.D
         for name, figures in result.report["benchmarks"].items():
             lo, hi = (figures.get("intervals") or {}).get(figure) or (float("nan"),) * 2
             value = figures[group][key]
-            rows.append({"label": name, "group": result.label, "value": value, "lo": lo, "hi": hi})
+            label = benchmark_name(name)
+            rows.append({"label": label, "group": result.label, "value": value, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
 
@@ -227,9 +228,9 @@ def differences(a: Result, b: Result, bootstrap: int = 1000) -> pd.DataFrame:
         row = {}
         for kind, figure in (("best", "best.accuracy"), ("strict", "strict.accuracy")):
             entry = found["differences"][figure]
-            lo, hi = entry["interval"]
-            points = (100 * value for value in (entry["difference"], lo, hi))
-            row[f"{kind}: difference"] = with_interval(*points)
+            points = [100 * value for value in (entry["difference"], *(entry["interval"] or ()))]
+            told = with_interval(*points) if len(points) == 3 else f"{points[0]:+.1f} (no interval)"
+            row[f"{kind}: difference"] = told
             row[f"{kind}: McNemar p"] = f"{found['mcnemar'][kind]['p']:.2g}"
         rows[a.title(name)] = row
     return pd.DataFrame(rows).T.rename_axis(f"{a.label} − {b.label}")

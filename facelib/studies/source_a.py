@@ -7,11 +7,11 @@ where they are from and under which protocol.
 import pandas as pd
 
 from facelib.limits import FOUNDATION_MODELS
-from facelib.metrics.tables import accuracies
+from facelib.metrics.tables import accuracies, benchmark_name
 from facelib.models.foundation import cached_folder
 from facelib.paths import published_root
 
-BENCHMARKS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
+BENCHMARKS = {name: benchmark_name(name) for name in ("lfw", "cfp_ff", "cfp_fp")}
 
 
 def published_figures(name: str, *index: str) -> pd.DataFrame:

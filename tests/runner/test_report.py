@@ -109,7 +109,7 @@ def test_the_headline_table_shows_both_protocols_of_rendered_faces_as_such(tmp_p
     table = report.results_html()
     for text in (
         run.name,
-        "cfp_fp (rendered)",
+        "CFP-FP (rendered)",
         "best threshold",
         "strict",
         "<li>cfp_fp: few &lt; many</li>",

@@ -41,7 +41,7 @@ def test_intervals_part_only_where_they_do_not_overlap():
     }
     for (before, after), expected in apart.items():
         table = adaptation.lift_table(result(before, 0.02), result(after, 0.02))
-        assert table.loc["cfp_ff (rendered)", "apart"] == expected
+        assert table.loc["CFP-FF (rendered)", "apart"] == expected
 
 
 def test_variants_of_an_ablation_have_names_of_their_own():
