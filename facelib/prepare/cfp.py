@@ -74,6 +74,10 @@ def _read_list(path: Path) -> dict[int, Path]:
         image = Path(os.path.normpath(path.parent / fields[1].strip()))
         if not is_number(image.parent.parent.name):
             raise BadData(f"{path}: line {number}: {fields[1]} is not …/ID/frontal/NN.jpg")
+        if not image.is_relative_to(os.path.normpath(path.parent.parent)):
+            raise BadData(
+                f"{path}: line {number}: {fields[1][:200]} leads outside of {path.parent.parent}"
+            )
         index = int(fields[0])
         if index in images:
             raise BadData(

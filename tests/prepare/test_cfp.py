@@ -72,6 +72,8 @@ def test_missing_images_are_an_error_or_a_counted_skip(tmp_path: Path):
         ("Pair_list_F.txt", None, "no such file"),
         ("Pair_list_F.txt", "one ../Images/001/frontal/01.jpg\n", "line 1 is 'one"),
         ("Pair_list_F.txt", "1 01.jpg\n", r"line 1: 01\.jpg is not …/ID/frontal"),
+        ("Pair_list_F.txt", "1 /9/frontal/01.jpg\n", "line 1: /9/frontal/01.jpg leads outside of"),
+        ("Pair_list_F.txt", "1 ../../9/frontal/01.jpg\n", "leads outside of"),
         ("Split/FF/02/same.txt", None, "no such file"),
         ("Split/FF/02/same.txt", "7,8\n7;8\n", "line 2 is '7;8', wanted `a,b`"),
         ("Split/FF/02/same.txt", "7,99\n", r"line 1: image 99 is not in Pair_list_F\.txt"),
