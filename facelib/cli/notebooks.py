@@ -28,8 +28,6 @@ def add_report(verbs) -> None:
     """The verb `report`."""
 
     def run(options: argparse.Namespace) -> None:
-        from facelib.runner.report import build_site
-
         if options.publish:
             from facelib.studies.records import publish_sweep
 
@@ -43,6 +41,8 @@ def add_report(verbs) -> None:
 
             refresh_readme(REPO / "README.md", options.readme)
             return
+        from facelib.runner.report import build_site
+
         sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
 
     verb = add_verb(verbs, "report", "one HTML site of the executed notebooks", run,

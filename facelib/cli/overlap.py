@@ -33,17 +33,19 @@ def add_overlap(verbs) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """Print one table (or JSON), write the exclusion list."""
-    check_benchmarks(options.benchmark)
-    from facelib.audit import checks
-    from facelib.audit.overlap import TrainingSet, audit, summary
-    from facelib.data.locate import benchmark_path, train_folder
     from facelib.runs.folder import load_run
 
+    # What is wrong is said before torch is imported.
     if not (options.train or options.run_name):
         raise UserError("overlap: give --train FOLDER, --train rendered, or a --run")
     if options.names and not options.names.is_file():
         raise UserError(f"--names: no file {options.names}; wanted lines id<TAB>name")
     run = load_run(options.run_name) if options.run_name else None
+    check_benchmarks(options.benchmark)
+    from facelib.audit import checks
+    from facelib.audit.overlap import TrainingSet, audit, summary
+    from facelib.data.locate import benchmark_path, train_folder
+
     train = TrainingSet(train_folder(run.config) if not options.train else _folder(options))
     paths = [Path(name) if Path(name).is_file() else benchmark_path(name, train.folder)
              for name in options.benchmark]  # fmt: skip
