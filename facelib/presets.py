@@ -82,7 +82,7 @@ _IJEPA = {**_LORA, "backbone": "ijepa-vit-h14", "dim": 1280, "global_batch": 2 *
 _PEFT = {"lora_spread": 1.0, "warmup": 2.5 / 15}
 
 # Equal negatives: all at DINOv2's 778. Micro-batches would add none, so I-JEPA gets the memory for
-# 780 images a GPU by recomputing activations.
+# 780 images per GPU by recomputing activations.
 _EQUAL = {"global_batch": 2 * 780}
 
 # ArcFace beside InfoNCE: class centres start at random and want a higher rate than adapters do

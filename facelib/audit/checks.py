@@ -80,7 +80,7 @@ def join_signals(
 
     Args:
         names: id, label, kind (`match_names` with numbers), or None: no names known.
-        images: id, label, bits, one row a near-duplicate image pair, or None.
+        images: id, label, bits, one row per near-duplicate image pair, or None.
         embeddings: `match_embeddings`, or None: no network. threshold: of its similarity.
 
     Returns:
@@ -155,7 +155,7 @@ def ranked_precision(
     """Precision and recall as the threshold falls, over each benchmark identity's nearest one.
 
     Returns:
-        Frame with similarity, precision, recall (one row a benchmark identity), and the average
+        Frame with similarity, precision, recall (one row per benchmark identity), and the average
         precision Σ precision · Δrecall; a true pair that is not nearest is never found.
     """
     nearest_ones = candidates[candidates["rank"] == 1].sort_values("similarity", ascending=False)

@@ -181,7 +181,7 @@ def _images(train: TrainingSet, bench: Benchmark, of_image: np.ndarray, facts: d
 
 
 def summary(found: Sequence[Audit]) -> pd.DataFrame:
-    """One row a benchmark: people matched by each signal and by any, and the share of all."""
+    """One row per benchmark: people matched by each signal and by any, and the share of all."""
     rows = {}
     for one in found:
         row = {"people": one.facts["people"]}

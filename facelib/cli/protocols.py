@@ -17,7 +17,7 @@ def add_ijb(verbs) -> None:
     )  # fmt: skip
     verb.add_argument("meta", type=Path, help="folder with ijbc_face_tid_mid.txt and its siblings")
     verb.add_argument("--name", choices=("ijbb", "ijbc"), help="needed if both sets are there")
-    verb.add_argument("--features", type=Path, help=".npy (N, d): one row an image of the list")
+    verb.add_argument("--features", type=Path, help=".npy (N, d): one row per image of the list")
     verb.add_argument("--run", dest="run_name", help="a trained run that embeds --images instead")
     verb.add_argument("--images", type=Path, help="folder of the loose crops")
     verb.add_argument("--save", type=Path, help="keep the embeddings of --run here (.npy)")

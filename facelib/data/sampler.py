@@ -49,7 +49,7 @@ class GroupSampler:
 
     Args:
         labels: (N,) identity of each image. batch: images in a joint batch, a multiple of `size`.
-        seed: of the order. size: K, images an identity.
+        seed: of the order. size: K, images per identity.
     """
 
     def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int):

@@ -48,7 +48,7 @@ def read_bin(path: Path) -> tuple[list[bytes], np.ndarray]:
     images, same = parts
     if len(images) != 2 * len(same) or len(same) == 0:
         raise BadData(
-            f"{path}: {len(images)} images and {len(same)} pairs, wanted two images a pair;"
+            f"{path}: {len(images)} images and {len(same)} pairs, wanted two images per pair;"
             " the file is damaged or was written wrongly: make it again"
         )
     return [_as_bytes(image, i, path) for i, image in enumerate(images)], _as_bools(same, path)

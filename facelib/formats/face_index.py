@@ -107,7 +107,7 @@ def read_names(path: Path, labels: np.ndarray) -> list[str] | None:
     """Names by label from `names.txt` (line number from 0 = label); None if there is no file."""
     if not path.is_file():
         return None
-    names = read_rows(path, "one name a line, in the order of the labels")
+    names = read_rows(path, "one name per line, in the order of the labels")
     if len(names) != labels.max() + 1:
         raise BadData(
             f"{path}: {len(names)} names, but labels run to {labels.max()}; wanted one line a"

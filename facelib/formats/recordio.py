@@ -279,7 +279,7 @@ def write_face_records(
         if names is not None and len(names) != len(starts):
             raise UserError(f"{len(names)} names for {len(starts)} identities")
         if broken := [name for name in names or () if not one_line(name)]:
-            raise UserError(f"name {broken[0]!r} has a line break: names.txt has one name a line")
+            raise UserError(f"name {broken[0]!r} has a line break: names.txt has one name per line")
         writer.write(0, pack(Header(2, [key + 1, end], 0, 0), b""))
         bounds = [*starts, key + 1]
         for label in range(len(starts)):

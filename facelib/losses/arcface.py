@@ -72,7 +72,7 @@ class ArcFace(nn.Module):
         return F.linear(F.normalize(z.to(self.weight.dtype)), F.normalize(self.weight))
 
     def margin(self, cos_y: torch.Tensor, m: torch.Tensor | None = None) -> torch.Tensor:
-        """t of the target class, (B,); m (B,): one margin an image, in place of the one of all."""
+        """t of the target class, (B,); m (B,): one margin per image, in place of the one of all."""
         return self.sloped(cosine_of_sum(cos_y, self.m if m is None else m, self.branch), cos_y)
 
     def sloped(self, t: torch.Tensor, cos_y: torch.Tensor) -> torch.Tensor:

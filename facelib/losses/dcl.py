@@ -30,7 +30,7 @@ class DCL(nn.Module):
 
     L = mean_i ( −1/|P(i)| Σ_{p∈P(i)} f_i·f_p/τ + log Σ_{n∈N(i)} e^{f_i·f_n/τ} )
 
-    P(i) are the other images of i's identity, N(i) all images of others. Two images an identity is
+    P(i) are the other images of i's identity, N(i) all images of others. Two images per identity is
     the paper's case; L may be negative. Without the positive in the sum, the gradient does not
     fade for pairs that are close already, so that small batches lose less.
 

@@ -26,11 +26,11 @@ ROW = LossRow(
 
 
 class SupCon(nn.Module):
-    r"""Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2): K images a person.
+    r"""Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2): K images per person.
 
     L = −mean_i 1/|P(i)| Σ_{p∈P(i)} log( e^{f_i·f_p/τ} / Σ_{j≠i} e^{f_i·f_j/τ} )
 
-    P(i) are the other images of i's identity. With two images an identity it is InfoNCE.
+    P(i) are the other images of i's identity. With two images per identity it is InfoNCE.
 
     Args:
         tau: temperature, 0.07 in the authors' code. gather: columns from all processes.

@@ -1,4 +1,4 @@
-"""Saved features, read a block at a time: arrays of numpy, or MegaFace's one file an image.
+"""Saved features, read a block at a time: arrays of numpy, or MegaFace's one file per image.
 
 MegaFace's feature file (the devkit's OpenCV matrix), little-endian:
 
@@ -6,7 +6,7 @@ MegaFace's feature file (the devkit's OpenCV matrix), little-endian:
 |---|---|---|
 | 0–3 | int32 | rows, d |
 | 4–7 | int32 | columns, 1 |
-| 8–11 | int32 | bytes a row, 4 |
+| 8–11 | int32 | bytes per row, 4 |
 | 12–15 | int32 | 5: float32 |
 | 16– | float32 (d,) | the feature |
 

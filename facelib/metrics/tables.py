@@ -39,7 +39,7 @@ def accuracies(figures: dict) -> tuple[str, str]:
 
 
 def figures_table(report: dict) -> pd.DataFrame:
-    """One row a benchmark of an eval.json: both protocols, TAR@FAR, AUC and EER, in percent.
+    """One row per benchmark of an eval.json: both protocols, TAR@FAR, AUC and EER, in percent.
 
     The strict threshold hangs on very few impostor pairs: its mean and spread over the folds stand
     beside the accuracy. Rendered faces are called so in the name of the row.

@@ -57,7 +57,7 @@ def template_embeddings(emb: np.ndarray, template: np.ndarray, media: np.ndarray
     t, m = template[order], media[order]
     starts = np.flatnonzero(np.r_[True, (t[1:] != t[:-1]) | (m[1:] != m[:-1])])
     sums = np.add.reduceat(emb[order].astype(np.float64), starts, axis=0)
-    means = sums / np.diff(np.r_[starts, len(t)])[:, None]  # one row a media of a template
+    means = sums / np.diff(np.r_[starts, len(t)])[:, None]  # one row per media of a template
     first = np.flatnonzero(np.r_[True, t[starts][1:] != t[starts][:-1]])
     pooled = np.add.reduceat(means, first, axis=0)  # (T, d)
     length = np.linalg.norm(pooled, axis=1, keepdims=True)
@@ -89,7 +89,7 @@ def verify_templates(
     """
     if emb.ndim != 2 or len(emb) != len(protocol.names):
         raise UserError(
-            f"embeddings of shape {emb.shape}, wanted ({len(protocol.names)}, d): one row an image "
+            f"embeddings of shape {emb.shape}, wanted ({len(protocol.names)}, d): one row each "
             "of the template list, in its order"
         )
     weighed = detector_score and protocol.detector is not None

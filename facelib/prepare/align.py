@@ -183,7 +183,7 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
             if name in landmarks:
                 raise BadData(
                     f"{where}: {name!r} is there twice (first in line {lines[name]}), wanted one "
-                    "line an image"
+                    "line per image"
                 )
             landmarks[name], lines[name] = np.array(values).reshape(5, 2), table.line_num
     return landmarks

@@ -2,7 +2,7 @@
 
     Protocol/Pair_list_F.txt    `index path` of the frontal images, path relative to Protocol/
     Protocol/Pair_list_P.txt    the same for profiles
-    Protocol/Split/{FF,FP}/NN/{same,diff}.txt    a line a pair: `a,b`
+    Protocol/Split/{FF,FP}/NN/{same,diff}.txt    one line per pair: `a,b`
                                 FF: both index list F; FP: a indexes F, b indexes P
     …/Images/ID/{frontal,profile}/NN.jpg         …/Fiducials/ID/{frontal,profile}/NN.txt
 
@@ -82,7 +82,7 @@ def _read_list(path: Path) -> dict[int, Path]:
         if index in images:
             raise BadData(
                 f"{path}: line {number}: index {index} is there twice (first in line "
-                f"{lines[index]}), wanted one line an image"
+                f"{lines[index]}), wanted one line per image"
             )
         images[index], lines[index] = image, number
     return images

@@ -1,6 +1,6 @@
 """LFW: the official `pairs.txt` and a folder of images to a `.bin` benchmark.
 
-    10<TAB>300                         folds, and genuine (= impostor) pairs a fold
+    10<TAB>300                         folds, and genuine (= impostor) pairs per fold
     Abel_Pacheco<TAB>1<TAB>4           300 genuine: name, two image numbers
     Abdel_Madi_Shabneh<TAB>1<TAB>Dean_Barker<TAB>1     300 impostor: name, number, name, number
     …                                  the next fold

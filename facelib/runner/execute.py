@@ -185,7 +185,7 @@ def held(folder: Path, what: str) -> Iterator[None]:
 
 
 def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:
-    """Execute a notebook with papermill; print one line a cell and, at the end, any error."""
+    """Execute a notebook with papermill; print one line per cell and, at the end, any error."""
     import papermill
     from nbformat import NotebookNode
     from papermill.exceptions import PapermillExecutionError

@@ -165,7 +165,7 @@ def _announce(notebook: Path, cells: list, waiting: list, jobs: int, out: Path) 
 
 
 def _run_cells(notebook: Path, cells: list, waiting: list, jobs: int, out: Path) -> list[str]:
-    """Run the waiting cells, `jobs` at a time; return one line a failed cell.
+    """Run the waiting cells, `jobs` at a time; return one line per failed cell.
 
     One thread starts and watches all: on Linux a child dies with the thread that started it.
     """
@@ -223,7 +223,7 @@ def _finish(execution: execute.Execution, cell: Cell) -> list[str]:
 
 
 def _write_results(cells: list[Cell], out: Path) -> None:
-    """One row a finished cell, in the order of the grid: a table for people, lines for programs."""
+    """One row per finished cell, in the grid's order: a table for people, lines for programs."""
     rows = [cell.row() for cell in cells if cell.is_done()]
     with atomic_file(out / "results.jsonl") as temporary:
         temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

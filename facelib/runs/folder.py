@@ -1,6 +1,6 @@
 """Run folders: create, load, list, compare. A run is a folder of small files.
 
-config.json      the configuration            metrics.jsonl  one line a log tick
+config.json      the configuration            metrics.jsonl  one line per log tick
 env.json         versions, machine, commit    train.log      output of the subprocess
 status.json      state, pid, step             eval.json      figures of each benchmark
 origin.json      digests of data and code     checkpoints/   last.pt, best.pt
@@ -76,7 +76,7 @@ class Run:
         write_json(self.path / "status.json", {**self.status, **changes, "updated": time.time()})
 
     def metrics(self):
-        """metrics.jsonl as a DataFrame, one row a log tick."""
+        """metrics.jsonl as a DataFrame, one row per log tick."""
         import pandas as pd
 
         return pd.DataFrame(read_metrics(self.path / "metrics.jsonl"))
@@ -230,7 +230,7 @@ def _table_row(run: Run) -> dict:
 
 
 def compare_configs(runs: list[Run]):
-    """The settings in which runs differ: one row a run."""
+    """The settings in which runs differ: one row per run."""
     import pandas as pd
 
     frame = pd.DataFrame([{"run": r.name, **r.config.to_dict()} for r in runs]).set_index("run")

@@ -56,7 +56,7 @@ class Geometry:
         """The training images of `cfg`, which may be another run's, under this run's network.
 
         Unit embeddings (T, d), not mirrored, and labels (T,), 0 … N − 1 in the records' order.
-        Cached beside the run under the checkpoint's digest; d·4 bytes an image (MS1M: 9 GB).
+        Cached beside the run under the checkpoint's digest; d·4 bytes per image (MS1M: 9 GB).
         """
         if cfg.digest() not in self._training:
             self._training[cfg.digest()] = self._embed_training(cfg)
@@ -238,7 +238,7 @@ def agreement_row(run: Geometry, centres: str, name: str, same: bool, threshold_
 def spread_table(runs: Sequence[Geometry]) -> pd.DataFrame:
     """Alignment, uniformity, effective dimensions, mean similarities and their gap.
 
-    One row a benchmark and loss; the spectrum is that of the benchmark's unit embeddings.
+    One row per benchmark and loss; the spectrum is that of the benchmark's unit embeddings.
     """
 
     def row(run: Geometry, name: str) -> dict:

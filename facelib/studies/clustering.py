@@ -117,7 +117,7 @@ def cluster_faces(faces: Faces, counts: Sequence[int]) -> list[Clustering]:
 
 
 def figures_frame(found: Sequence[Clustering]) -> pd.DataFrame:
-    """One row a clustering: embedding, method, people, figures, eps, and lo, hi of BCubed F."""
+    """One row per clustering: embedding, method, people, figures, eps, and lo, hi of BCubed F."""
     rows = []
     for c in found:
         lo, hi = iv.wilson(c.figures["bcubed_f"], c.replicates.var(), c.people)

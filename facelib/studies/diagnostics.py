@@ -67,7 +67,7 @@ def metrics_of(runs: dict[str, Run]) -> pd.DataFrame:
 
 
 def last_diagnostics(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Mean of the diagnostics over the last ten log ticks of each run: one column a run."""
+    """Mean of the diagnostics over the last ten log ticks of each run: one column per run."""
     named = {name: text for name, text in DIAGNOSTICS.items() if text}
     frame = metrics.groupby("run", sort=False)[[*named]].agg(lambda line: line.iloc[-10:].mean())
     return frame.rename(columns=named).dropna(how="all").T.rename_axis(columns=None)
@@ -76,7 +76,7 @@ def last_diagnostics(metrics: pd.DataFrame) -> pd.DataFrame:
 def simulate_queue(classes: int, slots: int, batch: int) -> pd.DataFrame:
     """size, share: of classes with |Q_k| in a queue after 40 steps; binomial: expected by chance.
 
-    All identities are equally likely. Real MS1M has 68 ± 40 images an identity; unequal counts
+    All identities are equally likely. Real MS1M has 68 ± 40 images per identity; unequal counts
     leave still more classes at 0.
     """
     from scipy.stats import binom
@@ -101,7 +101,7 @@ def simulate_concentration(
     starts at the means. `ring`: features kept of each class; 0: one queue of `slots`.
 
     Returns:
-        One row a class that was seen: spread (σ_k), phi, share (λ, literal), age (steps since its
+        One row per class that was seen: spread (σ_k), phi, share (λ, literal), age (steps since its
         last image; 0 is the last batch).
     """
     generator, dim = torch.Generator().manual_seed(0), 16
@@ -127,7 +127,7 @@ def simulate_concentration(
 
 
 def fidelity(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row a simulation: does φ follow the spread, or the time since the last image?"""
+    """One row per simulation: does φ follow the spread, or the time since the last image?"""
     rows = {}
     for name, frame in frames.items():
         fresh, old = frame[frame["age"] == 0], frame[frame["age"] > 0]

@@ -137,7 +137,7 @@ def available_weights(name: str, folder: str = "") -> str | None:
 
 
 def foundation_table(names: Sequence[str], folder: str = "") -> pd.DataFrame:
-    """One row a model at full size: parameters in millions, d, input, pooling, weights here."""
+    """One row per model at full size: parameters in millions, d, input, pooling, weights here."""
     rows = {}
     for name in names:
         model, entry = build_full_size(name), FOUNDATIONS[name]

@@ -53,7 +53,7 @@ def _keys(scores: Scores, rows: np.ndarray) -> list[tuple[int, int]]:
 def hardest_by_run(
     results: Sequence[Result], name: str, kind: str, k: int = 5, size: int = 64, note: str = ""
 ) -> Figure:
-    """A row of pictures a run: its k hardest pairs of a kind, `GENUINE` or `IMPOSTOR`.
+    """A row of pictures per run: its k hardest pairs of a kind, `GENUINE` or `IMPOSTOR`.
 
     A star marks pairs that are among the k hardest of every run shown.
     """

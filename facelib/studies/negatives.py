@@ -199,7 +199,7 @@ def gap(frame: pd.DataFrame, a: str, b: str, images: tuple[int, int] | None = No
 
 
 def text_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a row and length: accuracies [95 % t interval] by benchmark, negatives, compute."""
+    """One line per row and length: accuracies [95 % interval] by benchmark, negatives, compute."""
     found = against_negatives(frame)
     found["text"] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     keys = ["group", "images_seen"]

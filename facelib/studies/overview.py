@@ -57,7 +57,7 @@ def add_finished(
 
 
 def overview_table(runs: Sequence[Geometry], name: str, threshold_from: str) -> pd.DataFrame:
-    """One row a run on one benchmark: snapping, its nulls, agreement, spread.
+    """One row per run on one benchmark: snapping, its nulls, agreement, spread.
 
     Columns as in the tables of `centres`; pull, pull lo, pull hi: nearest training person − nearest
     unseen person, equal numbers; odds: same centre × verified, positive pairs; dimension:

@@ -78,7 +78,7 @@ def legend_outside(ax: Axes, **style) -> None:
 
 
 def score_frame(scores: Scores) -> pd.DataFrame:
-    """One row a pair: score, kind ("genuine" or "impostor")."""
+    """One row per pair: score, kind ("genuine" or "impostor")."""
     kind = np.where(scores.same, "genuine", "impostor")
     return pd.DataFrame({"score": scores.score, "kind": kind})
 

@@ -22,7 +22,7 @@ def against(
     note: str = "",
     legend: bool = True,
 ) -> Axes:
-    """Accuracy against `x`, a key of `TITLES`: one line a family, bars of the interval.
+    """Accuracy against `x`, a key of `TITLES`: one line per family, bars of the interval.
 
     Args:
         frame: of `negatives.against_negatives`, of one benchmark and length of the runs.

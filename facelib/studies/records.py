@@ -1,8 +1,9 @@
 """Small committed records under `runs/published/`: the source of every number in the README.
 
-A record is a folder: `results.csv` (one row a run and benchmark), `record.json` (settings that all
-runs share, command, machine, versions, commit, date). Intervals here are over independent repeats
-(other weights, other image order, other rendered people), not over the test people of one run.
+A record is a folder: `results.csv` (one row per run and benchmark), `record.json` (settings that
+all runs share, command, machine, versions, commit, date). Intervals here are over independent
+repeats (other weights, other image order, other rendered people), not over the test people of one
+run.
 """
 
 import datetime

@@ -90,7 +90,7 @@ class Result:
         return list(self.report["benchmarks"])
 
     def table(self) -> pd.DataFrame:
-        """One row a benchmark: both protocols with intervals, TAR@FAR, AUC, EER."""
+        """One row per benchmark: both protocols with intervals, TAR@FAR, AUC, EER."""
         return figures_table(self.report)
 
     def scores(self, name: str) -> Scores:
@@ -149,7 +149,7 @@ class Result:
         return benchmark_name(name, self.rendered)
 
     def summary(self) -> str:
-        """One Markdown line a benchmark, with the numbers of eval.json."""
+        """One Markdown line per benchmark, with the numbers of eval.json."""
         lines = []
         for name, figures in self.report["benchmarks"].items():
             best, strict = accuracies(figures)

@@ -24,7 +24,7 @@ def peak_memory_mb() -> float:
 
 
 class MetricsLog:
-    """One line a tick: step, images, epoch, loss, …, images_per_s, eta_s, peak_memory_mb."""
+    """One line per tick: step, images, epoch, loss, …, images_per_s, eta_s, peak_memory_mb."""
 
     def __init__(self, folder: Path, main: bool):
         self.path, self.main = folder / "metrics.jsonl", main

@@ -1,4 +1,4 @@
-"""A grid over a notebook: validated, resumable, one row a cell, nothing left running."""
+"""A grid over a notebook: validated, resumable, one row per cell, nothing left running."""
 
 import json
 import os

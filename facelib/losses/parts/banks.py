@@ -71,7 +71,7 @@ class FeatureFifo(nn.Module):
 
 
 class IdentityBank(nn.Module):
-    """One feature an identity: v ← normalised(μ·v + (1 − μ)·f), f the unit mean of the new ones.
+    """One feature per identity: v ← normalised(μ·v + (1 − μ)·f), f the unit mean of the new ones.
 
     Args:
         classes: N. dim: d. momentum: μ; 0 keeps the last batch's feature, 0.9 is a running centre.
