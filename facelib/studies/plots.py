@@ -18,6 +18,7 @@ from matplotlib.ticker import PercentFormatter
 from facelib.formats.decode import decode, resize
 from facelib.metrics.geometry import mean_interval
 from facelib.metrics.scores import Scores
+from facelib.metrics.tables import benchmark_name
 
 RENDERED = "rendered faces"
 GREY = "0.35"
@@ -109,7 +110,7 @@ def strict_threshold_spread(reports: dict[str, dict]) -> Axes:
         folds = [fold["threshold"] for fold in report["strict"]["folds"]]
         apart = row + np.linspace(-0.15, 0.15, len(folds))  # equal thresholds are the usual case
         ax.plot(folds, apart, "o", color=GENUINE, alpha=0.7, zorder=3)
-    name_rows(ax, list(reports))
+    name_rows(ax, [benchmark_name(name) for name in reports])
     note = "dots: folds; line: 95 % interval over identities"
     return label_axes(ax, "Spread of the strict threshold", note, "cosine threshold", "")
 
