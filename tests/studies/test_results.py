@@ -67,7 +67,7 @@ def test_a_result_gives_tables_scores_pictures_and_pose(trained):
     assert len(result.benchmark("toy").images) == 160
     assert -1 <= result.thresholds("toy")["best"] <= 1
     assert (result.pose("toy")["pairs"] >= 20).all()  # 40 genuine pairs, one bin of many
-    assert "**toy**: best threshold" in result.summary()
+    assert "- toy: best threshold" in result.summary()
 
 
 def test_the_floors_are_other_models_than_the_trained_one(trained):
