@@ -76,6 +76,11 @@ def _megaface(options: argparse.Namespace) -> None:
 
     probes = open_features(options.probes, options.probe_folder, options.suffix)
     if not options.distractors:
+        if options.limit or options.distractor_folder:
+            raise UserError(
+                "--limit and --distractor-folder are of distractors: give their file after "
+                f"{options.probes}"
+            )
         return _show(identify_people(probes), options.json)
     others = open_features(options.distractors, options.distractor_folder, options.suffix)
     _show(identify(probes, others, options.limit), options.json)

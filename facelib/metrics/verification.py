@@ -13,7 +13,6 @@ pushes weak models towards 0.5; compare it only with other strict accuracies.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from facelib.metrics.scores import (
     STRICT_FAR,
     Scores,
     far_name,
-    load_scores,
     make_scores,
 )
 
@@ -300,12 +298,3 @@ def verify(
     """
     scores = make_scores(score, same, fold, score_flip=score_flip, id1=id1, id2=id2)
     return verify_scores(scores, bootstrap, seed)
-
-
-def verify_file(path: Path | str, bootstrap: int = 0, seed: int = 0) -> dict:
-    """`Report.to_dict()` of a scores file.
-
-    Raises:
-        BadData: the file cannot be read or its arrays are wrong.
-    """
-    return verify_scores(load_scores(path), bootstrap, seed).to_dict()

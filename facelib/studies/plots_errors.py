@@ -27,12 +27,14 @@ def det_frame(scores: Scores, name: str = "") -> pd.DataFrame:
 def det(
     frame: pd.DataFrame, ax: Axes | None = None, title: str = "Error rates", note: str = ""
 ) -> Axes:
-    """FNMR over FMR (Martin et al. 1997); one line for each `name`.
+    """FNMR over FMR (Martin et al. 1997); one line for each `name` that makes errors of both kinds.
 
     Both axes are normal deviates: normally distributed scores give a straight line. The dotted
     diagonal is the equal error rate.
     """
     ax = axes_of(ax)
+    if frame.empty:
+        return _nothing(ax, title, note, "no threshold makes errors of both kinds")
     ax.set_xscale("function", functions=(norm.ppf, norm.cdf))
     ax.set_yscale("function", functions=(norm.ppf, norm.cdf))
     sns.lineplot(frame, x="fmr", y="fnmr", hue="name", ax=ax, estimator=None, sort=False)
@@ -60,14 +62,17 @@ def discard_frame(result: Result, name: str, fmr: float = 1e-2) -> pd.DataFrame:
     Known are the norm of the embedding and, in some benchmarks, the yaw; of a pair the poorer side.
 
     Returns:
-        discarded, fnmr (at the threshold of `fmr` on all pairs), quality (what orders the pairs).
+        discarded, fnmr (at the threshold of `fmr` on all pairs), quality (what orders the pairs);
+        empty where the threshold is not estimable.
     """
     scores = result.scores(name)
+    threshold = threshold_for(scores, fmr)["threshold"]
+    if threshold is None:
+        return pd.DataFrame()
     norms = np.linalg.norm(result.embeddings(name), axis=1)
     known = {"norm of the embedding": np.minimum(norms[scores.index1], norms[scores.index2])}
     if scores.yaw1 is not None:
         known["frontal pose"] = -np.maximum(abs(scores.yaw1), abs(scores.yaw2))
-    threshold = threshold_for(scores, fmr)["threshold"]
     frames = []
     for quality, values in known.items():
         discarded, fnmr = discard_curve(scores, values, threshold)
@@ -82,8 +87,16 @@ def discard(
 ) -> Axes:  # fmt: skip
     """FNMR of the genuine pairs that are left, one line for each `quality`."""
     ax = axes_of(ax)
+    if frame.empty:
+        return _nothing(ax, title, note, "too few impostor pairs for a threshold")
     sns.lineplot(frame, x="discarded", y="fnmr", hue="quality", ax=ax, estimator=None)
     ax.set(ylim=(0, None))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     return label_axes(ax, title, note, "genuine pairs discarded", "FNMR of the others")
+
+
+def _nothing(ax: Axes, title: str, note: str, why: str) -> Axes:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center")
+    return label_axes(ax, title, note, "", "")

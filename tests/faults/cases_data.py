@@ -94,7 +94,8 @@ def arrays(folder: Path) -> Iterator[Case]:
     from facelib.evaluate.labelled import load_labelled, save_labelled
     from facelib.metrics.compare import compare_files
     from facelib.metrics.features import HEADER, open_features
-    from facelib.metrics.verification import verify_file
+    from facelib.metrics.scores import load_scores
+    from facelib.metrics.verification import verify_scores
     from facelib.prepare.inspection import inspect
 
     rng = np.random.default_rng(0)
@@ -106,7 +107,14 @@ def arrays(folder: Path) -> Iterator[Case]:
     for name, kept in (("s", scores), ("plain", {k: scores[k] for k in ("score", "same")})):
         np.savez(folder / f"{name}.npz", **kept)
     content = (folder / "s.npz").read_bytes()
-    yield Case("scores", "s.npz", content, lambda path: verify_file(path, 0), in_archive, 0.5)
+    yield Case(
+        "scores",
+        "s.npz",
+        content,
+        lambda path: verify_scores(load_scores(path)).to_dict(),
+        in_archive,
+        0.5,
+    )
     yield Case("scores: plain", "plain.npz", (folder / "plain.npz").read_bytes(), inspect,
                in_archive)  # fmt: skip
     (folder / "other.npz").write_bytes(content)

@@ -171,6 +171,8 @@ def test_half_of_a_labelled_sets_people_are_strangers(tmp_path, capsys):
     assert (found["enrolled"], found["searches"], found["searches_of_strangers"]) == (20, 80, 100)
     assert found["rank1"] == 1.0
     assert found["tpir_at_fpir"] == {"1e-1": 1.0, "1e-2": 1.0, "1e-3": None}
+    assert main(["megaface", str(tmp_path / "a.npz"), "--limit", "9"]) == 2
+    assert "are of distractors" in capsys.readouterr().err
     write_features(tmp_path / "b.npz", near[:5], label=labels[:5])
     assert main(["megaface", str(tmp_path / "b.npz")]) == 2
     assert "nobody to enrol" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 
 from facelib.errors import BadData, UserError
 from facelib.metrics.scores import load_scores, make_scores, save_scores
-from facelib.metrics.verification import verify_file
+from facelib.metrics.verification import verify_scores
 from tests.evaluate.reference import made_scores
 
 
@@ -32,7 +32,8 @@ def test_same_may_be_booleans_or_ones_and_zeros(tmp_path, as_type):
     score, same = made_scores("random", 500, seed=1)
     np.savez(tmp_path / "x.npz", score=score.astype(np.float32), same=same.astype(as_type))
     np.savez(tmp_path / "y.npz", score=score.astype(np.float32), same=same)
-    assert verify_file(tmp_path / "x.npz") == verify_file(tmp_path / "y.npz")
+    x, y = (verify_scores(load_scores(tmp_path / f"{n}.npz")).to_dict() for n in "xy")
+    assert x == y
 
 
 GOOD = {"score": np.linspace(-1, 1, 40), "same": np.arange(40) % 2, "fold": np.arange(40) // 10}
@@ -61,7 +62,7 @@ def test_wrong_arrays_are_one_clear_error(tmp_path, case):
     change, message = BAD[case]
     np.savez(tmp_path / "bad.npz", **(GOOD | change))
     with pytest.raises(UserError, match=message) as caught:
-        verify_file(tmp_path / "bad.npz")
+        load_scores(tmp_path / "bad.npz")
     assert "bad.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 

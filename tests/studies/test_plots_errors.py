@@ -46,6 +46,15 @@ def test_the_det_curve_reads_fnmr_at_fmr_as_the_table_does(result):
     assert "1 %" in [tick.get_text() for tick in ax.get_xticklabels()]
 
 
+def test_scores_without_errors_or_with_few_impostors_give_a_picture_that_says_so():
+    # Catches: a traceback in the notebook of somebody with a perfect model or a tiny benchmark.
+    apart = make_scores(np.repeat([0.9, 0.1], 10), np.arange(20) < 10, np.arange(20) % 10)
+    assert det_frame(apart, "a").empty
+    assert "errors of both kinds" in det(det_frame(apart, "a")).texts[0].get_text()
+    frame = discard_frame(SimpleNamespace(scores=lambda name: apart), "tiny")
+    assert "too few impostor pairs" in discard(frame).texts[0].get_text()
+
+
 def test_discarding_by_a_telling_norm_lowers_the_error(result):
     # catches: the norm of the better side, a threshold that moves with the discarded pairs
     frame = discard_frame(result, "lfw")
