@@ -14,7 +14,7 @@ def add_inspect(verbs) -> None:
         from facelib.prepare.inspection import inspect
 
         if options.rebuild_idx:
-            from facelib.formats.recordio import rebuild_index
+            from facelib.formats.rebuild import rebuild_index
 
             count = rebuild_index(options.path)
             sys.stderr.write(f"train.idx written anew: {count} records\n")

@@ -13,6 +13,7 @@ from facelib.errors import BadData, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.face_index import (
     check_gap_free,
+    count_problem,
     excluded_labels,
     read_face_index,
     read_names,
@@ -63,8 +64,10 @@ class FaceRecords(Dataset):
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-        self.reader = RecordReader(folder)
+        self.reader = RecordReader(folder, partial=skip_bad)
         keys, labels = read_face_index(self.reader)
+        if problem := count_problem(self.reader, keys):
+            log.warning("%s: %s; all of them are used", self.reader.rec_path, problem)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
         if not relabel:

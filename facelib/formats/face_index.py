@@ -21,45 +21,64 @@ def read_face_index(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the image records and their labels.
 
-    Record 0 with labels `[n + 1, …]` says that images are 1 … n (`face2rec2`, `RecBuilder`); a
-    record 0 that is an image itself says that every record is one.
+    Every record is an image, but for those that hold labels and no picture: record 0 and the
+    identity records of `face2rec2`. Their counts are float32 (rounded above 16,777,216), so the
+    index and the records are believed; `count_problem` says where record 0 differs.
 
     Args:
         reader: a face set.
-        scan_limit: with more images than this the labels come from the identity records: one image
-            at each end of an identity is read instead of all (5.8 million images: 30 GB of pages).
+        scan_limit: with more images than this the labels come from the identity records, where
+            record 0 and they add up: one image at each end of an identity is read instead of all
+            (5.8 million images: 30 GB of pages).
 
     Returns:
         int64 keys (N,) ascending and int64 labels (N,) as stored (the first label of each record).
 
     Raises:
-        BadData: no record 0, missing images, or a label that is no whole number ≥ 0.
+        BadData: no image, images that record 0 counts and the index lacks, or a label that is no
+            whole number ≥ 0.
     """
-    if 0 not in reader.keys[:1]:
-        raise BadData(
-            f"{reader.idx_path}: no record 0, wanted a face set (images 1 … n and record 0);"
-            f" check it with: python -m facelib inspect {reader.rec_path}"
-        )
-    header = reader.header(0)
-    if header.flag == 0:
-        keys = reader.keys
-        return keys, _whole(reader, keys, reader.first_labels(keys))
-    first = int(header.label[0])
-    end = int(header.label[1]) if header.flag > 1 else first
-    keys = reader.keys[(reader.keys >= 1) & (reader.keys < first)]
-    if len(keys) != first - 1:
-        raise BadData(
-            f"{reader.idx_path}: record 0 counts {first - 1} images, the index has {len(keys)};"
-            " the files are not of one set: copy both again"
-        )
+    first, labels = _first_identity_record(reader), None
+    if len(reader) > scan_limit and first:
+        keys = np.arange(1, first)
+        labels = _labels_from_identities(reader, first, int(reader.keys[-1]) + 1)
+    if labels is None:
+        keys = reader.keys[reader.holds_picture()]
+        labels = reader.first_labels(keys)
     if len(keys) == 0:
         raise BadData(f"{reader.rec_path}: a face set without images")
-    labels = None
-    if len(keys) > scan_limit and end > first:
-        labels = _labels_from_identities(reader, first, end)
-    if labels is None:
-        labels = reader.first_labels(keys)
+    if counted_images(reader) > np.float32(len(keys) + 1):
+        raise BadData(
+            f"{reader.idx_path}: {count_problem(reader, keys)};"
+            " the files are not of one set: copy both again"
+        )
     return keys, _whole(reader, keys, labels)
+
+
+def _first_identity_record(reader: RecordReader) -> int | None:
+    """Key of the first identity record by bisection, where keys are 0 … N − 1; else None."""
+    if reader.keys[0] or reader.keys[-1] != len(reader) - 1 or reader.has_picture(0):
+        return None
+    low, high = 1, len(reader)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if reader.has_picture(middle) else (low, middle)
+    return low if 1 < low < len(reader) else None
+
+
+def counted_images(reader: RecordReader) -> float:
+    """First number of record 0, one more than the images; 0 where there is no such record."""
+    if reader.keys[0] or reader.has_picture(0):
+        return 0
+    return float(np.ravel(reader.header(0).label)[0])
+
+
+def count_problem(reader: RecordReader, keys: np.ndarray) -> str | None:
+    """What record 0 says of the number of images, where it differs from the images found."""
+    counted = counted_images(reader)
+    if not counted or counted == np.float32(len(keys) + 1):
+        return None
+    return f"record 0 counts {counted - 1:.0f} images, the index has {len(keys)}"
 
 
 def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.ndarray | None:

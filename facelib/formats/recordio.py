@@ -29,7 +29,6 @@ from facelib.formats.record_bytes import (
     MappedFile,
     frame,
     pack,
-    read_record,
     unpack,
 )
 from facelib.paths import atomic_file
@@ -41,16 +40,18 @@ __all__ = [
     "RecordWriter",
     "pack",
     "read_index",
-    "rebuild_index",
     "rec_file",
-    "scan_records",
     "unpack",
     "write_face_records",
+    "write_text",
 ]
 
 log = logging.getLogger(__name__)
 
+PARTIAL = ", or train on the records that are whole with: skip_bad=true"
 FLOAT32_EXACT = 1 << 24  # record 0 stores record numbers as float32
+CHUNK = 1 << 18  # records whose headers are looked at together
+WORD = struct.unpack("<I", MAGIC)[0]
 
 
 def read_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -59,13 +60,13 @@ def read_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadData: no line, a line that is not `integer<TAB>integer`, a key that occurs twice.
     """
-    text = idx_path.read_bytes()
+    text = idx_path.read_bytes().rstrip()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # numpy's "stopped before the end"
             numbers = np.fromstring(text, dtype=np.int64, sep=" ")
         keys, offsets = numbers.reshape(-1, 2).T.copy()
-        lines = text.count(b"\n") + (not text.endswith(b"\n"))
+        lines = text.count(b"\n") + 1
     except (DeprecationWarning, ValueError):
         lines, keys, offsets = -1, np.empty(0, np.int64), np.empty(0, np.int64)
     if len(keys) == 0 or lines != len(keys) or keys.min() < 0 or offsets.min() < 0:
@@ -101,6 +102,7 @@ class RecordReader:
     Args:
         rec_path: the `.rec` file, or a folder that holds `train.rec`.
         idx_path: the index, by default beside the records.
+        partial: of a truncated file, read the records that are whole, with a warning.
 
     Attributes:
         keys: int64 (N,), ascending.
@@ -114,6 +116,7 @@ class RecordReader:
         self,
         rec_path: Path,
         idx_path: Path | None = None,
+        partial: bool = False,
     ):
         self.rec_path = rec_file(rec_path)
         self.idx_path = Path(idx_path) if idx_path else self.rec_path.with_suffix(".idx")
@@ -126,19 +129,38 @@ class RecordReader:
             raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
         self.size = self.rec_path.stat().st_size
         self.keys, self.offsets = _sorted_index(self.idx_path)
-        beyond = np.flatnonzero(self.offsets + FRAME.size + HEADER.size > self.size)
-        if len(beyond):
-            key, offset = self.keys[beyond[0]], self.offsets[beyond[0]]
-            raise BadData(
-                f"{self.rec_path}: {self.size} bytes, but {self.idx_path.name} puts record {key} at"
-                f" byte {offset} ({len(beyond)} records past the end); copy both files again, or"
-                f" keep what is there: python -m facelib inspect {self.rec_path} --rebuild-idx"
-            )
+        self._check_end(partial)
         # A dense index (the normal case) needs no search.
         self._first = int(self.keys[0])
         self._dense = int(self.keys[-1]) - self._first + 1 == len(self.keys)
         self.file = MappedFile(self.rec_path)
-        self.read(int(self.keys[self.offsets.argmax()]))  # a truncated copy is noticed at once
+
+    def _check_end(self, partial: bool) -> None:
+        """A truncated copy is noticed at once: an error, or what is behind its end is left out."""
+        file = MappedFile(self.rec_path) if self.size else None
+        whole = self.offsets + FRAME.size + HEADER.size <= self.size
+        last = self.offsets == self.offsets[whole].max(initial=-1)
+        if file and last.any():
+            try:
+                file.read(
+                    int(self.offsets[last][0]), f"{self.rec_path}: record {self.keys[last][0]}"
+                )
+            except BadData as error:
+                if not partial:
+                    raise BadData(f"{error}{PARTIAL}") from None
+                whole &= ~last
+        lost = np.flatnonzero(~whole)
+        if len(lost) == 0:
+            return
+        where = (
+            f"{self.rec_path}: {self.size} bytes, but {self.idx_path.name} puts record"
+            f" {self.keys[lost[0]]} at byte {self.offsets[lost[0]]} ({len(lost)} of"
+            f" {len(whole)} records are cut off)"
+        )
+        if not partial or not whole.any():
+            raise BadData(f"{where}; copy both files again{PARTIAL if whole.any() else ''}")
+        log.warning("%s: they are left out", where)
+        self.keys, self.offsets = self.keys[whole], self.offsets[whole]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -161,6 +183,25 @@ class RecordReader:
         """Return the header of record `key`."""
         return unpack(self.read(key), f"{self.rec_path}: record {key}")[0]
 
+    def has_picture(self, key: int) -> bool:
+        """False for a record of labels alone: record 0 and the identity records."""
+        header, payload = unpack(self.read(key), f"{self.rec_path}: record {key}")
+        return header.flag == 0 or len(payload) > 0
+
+    def holds_picture(self) -> np.ndarray:
+        """`has_picture` of every key, bool (N,), read from the map without a copy."""
+        data = np.frombuffer(self.file.map, dtype=np.uint8)
+        found = np.empty(len(self), dtype=bool)
+        for start in range(0, len(self), CHUNK):
+            keys, at = self.keys[start : start + CHUNK], self.offsets[start : start + CHUNK]
+            flag, length = self._words(data, at, 8), self._words(data, at, 4)
+            labels = HEADER.size + 4 * flag.astype(np.int64)
+            found[start : start + CHUNK] = (flag == 0) | ((length & LENGTH_MASK) > labels)
+            # Cut by the magic number, or damaged: joined by the reader (or a clear error).
+            for i in np.flatnonzero((length > LENGTH_MASK) | (self._words(data, at, 0) != WORD)):
+                found[start + i] = self.has_picture(int(keys[i]))
+        return found
+
     def announce(self, keys: np.ndarray) -> None:
         """Say which records are read next, so that a cold disk fetches many of them at once."""
         places = self.offsets[np.searchsorted(self.keys, keys)]
@@ -178,20 +219,22 @@ class RecordReader:
             self.offset(int(missing))
         data = np.frombuffer(self.file.map, dtype=np.uint8)
         labels = np.empty(len(keys))
-        for start in range(0, len(keys), 1 << 18):
-            chunk = slice(start, start + (1 << 18))
+        for start in range(0, len(keys), CHUNK):
+            chunk = slice(start, start + CHUNK)
             labels[chunk] = self._gather_labels(data, keys[chunk], self.offsets[places[chunk]])
         return labels
 
-    def _gather_labels(self, data: np.ndarray, keys: np.ndarray, at: np.ndarray) -> np.ndarray:
-        def words(shift: int, kind: str) -> np.ndarray:
-            spot = np.minimum(at + shift, self.size - 4)[:, None] + np.arange(4)
-            return data[spot].view(kind)[:, 0]
+    def _words(self, data: np.ndarray, at: np.ndarray, shift: int, kind: str = "<u4") -> np.ndarray:
+        spot = np.minimum(at + shift, self.size - 4)[:, None] + np.arange(4)
+        return data[spot].view(kind)[:, 0]
 
-        flag, length = words(8, "<u4"), words(4, "<u4") & LENGTH_MASK
-        labels = np.where(flag == 0, words(12, "<f4"), words(8 + HEADER.size, "<f4")).astype(float)
+    def _gather_labels(self, data: np.ndarray, keys: np.ndarray, at: np.ndarray) -> np.ndarray:
+        flag, length = self._words(data, at, 8), self._words(data, at, 4) & LENGTH_MASK
+        single = self._words(data, at, 12, "<f4")
+        labels = np.where(flag == 0, single, self._words(data, at, 8 + HEADER.size, "<f4"))
+        labels = labels.astype(float)
         # A bad frame, or a header cut by the magic: read it properly (or fail with a clear error).
-        odd = (words(0, "<u4") != struct.unpack("<I", MAGIC)[0]) | (length < HEADER.size + 4)
+        odd = (self._words(data, at, 0) != WORD) | (length < HEADER.size + 4)
         for i in np.flatnonzero(odd):
             labels[i] = np.ravel(self.header(int(keys[i])).label)[0]
         return labels
@@ -285,59 +328,11 @@ def write_face_records(
         for label in range(len(starts)):
             number = key + 1 + label
             writer.write(number, pack(Header(2, bounds[label : label + 2], number, 0), b""))
-        _write_text(folder / "property", f"{len(starts)},{size[0]},{size[1]}\n")
+        write_text(folder / "property", f"{len(starts)},{size[0]},{size[1]}\n")
         if names is not None:
-            _write_text(folder / "names.txt", "".join(f"{name}\n" for name in names))
+            write_text(folder / "names.txt", "".join(f"{name}\n" for name in names))
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    """Find the records of a `.rec` without its index, by walking from frame to frame.
-
-    Returns:
-        ids int64 (N,) from the headers, byte offsets int64 (N,), and "" or what stopped the walk.
-    """
-    ids, offsets, problem = [], [], ""
-    if Path(rec_path).stat().st_size == 0:
-        raise BadData(f"{rec_path}: an empty file, wanted RecordIO frames")
-    with (
-        open(rec_path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        at = 0
-        while at < len(data):
-            try:
-                record, following = read_record(data, at, f"{rec_path}: record at byte {at}")
-                ids.append(unpack(record, f"{rec_path}: record at byte {at}")[0].id)
-            except BadData as error:
-                problem = str(error)
-                break
-            offsets.append(at)
-            at = following
-    # A damaged id becomes negative.
-    return np.array(ids, np.uint64).astype(np.int64), np.array(offsets, np.int64), problem
-
-
-def rebuild_index(rec_path: Path) -> int:
-    """Write `train.idx` anew from the ids in the record headers; return the number of records.
-
-    Records after a damaged place are lost; that is logged.
-
-    Raises:
-        BadData: the ids repeat, so they are not the keys, or nothing readable is there.
-    """
-    rec_path = rec_file(rec_path)
-    if not rec_path.is_file():
-        raise BadData(f"{rec_path}: no such file; wanted a RecordIO file (train.rec)")
-    ids, offsets, problem = scan_records(rec_path)
-    if len(ids) == 0 or ids.min() < 0 or len(np.unique(ids)) < len(ids):
-        raise BadData(problem or f"{rec_path}: record ids are no keys; copy the file again")
-    if problem:
-        log.warning("kept the %d records before a damaged place: %s", len(ids), problem)
-    lines = "".join(f"{key}\t{at}\n" for key, at in zip(ids.tolist(), offsets.tolist()))
-    _write_text(rec_path.with_suffix(".idx"), lines)
-    return len(ids)

@@ -10,7 +10,7 @@ from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
-from facelib.formats.face_index import check_gap_free, read_face_index, read_names
+from facelib.formats.face_index import check_gap_free, count_problem, read_face_index, read_names
 from facelib.formats.recordio import RecordReader, unpack
 from facelib.metrics.scores import STAMPS, load_scores
 from facelib.prepare.cfp import read_cfp_pairs
@@ -75,6 +75,8 @@ def _inspect_records(path: Path, deep: bool) -> dict:
     keys, labels = read_face_index(reader)
     report = {"kind": "face records", "records": len(reader), "images": len(keys), "problems": []}
     report |= _describe_identities(labels)
+    if problem := count_problem(reader, keys):
+        report["problems"].append(problem)
     try:
         check_gap_free(labels, path)
         names = read_names(reader.rec_path.parent / "names.txt", labels)

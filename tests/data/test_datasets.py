@@ -121,10 +121,39 @@ def test_missing_records_are_an_error(tmp_path: Path):
     write_raw(tmp_path, [0.0, 1.0], first=[9, 2])
     with pytest.raises(BadData, match="record 0 counts 8 images, the index has 2"):
         FaceRecords(tmp_path, size=8)
-    with RecordWriter(tmp_path) as writer:
-        writer.write(1, pack(Header(0, 0.0, 1, 0), jpeg(1)))
-    with pytest.raises(BadData, match="no record 0"):
-        FaceRecords(tmp_path, size=8)
+
+
+def packed(folder: Path, keys: list[int], flag: int, first: list | None = None) -> Path:
+    """Images as other tools write them: any keys, plain or listed labels, any record 0."""
+    with RecordWriter(folder) as writer:
+        for number, key in enumerate(keys):
+            label = [float(number // 2), 0.0] if flag else float(number // 2)
+            writer.write(key, pack(Header(flag, label, key, 0), jpeg(number)))
+        if first is not None:
+            writer.write(0, pack(Header(2, first, 0, 1), b""))
+    return folder
+
+
+@pytest.mark.parametrize("flag", [0, 2])
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ([0, 1, 2, 3, 4, 5], None),  # InsightFace's record builder; im2rec --pack-label
+        ([1, 2, 3, 4, 5, 6], None),  # im2rec with keys from 1
+        ([9, 2, 70, 4, 33, 1], None),  # a shuffled copy, keys with gaps
+        ([1, 2, 3, 4, 5, 6], [7, 7]),
+        ([1, 2, 3, 4, 5, 6], [5, 7]),  # a count that float32 rounded
+    ],
+)
+def test_every_record_with_a_picture_is_an_image(
+    tmp_path: Path, caplog, keys: list[int], first: list | None, flag: int
+):
+    # Mutation: the label list of an image in record 0 taken for a count; a rounded count believed.
+    faces = FaceRecords(packed(tmp_path, keys, flag, first), size=8)
+    assert len(faces) == 6 and faces.keys.tolist() == sorted(keys)
+    by_key = dict(zip(keys, [0, 0, 1, 1, 2, 2]))
+    assert faces.labels.tolist() == [by_key[key] for key in sorted(keys)]
+    assert ("record 0 counts 4 images, the index has 6" in caplog.text) == (first == [5, 7])
 
 
 def test_a_record_that_is_no_jpeg_is_an_error_that_names_it(tmp_path: Path):

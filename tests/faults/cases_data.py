@@ -23,12 +23,12 @@ def jpegs(count: int, side: int = 16) -> list[bytes]:
 def records(folder: Path) -> Iterator[Case]:
     """A face set of four images of two people, in both forms of its record 0."""
     from facelib.formats.face_index import read_face_index
+    from facelib.formats.rebuild import rebuild_index
     from facelib.formats.recordio import (
         Header,
         RecordReader,
         RecordWriter,
         pack,
-        rebuild_index,
         write_face_records,
     )  # fmt: skip
     from facelib.prepare.inspection import inspect

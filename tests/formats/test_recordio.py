@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from facelib.errors import BadData, UserError
+from facelib.formats.rebuild import rebuild_index
 from facelib.formats.record_bytes import MAGIC
 from facelib.formats.recordio import (
     Header,
     RecordReader,
     RecordWriter,
     pack,
-    rebuild_index,
     unpack,
     write_face_records,
 )
@@ -242,9 +242,37 @@ def test_the_index_is_rebuilt_from_the_records(faces: Path):
 
 def test_rebuilding_keeps_what_is_before_the_damage(faces: Path, caplog):
     truncate(faces)
+    (faces / "train.idx").unlink()
     assert rebuild_index(faces / "train.rec") == 9
     assert "kept the 9 records before a damaged place" in caplog.text
     assert len(RecordReader(faces)) == 9
+
+
+def test_an_index_that_cannot_be_improved_is_kept(faces: Path, caplog):
+    # Mutation: the index of a truncated file replaced by a shorter one.
+    truncate(faces)
+    before = (faces / "train.idx").read_bytes()
+    with pytest.raises(
+        BadData, match=r"kept, it knows 10 records and a new one would know 9.*skip"
+    ):
+        rebuild_index(faces)
+    assert (faces / "train.idx").read_bytes() == before
+    reader = RecordReader(faces, partial=True)
+    assert len(reader) == 9 and reader.read(8) and "1 of 10 records are cut off" in caplog.text
+
+
+def test_a_blank_line_at_the_end_of_an_index_is_no_record(faces: Path):
+    append_line("\n \n")(faces)
+    assert len(RecordReader(faces)) == 10
+
+
+def test_records_whose_ids_repeat_are_numbered_in_their_order(tmp_path: Path):
+    # A shuffled copy, or two sets one after the other: ids are no keys.
+    with RecordWriter(tmp_path) as writer:
+        for key in range(4):
+            writer.write(key, pack(Header(0, float(key % 2), 7, 0), b"picture"))
+    assert rebuild_index(tmp_path) == 4
+    assert RecordReader(tmp_path).keys.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.slow
