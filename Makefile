@@ -16,7 +16,7 @@ LOCK := .lock/requirements.txt
 PINS := sed -n '/- pip:/,$$ s/^ *- \([^ \#]*==[^\#]*\).*/\1/p' environment.yml
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test fuzz kill lab bench outputs lock clean
+.PHONY: help setup study check test fuzz kill mutants lab bench outputs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ kill: setup  ## killed and resumed trainings: ARGS="--kills 300 --seed 0 --out F
 
 outputs: setup  ## execute the notebooks with their defaults and write their outputs into them
 	$(PYTHON) -m facelib.runner.notebooks $(ARGS)
+
+mutants: setup  ## small changes of the code: which do the tests see? ARGS="--modules metrics/scores"
+	$(PYTHON) -m tests.mutants $(ARGS)
 
 # uv resolves for every platform at once and keeps the versions of the lock that still fit.
 lock:  ## .lock: all packages with hashes, parts list (SBOM); newer versions: make lock ARGS=--upgrade

@@ -21,7 +21,10 @@ from facelib.errors import UserError
 from facelib.paths import REPO
 
 ROOMS = ("losses", "metrics", "formats")
-SINGLE = {"data/sampler": "tests/data/test_sampler.py", "training/schedule": "tests/training"}
+SINGLE = {
+    "data/sampler": "tests/data/test_sampler.py",
+    "training/schedule": "tests/training/test_schedule.py",
+}
 SETTINGS = """
 [tool.mutmut]
 source_paths = ["facelib"]

@@ -1,4 +1,4 @@
-"""README and contributing page: every command exists, every number has its record."""
+"""README, handbook and contributing page: every command exists, every number has its record."""
 
 import re
 import shlex
@@ -14,8 +14,9 @@ from facelib.runner.sweep import split_values
 from facelib.studies.readme import RESULTS_BEGIN, RESULTS_END, readme_section
 
 TEXT = (REPO / "README.md").read_text()
-CONTRIBUTING = (REPO / ".github" / "CONTRIBUTING.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT + CONTRIBUTING, re.S)
+PAGES = {path.name: path.read_text() for path in sorted((REPO / ".github").glob("*.md"))}
+CONTRIBUTING, HANDBOOK = PAGES["CONTRIBUTING.md"], PAGES["HANDBOOK.md"]
+BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT + "".join(PAGES.values()), re.S)
 LINES = [line for block in BLOCKS for line in block.strip().splitlines()]
 
 
@@ -50,14 +51,25 @@ def test_the_results_are_those_of_the_record():
     assert shown == readme_section("rendered-losses").strip()
 
 
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    # Catches: a README that grows back; a page or picture that moved.
+    assert len(TEXT.split()) <= 1500
+    pages = {"README.md": (REPO, TEXT)}
+    pages |= {name: (REPO / ".github", text) for name, text in PAGES.items()}
+    for name, (folder, text) in pages.items():
+        for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+            target = "".join(link)
+            assert target.startswith("http") or (folder / target).exists(), f"{name}: {target}"
+
+
 def test_every_file_and_notebook_that_the_readme_names_exists():
     # Catches: a map that has gone stale.
-    named = re.findall(r"`((?:facelib|notebooks|runs|tests)/[\w./-]*)`", TEXT)
+    named = re.findall(r"`((?:facelib|notebooks|runs|tests)/[\w./-]*)`", TEXT + HANDBOOK)
     missing = [name for name in named if not (REPO / name).exists()]
     assert missing in ([], ["runs/"])
     for notebook in list_notebooks():
         assert f"`{notebook.stem}`" in TEXT
-    for part in re.findall(r"`([\w/]+\.py|\w+/)`", TEXT.split("part of `facelib`")[1]):
+    for part in re.findall(r"`([\w/]+\.py|\w+/)`", HANDBOOK.split("part of `facelib`")[1]):
         assert (REPO / "facelib" / part).exists() or (REPO / part).exists(), part
 
 

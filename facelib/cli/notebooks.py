@@ -37,9 +37,12 @@ def add_report(verbs) -> None:
             return
         if options.readme:
             from facelib.paths import REPO
+            from facelib.studies.front_picture import write_pictures
             from facelib.studies.readme import refresh_readme
+            from facelib.studies.records import load_record
 
             refresh_readme(REPO / "README.md", options.readme)
+            write_pictures(load_record(options.readme)[0], REPO / ".github")
             return
         from facelib.runner.report import build_site
 
@@ -51,4 +54,6 @@ def add_report(verbs) -> None:
     verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),
                       help="a sweep's rows as a committed record")  # fmt: skip
     verb.add_argument("--note", default="", help="what its readers must know beside the figures")
-    verb.add_argument("--readme", metavar="NAME", help="write a record into the README's results")
+    verb.add_argument(
+        "--readme", metavar="NAME", help="write a record into the README's results, and its picture"
+    )

@@ -1,14 +1,21 @@
 """The results section of the README, written from committed records."""
 
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from facelib.errors import UserError
+from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, published_root
 from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.records import load_record, pose_difference, repeat_differences, repeat_table
+from facelib.studies.records import (
+    load_record,
+    pose_difference,
+    repeat_differences,
+    repeat_intervals,
+)
 
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 
@@ -16,11 +23,24 @@ RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 def readme_section(name: str) -> str:
     """The README's results as Markdown: means with intervals, then corrected differences."""
     frame, record = load_record(name)
-    table = repeat_table(frame).reset_index()
-    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy()]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", "", *loss_sentences(frame), "", *_source(name, record), "", *_more_negatives()]
-    return "\n".join(lines)
+    lines = [*result_table(frame), "", *loss_sentences(frame), ""]
+    path = f"runs/published/{name}"
+    source = f"[`{path}`]({path}), {record['runs']} runs"
+    lines += [f"Source: {source}, made by the command in its `record.json`."]
+    return "\n".join([*lines, "", *_more_negatives()])
+
+
+def result_table(frame: pd.DataFrame) -> list[str]:
+    """Markdown: one row per loss and protocol, one column per benchmark, mean [95 % interval]."""
+    parts = {name: repeat_intervals(frame, figure) for name, figure in PROTOCOLS.items()}
+    found = pd.concat(part.assign(protocol=name) for name, part in parts.items())
+    benchmarks, losses = (list(dict.fromkeys(found[name])) for name in ("label", "group"))
+    rows = [["loss", "protocol", *benchmarks], ["---"] * (2 + len(benchmarks))]
+    for loss, protocol in product(losses, PROTOCOLS):
+        part = found[(found["group"] == loss) & (found["protocol"] == protocol)].set_index("label")
+        cells = [percent(r.value, [r.lo, r.hi]) for r in part.loc[benchmarks].itertuples()]
+        rows.append([loss, protocol, *cells])
+    return ["|" + "|".join(row) + "|" for row in rows]
 
 
 PROTOCOLS = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
@@ -58,23 +78,15 @@ def loss_differences(frame: pd.DataFrame) -> pd.DataFrame:
     return correct(pd.concat(parts))
 
 
-def _source(name: str, record: dict) -> list[str]:
-    """Where figures are from: the record's folder and its command."""
-    path = f"runs/published/{name}"
-    made = f"Record: [`{path}`]({path}), {record['runs']} runs, made by"
-    return [made, "", "```sh", record["command"], "```"]
-
-
 def _more_negatives() -> list[str]:
-    """The answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
+    """The first answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
     name = "rendered-negatives"
     if not (published_root() / name).is_dir():
         return []
     frame, record = record_frame(name)
-    answer = [f"- {line}" for line in sentences(frame)]
-    people = frame.loc[frame["row"] == "centres-all", "negatives"].iloc[0] + 1
-    who = f"{people:,.0f} rendered people, InfoNCE and ArcFace, points of accuracy:"
-    return [f"**More negatives?** {who}", "", *answer, "", *_source(name, record)]
+    path = f"runs/published/{name}"
+    source = f"[`{path}`]({path}), {record['runs']} runs; all answers in 11_batch_size"
+    return [f"**More negatives?** {sentences(frame)[0]}. Source: {source}."]
 
 
 def refresh_readme(path: Path, name: str) -> None:
