@@ -12,7 +12,7 @@ from os import cpu_count
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from facelib.errors import BadData, UserError
 
@@ -21,7 +21,13 @@ FILL_BORDER = ("none", "replicate")
 MAX_PIXELS = 1 << 26
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns on a second line: `check_size` is ours
 # Pillow reads more, among them formats that start other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF", "AVIF")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff",
+    ".webp", ".gif", ".avif", ".heic", ".heif",
+)  # fmt: skip
+LONGEST = 1 << 12  # pixels of a side
+EXIF_WITHIN = 1 << 12  # bytes: the EXIF block is one of a JPEG's first
 # The warp leaves pure black; JPEG noise lifts it by a few grey levels.
 BLACK = 8
 # JPEG blurs the edge of the picture into the black (chroma is stored at half the resolution):
@@ -32,13 +38,15 @@ BLURRED_EDGE = 2
 def decode(
     jpeg: bytes, size: int | None = None, fill_border: str = "none", scale: bool = False
 ) -> np.ndarray:
-    """Decode an image to uint8 (H, W, 3) RGB.
+    """Decode an image to uint8 (H, W, 3) RGB, upright as its EXIF orientation says.
 
     Args:
-        jpeg: a JPEG (decoded by simplejpeg), or another of `FORMATS`, read by Pillow; grey becomes
-            three equal channels.
+        jpeg: a JPEG (decoded by simplejpeg), or another of `FORMATS`, read by Pillow (of several
+            frames the first); grey becomes three equal channels, and grey of more than 8 bits is
+            scaled from its own darkest and brightest pixel to 0 … 255.
         size: side of the square result in pixels; area averaging where it shrinks, bilinear where
-            it grows. None keeps the image as it is.
+            it grows; a picture that is not square is padded by its edge first (`pad_to_square`).
+            None keeps the image as it is.
         fill_border: "replicate" fills the black border of an alignment (`replicate_border`), in
             the full picture.
         scale: decode a JPEG at the smallest n/8 of its size that `size` fits in, then resize: from
@@ -53,7 +61,7 @@ def decode(
     image = _decode_pixels(jpeg, size if scale and size and fill_border == "none" else 0)
     if fill_border == "replicate":
         image = replicate_border(image)
-    return image if size is None else resize(image, size)
+    return image if size is None else resize(pad_to_square(image), size)
 
 
 def map_in_threads(call: Callable, items: Iterable, block: int) -> Iterator[list]:
@@ -71,10 +79,11 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
     """`least`: pixels a side that are enough; 0 keeps the size."""
     try:
         check_size(jpeg)
-        if simplejpeg.is_jpeg(jpeg):
+        if is_plain_jpeg(jpeg):
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
-        with Image.open(io.BytesIO(jpeg), formats=FORMATS) as picture:
-            return np.array(picture.convert("RGB"))
+        with _open(jpeg) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            return np.array(_to_8_bits(upright).convert("RGB"))
     except (BadData, MemoryError):
         raise
     except Exception as error:  # the decoders raise nearly anything, TypeError for one
@@ -83,6 +92,38 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
             f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
             f" ff d8 ff): {error}"
         ) from None
+
+
+def is_plain_jpeg(image: bytes) -> bool:
+    """A JPEG that is stored upright: its EXIF block, if any, asks for no turn."""
+    if not simplejpeg.is_jpeg(image):
+        return False
+    if bytes(image[:EXIF_WITHIN]).find(b"Exif\0\0") < 0:
+        return True
+    with _open(image) as picture:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def _open(image: bytes) -> Image.Image:
+    formats = FORMATS
+    if bytes(image[4:8]) == b"ftyp" and bytes(image[8:12]) not in (b"avif", b"avis"):
+        import pillow_heif  # optional: HEIC is a format of phones, not of face sets
+
+        pillow_heif.register_heif_opener()
+        formats = ("HEIF",)
+    return Image.open(io.BytesIO(image), formats=formats)
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits or of floats, scaled by its own range; other pictures as they are."""
+    if picture.mode not in ("F", "I") and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise BadData(f"pixels of kind {picture.mode!r} that are not all finite numbers")
+    low, high = values.min(), values.max()
+    scaled = (values - low) / max(high - low, np.finfo(float).tiny) * 255
+    return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
 def check_size(image: bytes) -> None:
@@ -94,7 +135,7 @@ def check_size(image: bytes) -> None:
     if simplejpeg.is_jpeg(image):
         height, width = simplejpeg.decode_jpeg_header(image)[:2]
     else:
-        with Image.open(io.BytesIO(image), formats=FORMATS) as picture:
+        with _open(image) as picture:
             width, height = picture.size
     if width * height > MAX_PIXELS:
         raise BadData(
@@ -110,6 +151,22 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     shrinks = size <= min(image.shape[:2])
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+def pad_to_square(image: np.ndarray) -> np.ndarray:
+    """Repeat the edge pixels on the shorter sides of (H, W, 3) until it is square.
+
+    A picture with a side above `LONGEST` is made smaller first.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) > LONGEST:  # a long strip would become a square of gigabytes
+        scale = LONGEST / max(height, width)
+        width, height = (max(1, round(side * scale)) for side in (width, height))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    down, right = max(width - height, 0), max(height - width, 0)
+    return cv2.copyMakeBorder(
+        image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_REPLICATE
+    )
 
 
 def border_mask(image: np.ndarray) -> np.ndarray:

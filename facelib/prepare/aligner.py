@@ -3,16 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import simplejpeg
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import decode, encode_jpeg, resize
+from facelib.formats.decode import decode, encode_jpeg, is_plain_jpeg, pad_to_square, resize
 from facelib.prepare.align import DETECTORS, align, detect_landmarks, read_landmarks_csv
-
-LONGEST = 1 << 12  # pixels of a side
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 Landmarks = Callable[[Path, np.ndarray], np.ndarray | None]
 
@@ -67,7 +62,7 @@ class Aligner:
             if self.crop != "tight":
                 raise BadData(f"{path}: no landmarks for a {self.crop} crop")
         if image.shape[:2] == (self.size, self.size):
-            return content if simplejpeg.is_jpeg(content) else encode_jpeg(image)
+            return content if is_plain_jpeg(content) else encode_jpeg(image)
         if not self.fit:
             height, width = image.shape[:2]
             raise BadData(
@@ -77,22 +72,6 @@ class Aligner:
             )
         self.fitted += 1
         return encode_jpeg(resize(pad_to_square(image), self.size))
-
-
-def pad_to_square(image: np.ndarray) -> np.ndarray:
-    """Repeat the edge pixels on the shorter sides of (H, W, 3) until it is square.
-
-    A picture with a side above `LONGEST` is made smaller first.
-    """
-    height, width = image.shape[:2]
-    if max(height, width) > LONGEST:  # a long strip would become a square of gigabytes
-        scale = LONGEST / max(height, width)
-        width, height = (max(1, round(side * scale)) for side in (width, height))
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    down, right = max(width - height, 0), max(height - width, 0)
-    return cv2.copyMakeBorder(
-        image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_REPLICATE
-    )
 
 
 def _landmark_source(method: Path | str | Landmarks | None, root: Path) -> Landmarks | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facelib.errors import BadData, UserError
+from facelib.formats.decode import IMAGE_SUFFIXES
 from facelib.formats.recordio import write_face_records
-from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
+from facelib.prepare.aligner import Aligner, Landmarks
 from facelib.safety.readers import one_line
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def folder_to_records(
         crop: "tight" (ArcFace's) or "loose", see `Aligner`.
 
     Returns:
-        `{out, images, identities, skipped_images, left_out_identities, resized_unaligned}`.
+        `{out, images, identities, skipped_images, left_out_identities, resized_unaligned,
+        other_files}`.
 
     Raises:
         UserError: wrong folders or options. BadData: a bad image, without `skip_bad`.
@@ -104,6 +106,10 @@ def folder_to_records(
         shutil.rmtree(staging, ignore_errors=True)
     result = {"out": str(out), "identities": len(names), "resized_unaligned": encode.fitted}
     result |= counts
+    others = sum(path.is_file() for path in Path(src).glob("[!.]*/[!.]*")) - sum(
+        map(len, identities.values())
+    )
+    result["other_files"] = others  # no picture by their names
     log.info("%s", result)
     return result
 

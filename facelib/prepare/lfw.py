@@ -12,7 +12,8 @@ A list with one number in the first line (`pairsDevTest.txt`) has one fold. Imag
 from pathlib import Path
 
 from facelib.errors import BadData
-from facelib.prepare.aligner import IMAGE_SUFFIXES, Aligner, Landmarks
+from facelib.formats.decode import IMAGE_SUFFIXES
+from facelib.prepare.aligner import Aligner, Landmarks
 from facelib.prepare.lists import Pair, pairs_to_bin
 from facelib.safety.readers import is_number, read_rows
 

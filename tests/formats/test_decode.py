@@ -7,11 +7,19 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import border_mask, decode, encode_jpeg, replicate_border, resize
+from facelib.formats.decode import (
+    border_mask,
+    decode,
+    encode_jpeg,
+    is_plain_jpeg,
+    replicate_border,
+    resize,
+)
 from facelib.prepare.align import align
 
 
@@ -192,3 +200,66 @@ def test_formats_that_start_other_programs_are_no_images():
     # Mutation: Image.open without `formats`: Ghostscript runs what an EPS file says.
     with pytest.raises(BadData, match="no readable image"):
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+
+
+def stored(image: np.ndarray, form: str, **options) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, form, **options)
+    return data.getvalue()
+
+
+def corners() -> np.ndarray:
+    """A picture (48, 64, 3) whose four corners differ."""
+    image = np.full((48, 64, 3), 90, np.uint8)
+    image[:16, :16], image[:16, -16:], image[-16:, :16] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+    return image
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_upright_as_its_exif_says(form: str, orientation: int):
+    # Mutation: EXIF ignored, or a turn the wrong way round.
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = stored(corners(), form, exif=exif)
+    with Image.open(io.BytesIO(data)) as picture:
+        wanted = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    found = decode(data)
+    assert found.shape == wanted.shape == ((48, 64, 3) if orientation < 5 else (64, 48, 3))
+    assert np.abs(found.astype(int) - wanted).max() <= 8
+    assert is_plain_jpeg(data) == (form == "JPEG" and orientation == 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "low", "high"),
+    [("PNG", np.uint16, 300, 16000), ("TIFF", np.float32, -0.5, 2.0), ("TIFF", np.int32, -9, 9)],
+)
+def test_grey_of_more_than_8_bits_is_scaled_by_its_range(form: str, kind: type, low, high):
+    # Mutation: clipped at 255 (white), or truncated (black).
+    ramp = np.linspace(low, high, 256).astype(kind).reshape(16, 16)
+    grey = decode(stored(ramp, form))
+    wanted = (ramp.astype(float) - ramp.min()) / (float(ramp.max()) - float(ramp.min())) * 255
+    assert np.abs(grey[..., 0] - wanted).max() <= 0.5 and (grey[..., 0] == grey[..., 2]).all()
+
+
+def test_pixels_that_are_no_number_are_refused():
+    with pytest.raises(BadData, match="not all finite"):
+        decode(stored(np.full((4, 4), np.nan, np.float32), "TIFF"))
+
+
+def test_pictures_of_phones_and_of_several_frames_are_read():
+    image = corners()
+    heif = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(image)).save(heif, quality=95)
+    for data in (heif.getvalue(), stored(image, "AVIF", quality=95), stored(image, "GIF")):
+        assert np.abs(decode(data).astype(int) - image)[4:-4, 4:-4].mean() < 6
+
+
+def test_a_picture_that_is_not_square_is_padded_and_not_stretched():
+    # Mutation: resized to a square, so that faces are narrower than they are.
+    image = decode(stored(np.full((40, 20, 3), 200, np.uint8), "PNG"), 40)
+    assert image.shape == (40, 40, 3) and (image == 200).all()
+    tall = np.zeros((40, 20, 3), np.uint8)
+    tall[10:30, 5:15] = 255
+    found = decode(stored(tall, "PNG"), 40)[..., 0] > 128
+    assert found.any(0).sum() == 10 and found.any(1).sum() == 20
