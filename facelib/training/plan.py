@@ -9,7 +9,7 @@ import torch
 
 from facelib.config import Config
 from facelib.data.datasets import FaceRecords
-from facelib.data.feed import DECODED_LIMIT, split_records
+from facelib.data.feed import DECODED_LIMIT, memory_format, split_records
 from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler
 from facelib.limits import (
@@ -111,7 +111,7 @@ def _activations(cfg: Config, learner: torch.nn.Module) -> float:
         return tensor
 
     images = torch.zeros(2, 3, cfg.image_size, cfg.image_size)
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=memory_format(cfg))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         z = learner.embed(images)
     del z
@@ -149,7 +149,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     batch = max(4, min(own, 8 if heavy else PROBE_IMAGES) // 2 * 2)
     learner = learner.to(device).train()
     images = torch.randn(batch, 3, cfg.image_size, cfg.image_size, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=memory_format(cfg))
     labels = torch.arange(batch // 2, device=device).repeat_interleave(2) % classes
     kinds = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = kinds[cfg.precision] if device.type == "cuda" else None
