@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 PATIENCE = 0.5  # seconds: `is_locked` of another process holds a lock for an instant
 
 
@@ -26,6 +24,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     Raises:
         Locked: it is held, and `wait` is False.
     """
+    from filelock import FileLock, Timeout  # late: help and errors come without any package
+
     lock = FileLock(path, timeout=-1 if wait else PATIENCE)
     try:
         lock.acquire()

@@ -46,25 +46,28 @@ def open_pictures(root: Path, align: str | None = None) -> Callable[[Path], byte
         root: folder that names in a landmarks CSV are relative to.
         align: CSV of landmarks or name of a detector; None: the pictures are aligned.
     """
-    if align is not None:
-        return Aligner(root, TEMPLATE_SIZE, align)
+    return read_square if align is None else Aligner(root, TEMPLATE_SIZE, align)
 
-    def read(path: Path) -> bytes:
-        if not path.is_file():
-            raise BadData(f"{path}: no such image")
-        content = path.read_bytes()
-        try:
-            height, width = decode(content).shape[:2]
-        except BadData as error:
-            raise BadData(f"{path}: {error}") from None
-        if height != width:
-            raise BadData(
-                f"{path}: {width}×{height} pixels, wanted an aligned, square image; or align it: "
-                "--align CSV|insightface"
-            )
-        return content
 
-    return read
+def read_square(path: Path) -> bytes:
+    """The bytes of an aligned picture of any size.
+
+    Raises:
+        BadData: no such file, no picture, or not square: then it is not aligned.
+    """
+    if not path.is_file():
+        raise BadData(f"{path}: no such image")
+    content = path.read_bytes()
+    try:
+        height, width = decode(content).shape[:2]
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from None
+    if height != width:
+        raise BadData(
+            f"{path}: {width}×{height} pixels, wanted an aligned, square image; or align it: "
+            "--align CSV|insightface"
+        )
+    return content
 
 
 def _encode_all(
