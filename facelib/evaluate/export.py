@@ -1,6 +1,5 @@
 """A run's network as ONNX, for programs without torch; checked against torch before it is kept."""
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from facelib.paths import atomic_file
 from facelib.runs.folder import Run, load_run
 from facelib.training.train import load_model
 
-log = logging.getLogger(__name__)
 OPSET = 17
 TOLERANCE = 1e-5  # of unit embeddings
 BATCHES = (1, 3)  # that are compared
@@ -23,8 +21,8 @@ BATCHES = (1, 3)  # that are compared
 def preprocessing(run: Run) -> dict[str, str]:
     """What a program must do to a picture before the network, and with what comes out."""
     cfg, size = run.config, run.config.image_size
-    border = "" if cfg.fill_border == "none" else " after its black border is filled with the "\
-        "nearest pixels"  # fmt: skip
+    filled = cfg.fill_border != "none"
+    border = " after its black border is filled with the nearest pixels" if filled else ""
     return {
         "color": "RGB",
         "alignment": "ArcFace's five-point template, 112 x 112, as the images of the training",
@@ -65,8 +63,8 @@ def export_onnx(run: str | Path, out: Path) -> dict:
                 f"{out}: not written: its embeddings differ from torch's by {difference:.1e}, "
                 f"allowed are {TOLERANCE:.0e}"
             )
-    bytes_ = out.stat().st_size
-    return {"out": str(out), "bytes": bytes_, "largest_difference": difference, **facts}
+    size = out.stat().st_size
+    return {"out": str(out), "bytes": size, "largest_difference": difference, **facts}
 
 
 def _write(model: nn.Module, size: int, path: Path) -> None:

@@ -8,6 +8,7 @@ A picture is aligned already (then it is square), or landmarks say where its fac
 """
 
 import logging
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from facelib.runs.folder import Run, load_run
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
+WIDTH = 98
 BLOCK = 1024  # encoded pictures that are held at a time
 NOT_SAID = (
     "The cosine is no probability that this is one person, and the verdict is no proof. The "
@@ -153,7 +155,7 @@ def known_threshold(run: Run, fmr: float, benchmark: str | None = None) -> dict:
         raise UserError(f"--benchmark {benchmark}: {run.name} has {', '.join(report)}")
     chosen = [benchmark] if benchmark else list(report)
     found = {
-        name: load_scores(run.path / "scores" / f"{name}.npz", report[name]["scores"])
+        name: load_scores(run.path / "scores" / f"{name}.npz", report[name].get("scores"))
         for name in chosen
     }
     name = max(found, key=lambda name: (~found[name].same).sum())
@@ -177,11 +179,20 @@ def compare_pictures(
     benchmark: str | None = None,
     align: str | None = None,
 ) -> dict:
-    """Cosine of two pictures, the run's threshold at a false match rate, and what follows."""
+    """Cosine of two pictures, the run's threshold at a false match rate, and what follows.
+
+    Names in a landmarks CSV are relative to its own folder.
+    """
     run = load_run(run)
     point = known_threshold(run, fmr, benchmark)
-    paths = [Path(a), Path(b)]
-    encode = open_pictures(Path(align).parent if align else Path(), align)
+    paths, root = [Path(a).resolve(), Path(b).resolve()], Path(align or "").resolve().parent
+    for path in paths:
+        if align and align.endswith(".csv") and not path.is_relative_to(root):
+            raise UserError(
+                f"--align {align}: names pictures relative to its own folder, {root}; {path} is "
+                "not below it"
+            )
+    encode = open_pictures(root, align)
     _, emb, checkpoint = embed_paths(run, paths, encode)
     cosine = float(np.dot(*unit_rows(emb)))
     point |= {"cosine": cosine, "above": cosine >= point["threshold"]}
@@ -201,15 +212,15 @@ def describe_comparison(found: dict) -> str:
     lines = [
         f"   cosine: {found['cosine']:.4f}",
         f"threshold: {found['threshold']:.4f} for a false match rate of {rate}, from "
-        f"{found['impostor_pairs']} impostor pairs of {found['benchmark']}",
-        f"           (new people: {lo:.1e} to {hi:.1e}, 95 % interval)",
+        f"{found['impostor_pairs']} impostor pairs of {found['benchmark']} (new people: {lo:.1e} to "
+        f"{hi:.1e}, 95 % interval)",
         f"  verdict: {verdict}",
         f"     note: {NOT_SAID}",
     ]
     if found["rendered"]:
         lines.append("  warning: the benchmark holds rendered faces: its rates are not those of "
                      "photographs")  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(x, WIDTH, subsequent_indent=" " * 11) for x in lines)
 
 
 def evaluate_on(
@@ -242,6 +253,8 @@ def evaluate_on(
     for good, encoded in _encode_all(used, open_pictures(folder, align), skip_bad):
         images |= zip(good, encoded)
     kept = np.array([paths[i] in images and paths[j] in images for i, j in zip(index1, index2)])
+    if not kept.any():
+        raise UserError(f"{folder}: no pair with two good pictures: see the lines above")
     if not kept.all():
         log.warning("%d of %d pairs left out with their pictures", (~kept).sum(), len(kept))
     index1, index2, fold = index1[kept], index2[kept], fold[kept]

@@ -1,6 +1,7 @@
 """Questions to a trained run about people's own pictures, as they are typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,11 @@ def refused(capsys, *words) -> str:
     return error[error.index("error: ") :]
 
 
+def _copied(path: Path, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(path, folder))
+
+
 def test_embed_writes_a_row_per_picture_with_its_path_and_folder(trained, tmp_path, capsys):
     # Catches: rows in another order than their paths, a file that `cluster` does not read.
     (run, people), out = trained, tmp_path / "e.npz"
@@ -82,6 +88,10 @@ def test_embed_aligns_by_landmarks_relative_to_the_folder(trained, tmp_path, cap
     assert "wanted an aligned, square image" in refused(
         capsys, "embed", run.path, tmp_path / "in", "--out", out
     )
+    photo = tmp_path / "in" / "a.png"
+    words = "same", run.path, photo, photo, "--fmr", "1e-2", "--align"
+    assert "is not below it" in refused(capsys, *words, _copied(csv, tmp_path / "other"))
+    assert ask(capsys, *words, _copied(csv, photo.parent), "--json")["cosine"] > 0.9999
 
 
 def test_bad_pictures_are_an_error_or_left_out_and_counted(trained, tmp_path, capsys):
