@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from facelib.config import Config
+from facelib.formats.decode import map_in_threads
 
 STREAM = 1 << 21  # of the random numbers: no other use of the seed has it
 METHODS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -36,13 +37,14 @@ def augment_batch(
         places: (B,) position of each image in the joint batch: the same for any number of ranks.
         chance: see `chances`.
     """
-    changed = images.copy()
-    for row, place in enumerate(places):
-        rng = np.random.default_rng([seed, STREAM, step, place])
+
+    def change(row: int) -> np.ndarray:
+        image, rng = images[row], np.random.default_rng([seed, STREAM, step, places[row]])
         for kind, wanted in zip(chance, rng.random(len(chance)) < list(chance.values())):
-            if wanted:
-                changed[row] = CHANGES[kind](changed[row], rng)
-    return changed
+            image = CHANGES[kind](image, rng) if wanted else image
+        return image
+
+    return np.stack(next(map_in_threads(change, range(len(images)), len(images))))
 
 
 def _rectangle(size: int, limits: tuple, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -212,8 +212,8 @@ def describe_comparison(found: dict) -> str:
     lines = [
         f"   cosine: {found['cosine']:.4f}",
         f"threshold: {found['threshold']:.4f} for a false match rate of {rate}, from "
-        f"{found['impostor_pairs']} impostor pairs of {found['benchmark']} (new people: {lo:.1e} to "
-        f"{hi:.1e}, 95 % interval)",
+        f"{found['impostor_pairs']} impostor pairs of {found['benchmark']} "
+        f"(new people: {lo:.1e} to {hi:.1e}, 95 % interval)",
         f"  verdict: {verdict}",
         f"     note: {NOT_SAID}",
     ]
