@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from facelib.digests import digest_values
 from facelib.errors import UserError
-from facelib.limits import FOUNDATION_MODELS, IRESNETS, check_together
+from facelib.limits import FACE_VITS, FOUNDATION_MODELS, IRESNETS, check_together
 from facelib.presets import PRESETS
 from facelib.rows import LOSS_ROWS, check_value, own_settings, parse_value, setting
 
@@ -23,6 +23,9 @@ DIGEST_VERSION = 2  # raise it when a default changes: its runs must not meet th
 OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedded": ("data", ("rendered", "shapes")),
     "iresnet": ("backbone", IRESNETS),
+    "vit": ("backbone", FACE_VITS),
+    "faces": ("backbone", (*IRESNETS, *FACE_VITS)),
+    "transformer": ("backbone", (*FACE_VITS, *FOUNDATION_MODELS)),
     "foundation": ("backbone", FOUNDATION_MODELS),
     "bank": ("bank", ("queue", "identity", "cross_batch")),
     "slots": ("bank", ("queue", "cross_batch")),
@@ -58,19 +61,21 @@ class _Common:
     split: str = setting("identity", "validation: whole identities, or images inside identities (source A)", choices=("identity", "within"))
     val_fraction: float = setting(0.04, "part of the identities (or images) kept for validation", low=0, below=1)
     # model
-    backbone: str = setting("iresnet10", "network", choices=(*IRESNETS, *FOUNDATION_MODELS))
+    backbone: str = setting("iresnet10", "network", choices=(*IRESNETS, *FACE_VITS, *FOUNDATION_MODELS))
     width: int = setting(16, "channels of the first stage; 64 is the published networks", of="iresnet", low=4)
     image_size: int = setting(32, "network input, pixels", low=16)
-    dim: int = setting(128, "embedding size; a foundation model brings its own", of="iresnet", low=2)
+    dim: int = setting(128, "embedding size; a foundation model brings its own", of="faces", low=2)
     dropout: float = setting(0.0, "before the last linear layer; 0.4 in source A", of="iresnet", low=0, below=1)
-    sync_batchnorm: bool = setting(False, "batch statistics over all processes", of="iresnet")
-    freeze_batchnorm: bool = setting(False, "running statistics only: exactness tests, fine-tuning", of="iresnet")
-    init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
+    sync_batchnorm: bool = setting(False, "batch statistics over all processes", of="faces")
+    freeze_batchnorm: bool = setting(False, "running statistics only: exactness tests, fine-tuning", of="faces")
+    mask_ratio: float = setting(0.1, "part of the tokens that is left out in training; 0 in InsightFace's vit_t and vit_s for WebFace42M", of="vit", low=0, below=1)
+    drop_path: float = setting(0.1, "part of the images that skip the last block in training, fewer the earlier ones", of="vit", low=0, below=1)
+    init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth of an IResNet or vit, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
     lora_rank: int = setting(0, "0 trains all weights; above 0 only adapters of that rank (source A: 8)", of="foundation", low=0)
     lora_alpha: float = setting(8.0, "adapters count alpha/rank times", of="foundation", above=0)
     lora_spread: float = setting(1.0, "adapters' A at the start: its standard deviation over peft's; sqrt(6) in source A", of="foundation", above=0)
     lora_targets: str = setting("ffn", "linear layers that get adapters", of="foundation", choices=("ffn", "attention", "all"))
-    recompute: bool = setting(False, "recompute activations in backward (ViT-H)", of="foundation")
+    recompute: bool = setting(False, "recompute activations in backward: less memory, more time (ViT-H, vit_b)", of="transformer")
     # loss: what several losses share; each takes some of these (its row says which)
     loss: str = setting("arcface", "training loss", choices=tuple(LOSS_ROWS))
     s: float = setting(32.0, "scale of the classifier's logits", of="loss", above=0)
@@ -104,11 +109,16 @@ class _Common:
     drops: str = setting("0.25,0.5,0.75", "fractions of the run at which the rate drops", of="steps")
     clip_norm: float = setting(5.0, "gradient norm; 0 switches clipping off", low=0)
     flip: bool = setting(True, "random horizontal flips")
+    augment_zoom: float = setting(0.0, "part of the images of which a random part is enlarged to the whole", low=0, high=1)
+    augment_crop: float = setting(0.0, "part of the images of which a random part stays, black around it; 0.2 in AdaFace's code", low=0, high=1)
+    augment_lowres: float = setting(0.0, "part of the images that are shrunk and enlarged again; 0.2 in AdaFace's code", low=0, high=1)
+    augment_colour: float = setting(0.0, "part of the images with other brightness, contrast and saturation; 0.2 in AdaFace's code", low=0, high=1)
+    augment_occlude: float = setting(0.0, "part of the images with a random rectangle over them", low=0, high=1)
     precision: str = setting("fp32", "fp16 and bf16 on CUDA only", choices=("fp32", "fp16", "bf16"))
     tf32: bool = setting(True, "CUDA: fp32 products in TensorFloat-32; no effect on a CPU")
     channels_last: bool = setting(True, "memory format of images and convolutions")
     fused: bool = setting(True, "CUDA: the optimiser's fused kernels; no effect on a CPU")
-    compile: str = setting("cuda", "torch.compile of an IResNet: on CUDA only, always, or never", choices=("cuda", "always", "never"))
+    compile: str = setting("cuda", "torch.compile of an IResNet or vit: on CUDA only, always, or never", choices=("cuda", "always", "never"))
     seed: int = setting(0, "weights, order of the images, flips, dropout", low=0)
     # bookkeeping
     select: str = setting("last", "checkpoint that is evaluated", choices=("last", "val_auc", "val_loss", "train_loss"))

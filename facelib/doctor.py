@@ -13,6 +13,7 @@ import torch
 import yaml
 from packaging.requirements import Requirement
 
+from facelib.locks import cores
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
 from facelib.runs.origin import of_other_code
@@ -30,14 +31,13 @@ def check() -> dict:
         `problems`: a list of {`problem`, `next`}, the second the command to type.
     """
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     names = ["cpu", *(f"{card.name}, {card.total_memory / 1e9:.0f} GB" for card in cards)]
     report = {
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "packages": check_packages(),
         "devices": {"names": names, "cuda": torch.version.cuda if cards else None},
-        "machine": {"cores": cores, "memory_gb": round(memory.total / 1e9, 1),
+        "machine": {"cores": cores(), "memory_gb": round(memory.total / 1e9, 1),
                     "memory_free_gb": round(memory.available / 1e9, 1)},
         "disk": {"data": _disk(data_root()), "runs": _disk(runs_root())},
         "data": [found for folder in sorted(data_root().glob("*")) if (found := _holdings(folder))],

@@ -11,6 +11,7 @@ from facelib.paths import check_folder_name
 from facelib.rows import LOSS_ROWS
 
 IRESNETS = ("iresnet10", "iresnet18", "iresnet34", "iresnet50", "iresnet100")
+FACE_VITS = ("vit_t", "vit_s", "vit_b", "vit_mini")  # facelib.models.vit.SIZES
 # What facelib.models.foundation.FOUNDATIONS holds; models with a size of their own.
 FOUNDATION_MODELS = ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14", "generic-vit")
 
@@ -50,9 +51,9 @@ def _check_drops(cfg) -> None:
 
 
 def _check_dropout(cfg) -> None:
-    """Two views need dropout, which foundation models do not have."""
+    """Two views need dropout, which transformers do not have."""
     views = LOSS_ROWS[cfg.loss].views
-    if cfg.backbone in FOUNDATION_MODELS:
+    if cfg.backbone not in IRESNETS:
         if views > 1:
             raise UserError(
                 f"loss={cfg.loss!r} needs dropout before the last linear layer; backbone "

@@ -4,7 +4,6 @@
 (default `runs/`). Both are read at each call, so that a test or a cluster job can set them.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facelib.errors import UserError
+from facelib.locks import locked
 
 REPO = Path(__file__).resolve().parent.parent
 FOLDER_NAME = re.compile(r"\w[\w .+=,-]{0,99}")
@@ -88,8 +88,7 @@ def make_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system frees it even if the process is killed
+    with locked(folder.parent / f".{folder.name}.lock"):
         if folder.is_dir():  # another process made it while this one waited
             return folder
         for stale in folder.parent.glob(f".{folder.name}.*.tmp"):

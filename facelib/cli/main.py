@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 
+from facelib.cli.ask import add_embed, add_evaluate_on, add_export, add_same
 from facelib.cli.cluster import add_cluster
 from facelib.cli.data import add_inspect
 from facelib.cli.evaluate import add_compare, add_eval, add_verify
@@ -45,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for add in (add_study, add_doctor, add_prepare, add_inspect, add_settings, add_train,
-                add_eval, add_frozen, add_verify, add_compare, add_ijb, add_megaface, add_cluster,
-                add_overlap, add_sweep, add_follow, add_runs, add_report):  # fmt: skip
+                add_eval, add_evaluate_on, add_embed, add_same, add_export, add_frozen,
+                add_verify, add_compare, add_ijb, add_megaface, add_cluster, add_overlap,
+                add_sweep, add_follow, add_runs, add_report):  # fmt: skip
         add(verbs)
     return parser

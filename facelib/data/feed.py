@@ -8,6 +8,7 @@ import torch
 
 from facelib import distributed
 from facelib.config import Config
+from facelib.data.augment import augment_batch, chances
 from facelib.data.datasets import FaceRecords, split_identities, split_within
 from facelib.data.loader import load_batches
 from facelib.data.locate import exclusion_file, train_folder
@@ -133,6 +134,10 @@ class Feed:
         for step, images in zip(range(start, stop), self._images(start, stop)):
             own = self.own(step)
             labels = torch.from_numpy(self.labels[self.sampler.indices(step)[own]])
+            if chance := chances(self.cfg):
+                pixels = images.permute(0, 2, 3, 1).numpy()
+                pixels = augment_batch(pixels, own, chance, self.cfg.seed, step)
+                images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             images = images.to(self.device, non_blocking=True)
             if self.cfg.flip:  # as bytes: a quarter of the floats' memory
                 mirrored = flips(self.cfg.global_batch, self.cfg.seed, step)[own]

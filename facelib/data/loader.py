@@ -11,6 +11,7 @@ device, a batch at a time. So Python runs once an image only for "find the recor
 from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
+from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from facelib.errors import BadData
 from facelib.formats.decode import decode
 from facelib.formats.recordio import unpack
 
+START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # Windows
 AHEAD = 2  # batches that each worker has under way
 
 
@@ -81,7 +83,7 @@ def load_batches(
         sampler=blocks(),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=START if workers else None,
         generator=torch.Generator(),  # its seed is not drawn from the state that a run resumes
     )
     for bad in loader:

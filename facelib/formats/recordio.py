@@ -204,6 +204,8 @@ class RecordReader:
 
     def announce(self, keys: np.ndarray) -> None:
         """Say which records are read next, so that a cold disk fetches many of them at once."""
+        if not hasattr(mmap, "MADV_WILLNEED"):  # Windows
+            return
         places = self.offsets[np.searchsorted(self.keys, keys)]
         for page in np.unique(places // mmap.PAGESIZE).tolist():
             self.file.map.madvise(mmap.MADV_WILLNEED, page * mmap.PAGESIZE, mmap.PAGESIZE)

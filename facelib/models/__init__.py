@@ -1,4 +1,4 @@
-"""Backbones, built from a `Config`: IResNet, foundation models, LoRA adapters.
+"""Backbones, built from a `Config`: IResNet, ViT, foundation models, LoRA adapters.
 
 May import runs and losses and all below them.
 To add one: a file here, its name in `limits.py`, a branch in `build_backbone`.
@@ -10,13 +10,14 @@ from facelib.config import Config
 from facelib.models.foundation import FOUNDATIONS, load_foundation
 from facelib.models.iresnet import iresnet, load_backbone
 from facelib.models.lora import add_adapters
+from facelib.models.vit import SIZES, FaceViT
 
 
 def build_backbone(cfg: Config) -> nn.Module:
-    """The backbone that a config describes: an `IResNet`, or a `Foundation` with its own `dim`.
+    """The backbone of a config: an `IResNet`, a `FaceViT`, or a `Foundation` with its own `dim`.
 
-    `cfg.init` gives the weights: a checkpoint file for an IResNet, `load_foundation`'s weights for
-    a foundation model. With `cfg.lora_rank` above 0 that model is frozen under adapters.
+    `cfg.init` gives the weights: a checkpoint file, or `load_foundation`'s weights for a foundation
+    model. With `cfg.lora_rank` above 0 that model is frozen under adapters.
     """
     if cfg.backbone in FOUNDATIONS:
         model = load_foundation(cfg.backbone, cfg.init)
@@ -26,13 +27,17 @@ def build_backbone(cfg: Config) -> nn.Module:
         if cfg.recompute:
             model.enable_recompute()
         return model
-    model = iresnet(
-        cfg.backbone,
-        width=cfg.width,
-        image_size=cfg.image_size,
-        dim=cfg.dim,
-        dropout=cfg.dropout,
-    )
+    if cfg.backbone in SIZES:
+        own = cfg.mask_ratio, cfg.drop_path, cfg.recompute
+        model = FaceViT(SIZES[cfg.backbone], cfg.image_size, cfg.dim, *own)
+    else:
+        model = iresnet(
+            cfg.backbone,
+            width=cfg.width,
+            image_size=cfg.image_size,
+            dim=cfg.dim,
+            dropout=cfg.dropout,
+        )
     if cfg.init != "scratch":
         load_backbone(model, cfg.init)
     return model

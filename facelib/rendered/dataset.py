@@ -1,12 +1,12 @@
 """The one door of this room: data sets of rendered faces and of shapes, made on first use."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from facelib.locks import cores
 from facelib.paths import data_root, make_folder
 from facelib.rendered import shapes
 from facelib.rendered.shapes import ShapesSpec, shapes_dataset
@@ -34,7 +34,7 @@ def rendered_dataset(spec: RenderedSpec, root: Path | None = None, workers: int 
         UserError: the 3-D assets are not installed.
     """
     root = Path(root or data_root())
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores()
 
     def build(folder: Path) -> None:
         planted, synthetic = _renderer()

@@ -8,7 +8,6 @@ the child's pid. The executed notebook gets its final name only when it ran to i
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
 import logging
@@ -23,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from facelib.errors import UserError
+from facelib.locks import Locked, locked
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
 from facelib.runs.progress import describe
@@ -176,12 +176,11 @@ def stopping_on_sigterm() -> Iterator[None]:
 def held(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder of executions: a second study or sweep in it is an error, not a mess."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another {what} is at work in {folder}: wait until it ends") from None
-        yield
+    try:
+        with locked(folder / ".lock", wait=False):
+            yield
+    except Locked:
+        raise UserError(f"another {what} is at work in {folder}: wait until it ends") from None
 
 
 def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:

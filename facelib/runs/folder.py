@@ -7,7 +7,6 @@ origin.json      digests of data and code     checkpoints/   last.pt, best.pt
 embeddings/      scores/
 """
 
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
+from facelib.locks import Locked, is_locked, locked
 from facelib.paths import REPO, runs_root
 from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status, write_json
 from facelib.runs.origin import why_stale
@@ -294,29 +294,21 @@ def hold(path: Path) -> Iterator[None]:
     Raises:
         AlreadyTraining: another process trains this run.
     """
-    with open(path / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyTraining(
-                f"{path.name} is being trained by another process; "
-                f"watch it: python -m facelib follow {path.name}"
-            ) from None
-        for half in (path / "checkpoints").glob(".*.tmp"):  # of a writer that was killed
-            half.unlink()
-        yield
+    try:
+        with locked(path / ".lock", wait=False):
+            for half in (path / "checkpoints").glob(".*.tmp"):  # of a writer that was killed
+                half.unlink()
+            yield
+    except Locked:
+        raise AlreadyTraining(
+            f"{path.name} is being trained by another process; "
+            f"watch it: python -m facelib follow {path.name}"
+        ) from None
 
 
 def is_alive(path: Path) -> bool:
     """Does a process on this machine hold the run's lock, or is one just starting?"""
-    try:
-        with open(path / ".lock") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        pass
-    except BlockingIOError:
-        return True
-    return own_process(read_status(path / "status.json")) is not None
+    return is_locked(path / ".lock") or own_process(read_status(path / "status.json")) is not None
 
 
 def identify(pid: int) -> dict:

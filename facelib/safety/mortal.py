@@ -28,6 +28,7 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> 
 
 def make_workers_mortal() -> None:
     """Workers of a fork server that is not started yet end with the process that uses them."""
-    from multiprocessing import set_forkserver_preload
+    from multiprocessing import get_all_start_methods, set_forkserver_preload
 
-    set_forkserver_preload(["__main__", "facelib.safety.mortal_workers"])
+    if "forkserver" in get_all_start_methods():  # not on Windows
+        set_forkserver_preload(["__main__", "facelib.safety.mortal_workers"])

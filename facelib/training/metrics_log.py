@@ -2,13 +2,12 @@
 
 import json
 import logging
-import resource
-import sys
 import time
 from pathlib import Path
 
 import torch
 
+from facelib.locks import peak_memory
 from facelib.paths import atomic_file
 from facelib.runs.files import read_metrics
 
@@ -19,8 +18,7 @@ def peak_memory_mb() -> float:
     """Largest memory so far: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return peak_memory() / 2**20
 
 
 class MetricsLog:

@@ -159,6 +159,7 @@ def pictures(folder: Path) -> Iterator[Case]:
     from PIL import Image
 
     from facelib.errors import BadData
+    from facelib.evaluate.pictures import read_square
     from facelib.formats.decode import FORMATS, decode
     from facelib.prepare.aligner import Aligner
 
@@ -169,6 +170,7 @@ def pictures(folder: Path) -> Iterator[Case]:
             raise BadData(f"{path}: {error}") from error
 
     yield Case("picture: JPEG, scaled", "p.jpg", jpegs(1, 40)[0], read_scaled)
+    yield Case("picture: JPEG, square", "square.jpg", jpegs(1, 40)[0], read_square)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 9, 3), np.uint8))
     for kind in FORMATS:
         out = io.BytesIO()

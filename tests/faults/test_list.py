@@ -37,7 +37,6 @@ OURS = {
     "runs/origin.py: code_digest": "sources of the package, as bytes",
     "runs/origin.py: file_digest": "any file, as bytes",
     "runs/origin.py: parts": "sources of the package, as bytes",
-    "runs/folder.py: is_alive": "a lock, never read",
     "safety/guard.py: _drop_output": "/dev/null",
     "studies/pictures.py: chart": "a picture that it has just written",
     "studies/readme.py: refresh_readme": "README.md of the checkout",

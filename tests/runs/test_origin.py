@@ -240,5 +240,5 @@ def test_the_code_that_trains_is_all_in_the_digest():
     loaded = subprocess.run([sys.executable, "-c", own], cwd=REPO, capture_output=True, text=True)
     parts = {name.split(".")[1] for name in loaded.stdout.split() if name.startswith("facelib.")}
     # Bookkeeping; `rendered` makes data, which have a digest of their own.
-    others = {"digests", "errors", "paths", "presets", "rendered", "runs", "safety"}
+    others = {"digests", "errors", "locks", "paths", "presets", "rendered", "runs", "safety"}
     assert parts - others == {name.removesuffix(".py") for name in origin.CODE}
