@@ -55,7 +55,7 @@ def check_rates(page, result, chosen):
 
 
 def test_a_dragged_threshold_gives_the_rates_of_the_scores(page, results):
-    # Catches: > for >=, classes swapped, a line that does not follow the pointer or the keys.
+    # Catches: the classes swapped, a line that does not follow the pointer or the keys.
     everything = np.ones(PAIRS, bool)
     before = check_rates(page, results[0], everything)
     box = page.locator(".fx-handle rect").bounding_box()

@@ -65,7 +65,7 @@ export function render({ model, el }) {
   const bench = () => {
     if (!opened.has(state.bench)) {
       const one = openBenchmark(data.benchmarks[state.bench]);
-      one.image.addEventListener("load", () => { if (bench() === one) drawLists(); });
+      one.image.addEventListener("load", () => { if (bench() === one) { drawLists(); drawMap(); } });
       opened.set(state.bench, one);
     }
     return opened.get(state.bench);
@@ -142,7 +142,7 @@ export function render({ model, el }) {
       counts[same[p]][bin] += 1;
     }
     const top = Math.max(1, ...counts[0], ...counts[1]);
-    scale = { lo, hi, left: 12, wide: width - 24 };
+    scale = { lo, hi, left: 22, wide: width - 44 };
     const x = (value) => scale.left + ((value - lo) / (hi - lo)) * scale.wide;
     const outline = (kind) => {
       const steps = counts[kind].map((n, i) => `V${base - (150 * n) / top}`
@@ -174,7 +174,9 @@ export function render({ model, el }) {
       protocol("strict", 2), protocol("best", 16), handle);
     const had = plot.contains(document.activeElement);
     plot.replaceChildren(svg, make("p", { class: "fx-legend" },
-      "Filled: genuine pairs. Hatched: impostor pairs. Bars: number of pairs."));
+      "Filled: genuine pairs. Hatched: impostor pairs. Height: number of pairs. Dashed and dotted: "
+      + "mean thresholds over the folds. The best-threshold protocol itself adds mirrored pictures; "
+      + "here its threshold meets the cosines of the pictures as they are."));
     if (had) handle.focus();
   }
 
@@ -203,7 +205,7 @@ export function render({ model, el }) {
       + `${found.impostors}), FNMR ${percent(found.fnmr)} (${found.rejects} of `
       + `${found.genuine}), accuracy ${percent(found.accuracy)}`;
     handle.setAttribute("aria-valuenow", t.toFixed(4));
-    handle.setAttribute("aria-valuetext", text);
+    handle.setAttribute("aria-valuetext", `cosine ${t.toFixed(3)}`);
     live.textContent = text[0].toUpperCase() + text.slice(1);
     Object.assign(root.dataset, { fmr: found.fmr, fnmr: found.fnmr, threshold: t });
     drawLists();
@@ -215,12 +217,11 @@ export function render({ model, el }) {
     const gap = (p) => Math.abs(score[p] - t);
     const errors = state.rows.filter(wrong).sort((a, b) => gap(b) - gap(a));
     const close = state.rows.filter((p) => !wrong(p)).sort((a, b) => gap(a) - gap(b));
-    const list = (title, rows) => make("section", {},
-      make("h2", {}, `${title} (${rows.length})`),
+    const list = (title, rows) => make("section", {}, make("h2", {}, title),
       rows.length ? make("ul", {}, ...rows.slice(0, SHOWN).map(item)) : make("p", {}, "none"));
     lists.replaceChildren(list("False accepts, worst first", errors.filter((p) => !same[p])),
       list("False rejects, worst first", errors.filter((p) => same[p])),
-      list("Nearest misses: right, closest to the threshold", close.slice(0, SHOWN)));
+      list("Nearest misses, nearest first", close));
   }
 
   function item(p) {
@@ -263,7 +264,7 @@ export function render({ model, el }) {
       make("div", { class: "fx-scroll", tabindex: 0, role: "region", "aria-label": "all runs" },
         make("table", {}, make("thead", {}, make("tr", {}, ...heads)),
           make("tbody", {}, ...rows))),
-      make("p", {}, "At the mean thresholds of both protocols."),
+      make("p", {}, "Decisions on this cosine at the mean threshold of each protocol."),
       make("button", { type: "button", autofocus: "", click: () => dialog.close() }, "Close"));
     dialog.showModal();
   }

@@ -95,7 +95,7 @@ def flat_map(emb: np.ndarray) -> np.ndarray:
 
 
 def sprite(bench: Benchmark, room: int) -> dict:
-    """All pictures of a benchmark in one JPEG, row by row, as large as `room` bytes allow."""
+    """All pictures of a benchmark in one JPEG, row by row: the largest of `TILES` with `room`."""
     columns = math.ceil(math.sqrt(len(bench.images)))
     for tile in TILES:
         sheet = np.zeros((-(-len(bench.images) // columns) * tile, columns * tile, 3), np.uint8)
