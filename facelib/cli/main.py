@@ -8,6 +8,7 @@ from facelib.cli.ask import add_embed, add_evaluate_on, add_export, add_same
 from facelib.cli.cluster import add_cluster
 from facelib.cli.data import add_inspect
 from facelib.cli.evaluate import add_compare, add_eval, add_verify
+from facelib.cli.explore import add_explore
 from facelib.cli.frozen import add_frozen
 from facelib.cli.notebooks import add_report, add_sweep
 from facelib.cli.overlap import add_overlap
@@ -48,6 +49,6 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (add_study, add_doctor, add_prepare, add_inspect, add_settings, add_train,
                 add_eval, add_evaluate_on, add_embed, add_same, add_export, add_frozen,
                 add_verify, add_compare, add_ijb, add_megaface, add_cluster, add_overlap,
-                add_sweep, add_follow, add_runs, add_report):  # fmt: skip
+                add_explore, add_sweep, add_follow, add_runs, add_report):  # fmt: skip
         add(verbs)
     return parser

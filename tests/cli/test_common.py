@@ -34,6 +34,7 @@ def test_every_verb_has_help_with_examples():
         "follow",
         "runs",
         "report",
+        "explore",
     ):
         assert verb in text
         with pytest.raises(SystemExit) as stopped:

@@ -1,0 +1,325 @@
+// Scores and pairs of evaluated runs: one ES module for JupyterLab (anywidget) and for a file.
+const SHOWN = 12; // pairs a list
+const TURNS = [0, 15, 30, 45, 60, Infinity]; // bins of the difference of yaws, degrees
+const NS = "http://www.w3.org/2000/svg";
+const KINDS = { u1: Uint8Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
+let serial = 0; // makes ids unique where a notebook shows several explorers
+
+function unpack(text, kind) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new KINDS[kind](bytes.buffer);
+}
+
+// An element with attributes, handlers (functions) and children; text is never read as HTML.
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "line", "path", "rect", "text", "defs", "pattern"].includes(tag);
+  const node = svg ? document.createElementNS(NS, tag) : document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(key, value);
+    else node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function picker(label, options, change) {
+  const rows = options.map((text, i) => make("option", { value: i }, text));
+  const select = make("select", { change: () => change(Number(select.value)) }, ...rows);
+  return { select, node: make("label", {}, label, select) };
+}
+
+function openBenchmark(raw) {
+  const image = new Image();
+  image.src = `data:image/jpeg;base64,${raw.pictures.jpeg}`;
+  return {
+    ...raw, ...raw.pictures, image,
+    same: unpack(raw.same, "u1"), fold: unpack(raw.fold, "i4"),
+    index1: unpack(raw.index1, "i4"), index2: unpack(raw.index2, "i4"),
+    turn: raw.turn && unpack(raw.turn, "f4"),
+    runs: raw.runs.map((r) => ({ ...r, score: unpack(r.score, "f8"), map: unpack(r.map, "f4") })),
+  };
+}
+
+// FMR, FNMR and accuracy of the pairs `rows` where cos >= threshold is accepted.
+export function rates(score, same, rows, threshold) {
+  let accepts = 0, rejects = 0, genuine = 0;
+  for (const p of rows) {
+    genuine += same[p];
+    if (score[p] >= threshold) accepts += 1 - same[p];
+    else rejects += same[p];
+  }
+  const impostors = rows.length - genuine;
+  return {
+    accepts, rejects, genuine, impostors, fmr: accepts / impostors, fnmr: rejects / genuine,
+    accuracy: 1 - (accepts + rejects) / rows.length,
+  };
+}
+
+const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(2)} %` : "none");
+
+export function render({ model, el }) {
+  const id = `facelib-explorer-${++serial}`;
+  const data = JSON.parse(model.get("data"));
+  const opened = new Map();
+  const state = { run: 0, bench: 0, fold: 0, turn: 0, threshold: 0, rows: [], at: 0 };
+  const bench = () => {
+    if (!opened.has(state.bench)) {
+      const one = openBenchmark(data.benchmarks[state.bench]);
+      one.image.addEventListener("load", () => { if (bench() === one) { drawLists(); drawMap(); } });
+      opened.set(state.bench, one);
+    }
+    return opened.get(state.bench);
+  };
+  const run = () => bench().runs[state.run];
+
+  const labels = data.runs.map((r) => `${r.label} · ${r.name}`);
+  const runs = picker("Run", labels, (i) => { state.run = i; start(); });
+  const benches = picker("Benchmark", data.benchmarks.map((b) => b.title), (i) => {
+    Object.assign(state, { bench: i, fold: 0, turn: 0, at: 0 });
+    fillFilters();
+    start();
+  });
+  const filters = make("span", { class: "fx-filters" });
+  const plot = make("div", { class: "fx-plot" });
+  const live = make("p", { class: "fx-rates", role: "status" });
+  const marks = make("div", { class: "fx-marks" });
+  const lists = make("div", { class: "fx-lists" });
+  const map = make("canvas", {
+    class: "fx-map", tabindex: 0, role: "slider", "aria-label": "Picture on the map",
+    keydown: stepMap, pointermove: hoverMap, "aria-valuemin": 1,
+  });
+  const near = make("div", { class: "fx-near" });
+  const dialog = make("dialog", { class: "fx-pair", "aria-labelledby": `${id}-pair` });
+  const root = make("div", { class: "fx" },
+    make("div", { class: "fx-choice" }, benches.node, runs.node, filters), plot, marks, live, lists,
+    make("h2", {}, "Map of embeddings"),
+    make("p", {}, "First two principal components. Point at a picture, or use the arrow keys; "
+      + "rings mark the same person."),
+    make("div", { class: "fx-mapbox" }, map, near), dialog);
+  el.append(root);
+
+  function fillFilters() {
+    const change = (key) => (i) => { state[key] = i; filter(); };
+    const parts = [picker("Fold", ["all", ...bench().folds.map(String)], change("fold")).node];
+    if (bench().turn) {
+      const bins = TURNS.slice(1).map((hi, i) =>
+        Number.isFinite(hi) ? `${TURNS[i]}–${hi}°` : `${TURNS[i]}° or more`);
+      parts.push(picker("Yaw difference", ["all", ...bins], change("turn")).node);
+    }
+    filters.replaceChildren(...parts);
+  }
+
+  function start() {
+    state.threshold = run().best;
+    marks.replaceChildren(...[["strict", "strict"], ["best", "best threshold"]].map(
+      ([key, name]) => make("button", { type: "button", click: () => move(run()[key]) },
+        `Threshold of the ${name} protocol: ${run()[key].toFixed(3)}`)));
+    filter();
+    drawMap();
+  }
+
+  function filter() {
+    const { fold, turn } = bench();
+    const wanted = (p) => (!state.fold || fold[p] === state.fold - 1) && (!state.turn
+      || (turn[p] >= TURNS[state.turn - 1] && turn[p] < TURNS[state.turn]));
+    state.rows = [];
+    for (let p = 0; p < fold.length; p += 1) if (wanted(p)) state.rows.push(p);
+    drawHistogram();
+    move(state.threshold);
+  }
+
+  let scale, handle, knob;
+  function drawHistogram() {
+    const { score } = run(), { same } = bench();
+    let lo = Infinity, hi = -Infinity;
+    for (const s of score) { lo = Math.min(lo, s); hi = Math.max(hi, s); }
+    lo = Math.floor(10 * Math.min(lo, run().strict, run().best)) / 10;
+    hi = Math.ceil(10 * Math.max(hi, run().strict, run().best)) / 10;
+    const width = Math.max(280, plot.clientWidth || 640), height = 250, base = 210, bins = 60;
+    const counts = [new Array(bins).fill(0), new Array(bins).fill(0)];
+    for (const p of state.rows) {
+      const bin = Math.min(bins - 1, Math.floor(((score[p] - lo) / (hi - lo)) * bins));
+      counts[same[p]][bin] += 1;
+    }
+    const top = Math.max(1, ...counts[0], ...counts[1]);
+    scale = { lo, hi, left: 22, wide: width - 44 };
+    const x = (value) => scale.left + ((value - lo) / (hi - lo)) * scale.wide;
+    const outline = (kind) => {
+      const steps = counts[kind].map((n, i) => `V${base - (150 * n) / top}`
+        + `H${x(lo + ((i + 1) * (hi - lo)) / bins)}`);
+      return make("path", { d: `M${x(lo)} ${base}${steps.join("")}V${base}Z`,
+        class: kind ? "fx-genuine" : "fx-impostor",
+        fill: kind ? "" : `url(#${id}-hatch)` });
+    };
+    const hatch = make("pattern", { id: `${id}-hatch`, width: 6, height: 6,
+      patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    make("line", { x1: 0, y1: 0, x2: 0, y2: 6, class: "fx-hatch" }));
+    const protocol = (key, y) => {
+      const flip = x(run()[key]) > width / 2;
+      return make("g", { class: `fx-${key}` },
+        make("line", { x1: x(run()[key]), x2: x(run()[key]), y1: y, y2: base }),
+        make("text", { x: x(run()[key]) + (flip ? -5 : 5), y: y + 10,
+          "text-anchor": flip ? "end" : "start" }, key === "best" ? "best threshold" : key));
+    };
+    knob = make("rect", { x: -7, y: 34, width: 14, height: 22, rx: 3 });
+    handle = make("g", { class: "fx-handle", tabindex: 0, role: "slider", keydown: keys,
+      "aria-label": "Threshold", "aria-valuemin": lo, "aria-valuemax": hi },
+    make("line", { x1: 0, x2: 0, y1: 34, y2: base }), knob);
+    const ticks = [0, 1, 2, 3, 4].map((i) => lo + (i * (hi - lo)) / 4).map((value) =>
+      make("text", { x: x(value), y: base + 17, "text-anchor": "middle" }, value.toFixed(2)));
+    const svg = make("svg", { width, height, pointerdown: drag, pointermove: drag },
+      make("defs", {}, hatch), outline(0), outline(1),
+      make("line", { x1: x(lo), x2: x(hi), y1: base, y2: base, class: "fx-axis" }), ...ticks,
+      make("text", { x: width / 2, y: base + 36, "text-anchor": "middle" }, "cosine"),
+      protocol("strict", 2), protocol("best", 16), handle);
+    const had = plot.contains(document.activeElement);
+    plot.replaceChildren(svg, make("p", { class: "fx-legend" },
+      "Filled: genuine pairs. Hatched: impostor pairs. Height: number of pairs. Dashed and dotted: "
+      + "mean thresholds over the folds. The best-threshold protocol itself adds mirrored pictures; "
+      + "here its threshold meets the cosines of the pictures as they are."));
+    if (had) handle.focus();
+  }
+
+  function drag(event) {
+    const svg = event.currentTarget;
+    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
+    else if (!(event.buttons & 1)) return;
+    const at = event.clientX - svg.getBoundingClientRect().left;
+    move(scale.lo + ((at - scale.left) / scale.wide) * (scale.hi - scale.lo));
+  }
+
+  function keys(event) {
+    const steps = { ArrowLeft: -0.005, ArrowDown: -0.005, ArrowRight: 0.005, ArrowUp: 0.005,
+      PageDown: -0.05, PageUp: 0.05, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    move(state.threshold + steps[event.key]);
+  }
+
+  function move(threshold) {
+    state.threshold = Math.min(scale.hi, Math.max(scale.lo, threshold));
+    const t = state.threshold, found = rates(run().score, bench().same, state.rows, t);
+    const at = scale.left + ((t - scale.lo) / (scale.hi - scale.lo)) * scale.wide;
+    handle.setAttribute("transform", `translate(${at} 0)`);
+    const text = `threshold ${t.toFixed(3)}: FMR ${percent(found.fmr)} (${found.accepts} of `
+      + `${found.impostors}), FNMR ${percent(found.fnmr)} (${found.rejects} of `
+      + `${found.genuine}), accuracy ${percent(found.accuracy)}`;
+    handle.setAttribute("aria-valuenow", t.toFixed(4));
+    handle.setAttribute("aria-valuetext", `cosine ${t.toFixed(3)}`);
+    live.textContent = text[0].toUpperCase() + text.slice(1);
+    Object.assign(root.dataset, { fmr: found.fmr, fnmr: found.fnmr, threshold: t });
+    drawLists();
+  }
+
+  function drawLists() {
+    const { score } = run(), { same } = bench(), t = state.threshold;
+    const wrong = (p) => (score[p] >= t) !== Boolean(same[p]);
+    const gap = (p) => Math.abs(score[p] - t);
+    const errors = state.rows.filter(wrong).sort((a, b) => gap(b) - gap(a));
+    const close = state.rows.filter((p) => !wrong(p)).sort((a, b) => gap(a) - gap(b));
+    const list = (title, rows) => make("section", {}, make("h2", {}, title),
+      rows.length ? make("ul", {}, ...rows.slice(0, SHOWN).map(item)) : make("p", {}, "none"));
+    lists.replaceChildren(list("False accepts, worst first", errors.filter((p) => !same[p])),
+      list("False rejects, worst first", errors.filter((p) => same[p])),
+      list("Nearest misses, nearest first", close));
+  }
+
+  function item(p) {
+    const { index1, index2, same } = bench();
+    const button = make("button", { type: "button", click: () => openPair(p),
+      "aria-label": `Pair ${p}, ${same[p] ? "genuine" : "impostor"}, `
+        + `cosine ${run().score[p].toFixed(3)}: open` },
+    picture(index1[p], 56), picture(index2[p], 56),
+    make("span", {}, run().score[p].toFixed(3)));
+    return make("li", {}, button);
+  }
+
+  function picture(i, size) {
+    const { image, tile, columns } = bench();
+    const canvas = make("canvas", { width: tile, height: tile, role: "img",
+      "aria-label": `picture ${i}, person ${bench().people[i]}` });
+    canvas.style.width = canvas.style.height = `${size}px`;
+    const left = (i % columns) * tile, top = Math.floor(i / columns) * tile;
+    if (image.complete) {
+      canvas.getContext("2d").drawImage(image, left, top, tile, tile, 0, 0, tile, tile);
+    }
+    return canvas;
+  }
+
+  function openPair(p) {
+    const { index1, index2, same, fold, folds, turn, people } = bench();
+    const side = (i) => make("figure", {}, picture(i, 140),
+      make("figcaption", {}, `person ${people[i]}`));
+    const verdict = (cos, t) => (cos >= t ? "same" : "different");
+    const rows = bench().runs.map((r, i) => make("tr", {},
+      make("th", { scope: "row" }, labels[i]), make("td", {}, r.score[p].toFixed(4)),
+      make("td", {}, verdict(r.score[p], r.strict)), make("td", {}, verdict(r.score[p], r.best))));
+    const heads = ["run", "cosine", "strict", "best threshold"].map((text) =>
+      make("th", { scope: "col" }, text));
+    const facts = [same[p] ? "genuine pair" : "impostor pair", `fold ${folds[fold[p]]}`];
+    if (turn) facts.push(`yaw difference ${turn[p].toFixed(0)}°`);
+    dialog.replaceChildren(
+      make("h2", { id: `${id}-pair` }, `Pair ${p}`), make("p", {}, facts.join(", ")),
+      make("div", { class: "fx-two" }, side(index1[p]), side(index2[p])),
+      make("div", { class: "fx-scroll", tabindex: 0, role: "region", "aria-label": "all runs" },
+        make("table", {}, make("thead", {}, make("tr", {}, ...heads)),
+          make("tbody", {}, ...rows))),
+      make("p", {}, "Decisions on this cosine at the mean threshold of each protocol."),
+      make("button", { type: "button", autofocus: "", click: () => dialog.close() }, "Close"));
+    dialog.showModal();
+  }
+
+  function drawMap() {
+    const size = Math.min(480, root.clientWidth || 480), { people } = bench(), xy = run().map;
+    map.width = map.height = size;
+    const ink = map.getContext("2d"), own = people[state.at];
+    ink.fillStyle = ink.strokeStyle = getComputedStyle(root).color;
+    const place = (i) => [size / 2 + xy[2 * i] * (size / 2 - 8),
+      size / 2 - xy[2 * i + 1] * (size / 2 - 8)];
+    for (let i = 0; i < people.length; i += 1) {
+      const [x, y] = place(i), mine = people[i] === own;
+      ink.globalAlpha = mine ? 1 : 0.35;
+      ink.fillRect(x - 1.5, y - 1.5, 3, 3);
+      if (mine) { ink.beginPath(); ink.arc(x, y, i === state.at ? 7 : 4, 0, 7); ink.stroke(); }
+    }
+    map.setAttribute("aria-valuemax", people.length);
+    map.setAttribute("aria-valuenow", state.at + 1);
+    map.setAttribute("aria-valuetext", `picture ${state.at}, person ${own}`);
+    near.replaceChildren(picture(state.at, 112), make("p", {}, `person ${own}`));
+  }
+
+  function hoverMap(event) {
+    const box = map.getBoundingClientRect(), xy = run().map, half = box.width / 2 - 8;
+    const x = (event.clientX - box.left - box.width / 2) / half;
+    const y = (box.top + box.height / 2 - event.clientY) / half;
+    let best = 0, least = Infinity;
+    for (let i = 0; i < xy.length / 2; i += 1) {
+      const far = (xy[2 * i] - x) ** 2 + (xy[2 * i + 1] - y) ** 2;
+      if (far < least) { least = far; best = i; }
+    }
+    if (best !== state.at) { state.at = best; drawMap(); }
+  }
+
+  function stepMap(event) {
+    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    state.at = (state.at + step + bench().people.length) % bench().people.length;
+    drawMap();
+  }
+
+  fillFilters();
+  start();
+  let seen = plot.clientWidth;
+  const watch = new ResizeObserver(() => {
+    if (plot.clientWidth === seen) return;
+    seen = plot.clientWidth;
+    drawHistogram();
+    move(state.threshold);
+    drawMap();
+  });
+  watch.observe(plot);
+  return () => watch.disconnect();
+}
+
+export default { render };
