@@ -6,7 +6,7 @@ import sys
 from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
-from facelib.config import make_config
+from facelib.config import Config, make_config
 from facelib.presets import PRESETS
 
 
@@ -15,6 +15,7 @@ def add_train(verbs) -> None:
 
     def run(options: argparse.Namespace) -> None:
         from facelib.data.locate import benchmark_paths
+        from facelib.data.split import checked_split, open_records
         from facelib.runs.folder import create_run, load_run
         from facelib.runs.launch import launch
         from facelib.runs.origin import check_name
@@ -23,7 +24,7 @@ def add_train(verbs) -> None:
         root = given and given.path.parent
         if given:
             check_name(given)
-        cfg = given.config if given else make_config(options.preset, **settings_of(options))
+        cfg = given.config if given else _new_config(options)
         if options.dry_run:
             from facelib.training.plan import describe_plan, plan
 
@@ -36,6 +37,10 @@ def add_train(verbs) -> None:
         evaluated = cfg.benchmarks and not options.no_eval
         if evaluated and cfg.data != "rendered":  # rendered faces make theirs
             check_benchmarks(benchmark_paths(cfg))
+        if given and options.skip_bad:
+            given.set_status(skip_bad=True)
+        elif not given and cfg.data not in ("rendered", "shapes"):
+            checked_split(cfg, open_records(cfg).labels)
         trained = launch(cfg, processes=options.processes, root=root)
         if evaluated:
             show_evaluation(trained.path, options.json)
@@ -58,8 +63,16 @@ def add_train(verbs) -> None:
                       help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
     verb.add_argument("--processes", type=int, metavar="N",
                       help="go on with an elastic run on N processes")  # fmt: skip
+    verb.add_argument("--skip-bad", action="store_true",
+                      help="skip and count records that are no image")  # fmt: skip
     verb.add_argument("--no-eval", action="store_true")
     verb.add_argument("--json", action="store_true")
+
+
+def _new_config(options: argparse.Namespace) -> Config:
+    """The configuration that preset and settings describe."""
+    skip = {"skip_bad": True} if options.skip_bad else {}
+    return make_config(options.preset, **settings_of(options), **skip)
 
 
 def add_follow(verbs) -> None:

@@ -65,7 +65,8 @@ def save_checkpoint(trainer, name: str) -> None:
             free = shutil.disk_usage(path.parent).free / 2**20
             raise UserError(
                 f"cannot write {path} ({free:.0f} MB of disk are free): {str(error)[:80]}; "
-                "free space and run again, the checkpoint before this one is untouched"
+                "free space, then go on from the checkpoint before this one: "
+                f"python -m facelib train --run {trainer.run.name}"
             ) from error
     trainer.accelerator.wait_for_everyone()
 
@@ -140,7 +141,7 @@ def load_checkpoint(path: Path) -> dict:
 def check_settings(state: dict, run: Run) -> None:
     """BadData where a run's config.json is not the one that its checkpoint was trained with."""
     trained = state.get("config") or {}
-    free = {"name", *NOT_IN_DIGEST} | ({"processes"} if run.config.elastic else set())
+    free = {"name", "skip_bad", *NOT_IN_DIGEST} | ({"processes"} if run.config.elastic else set())
     changed = [
         f"{name}={getattr(run.config, name)!r} (trained with {value!r})"
         for name, value in trained.items()
