@@ -65,7 +65,7 @@ class _Common:
     dropout: float = setting(0.0, "before the last linear layer; 0.4 in source A", of="iresnet", low=0, below=1)
     sync_batchnorm: bool = setting(False, "batch statistics over all processes", of="iresnet")
     freeze_batchnorm: bool = setting(False, "running statistics only: exactness tests, fine-tuning", of="iresnet")
-    init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
+    init: str = setting("scratch", "or trained weights: a file (InsightFace's and others'), a run's folder or name; for a foundation model its weights folder, or pretrained: what the hub cache holds")
     lora_rank: int = setting(0, "0 trains all weights; above 0 only adapters of that rank (source A: 8)", of="foundation", low=0)
     lora_alpha: float = setting(8.0, "adapters count alpha/rank times", of="foundation", above=0)
     lora_spread: float = setting(1.0, "adapters' A at the start: its standard deviation over peft's; sqrt(6) in source A", of="foundation", above=0)

@@ -319,7 +319,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
         accelerator=accelerator, plain_learner=torch.nn.Linear(1, 1), optimizer=torch.nn.Module(),
         step=1, best=None, cfg=run.config, run=run, metrics=SimpleNamespace(losses=[]),
     )  # fmt: skip
-    with pytest.raises(UserError, match="MB of disk are free.*free space and run again"):
+    with pytest.raises(UserError, match="MB of disk are free.*free space, then go on"):
         checkpoint.save_checkpoint(trainer, "last.pt")
     assert (run.path / "checkpoints" / "last.pt").read_bytes() == before
     assert not list((run.path / "checkpoints").glob(".last*"))
