@@ -110,6 +110,7 @@ class _Common:
     fused: bool = setting(True, "CUDA: the optimiser's fused kernels; no effect on a CPU")
     compile: str = setting("cuda", "torch.compile of an IResNet: on CUDA only, always, or never", choices=("cuda", "always", "never"))
     seed: int = setting(0, "weights, order of the images, flips, dropout", low=0)
+    continues: str = setting("", "a finished run whose weights, optimiser and step this one begins with (train --run NAME --images-seen N)")
     # bookkeeping
     select: str = setting("last", "checkpoint that is evaluated", choices=("last", "val_auc", "val_loss", "train_loss"))
     eval_every: int = setting(0, "steps between validations; 0: four times a run", low=0)

@@ -46,6 +46,7 @@ from facelib.training.checkpoint import (
     save_checkpoint,
     trained_state,
 )
+from facelib.training.continued import continuation, earlier_run
 from facelib.training.gradcache import backward_in_chunks, tell_of_batch_statistics
 from facelib.training.interrupts import Stop, listen, signalled, take_time
 from facelib.training.learner import Learner, build_learner, compile_backbone
@@ -110,6 +111,10 @@ class Trainer:
         if path.is_file():
             self.step, self.best = restore(load_checkpoint(path), self)
             log.info("resumed at step %d of %d", self.step, self.steps)
+        elif self.cfg.continues:
+            before = earlier_run(self.cfg, self.run.path.parent)
+            self.step, _ = restore(load_checkpoint(before / "checkpoints" / "last.pt"), self)
+            log.info("%s", continuation(self.cfg, before.name, self.step, self.steps))
         self.metrics.cut_after(self.step)  # a kill before the first checkpoint leaves lines too
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -256,9 +261,10 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
         with distributed.main_first():  # the first makes the rendered faces, the others find them
             feed = Feed(run.config, accelerator.device)
         trainer = Trainer(run, feed, accelerator)
+        again = (run.path / "checkpoints" / "last.pt").is_file()
         trainer.resume()
-        if main or trainer.step:
-            (check_resume if trainer.step else record_origin)(run, training_files(run.config))
+        if main or again:
+            (check_resume if again else record_origin)(run, training_files(run.config))
         if main:
             write_json(run.path / "env.json", environment())
             trained, parameters = count_parameters(trainer.plain_learner)

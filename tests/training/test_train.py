@@ -393,3 +393,21 @@ def test_a_run_that_met_a_bad_record_goes_on_as_its_error_says(tmp_path, runs_fo
     whole = launch(cfg.replace(skip_bad=True))
     assert largest_difference(weights(load_run(cfg.run_name)), weights(whole)) == 0
     load_model(cfg.run_name)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_trained_longer_from_its_weights_and_optimiser(
+    tiny_records, runs_folder, capsys
+):
+    # Catches: the finished run overwritten, a start from step 0, momentum or the order begun anew.
+    cfg = tiny(tiny_records, lr=0.01, schedule="steps", drops="0.9", warmup=0.0)
+    first = launch(cfg)
+    kept = (first.checkpoint).read_bytes()
+    assert main(["train", "--run", first.name, "--images-seen", "192", "--no-eval"]) == 0
+    second = load_run(cfg.replace(images_seen=192, continues=first.name).run_name)
+    steps = [row["step"] for row in read_lines(second.path / "metrics.jsonl") if "loss" in row]
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert "Not equal to a run of 12 steps" in (second.path / "train.log").read_text()
+    assert first.checkpoint.read_bytes() == kept
+    assert main(["train", "--run", first.name, "--images-seen", "96"]) == 2
+    assert "has seen 96; give 112 or more" in capsys.readouterr().err
