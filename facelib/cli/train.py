@@ -16,7 +16,6 @@ def add_train(verbs) -> None:
 
     def run(options: argparse.Namespace) -> None:
         from facelib.data.locate import benchmark_paths
-        from facelib.data.split import checked_split, open_records
         from facelib.runs.folder import create_run, load_run
         from facelib.runs.launch import launch
         from facelib.runs.origin import check_name
@@ -47,6 +46,8 @@ def add_train(verbs) -> None:
         if given and options.skip_bad:
             given.set_status(skip_bad=True)
         elif not given and cfg.data not in ("rendered", "shapes"):
+            from facelib.data.split import checked_split, open_records
+
             checked_split(cfg, open_records(cfg).labels)
         trained = launch(cfg, processes=options.processes, root=root)
         if evaluated:
