@@ -70,7 +70,7 @@ class _Common:
     freeze_batchnorm: bool = setting(False, "running statistics only: exactness tests, fine-tuning", of="faces")
     mask_ratio: float = setting(0.1, "part of the tokens that is left out in training; 0 in InsightFace's vit_t and vit_s for WebFace42M", of="vit", low=0, below=1)
     drop_path: float = setting(0.1, "part of the images that skip the last block in training, fewer the earlier ones", of="vit", low=0, below=1)
-    init: str = setting("scratch", "or a checkpoint: an InsightFace backbone.pth of an IResNet or vit, a run's checkpoint; for a foundation model its weights folder, or pretrained: what the hub cache holds")
+    init: str = setting("scratch", "or trained weights of an IResNet or vit: a file (InsightFace's and others'), a run's folder or name; for a foundation model its weights folder, or pretrained: what the hub cache holds")
     lora_rank: int = setting(0, "0 trains all weights; above 0 only adapters of that rank (source A: 8)", of="foundation", low=0)
     lora_alpha: float = setting(8.0, "adapters count alpha/rank times", of="foundation", above=0)
     lora_spread: float = setting(1.0, "adapters' A at the start: its standard deviation over peft's; sqrt(6) in source A", of="foundation", above=0)
@@ -120,6 +120,7 @@ class _Common:
     fused: bool = setting(True, "CUDA: the optimiser's fused kernels; no effect on a CPU")
     compile: str = setting("cuda", "torch.compile of an IResNet or vit: on CUDA only, always, or never", choices=("cuda", "always", "never"))
     seed: int = setting(0, "weights, order of the images, flips, dropout", low=0)
+    continues: str = setting("", "a finished run whose weights, optimiser and step this one begins with (train --run NAME --images-seen N)")
     # bookkeeping
     select: str = setting("last", "checkpoint that is evaluated", choices=("last", "val_auc", "val_loss", "train_loss"))
     eval_every: int = setting(0, "steps between validations; 0: four times a run", low=0)

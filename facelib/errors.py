@@ -14,3 +14,7 @@ class BadData(UserError):
 
     def __init__(self, message: str):
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+
+
+class BadRecord(BadData):
+    """A record of a training set that is no image: what reads the set may skip it."""

@@ -42,8 +42,8 @@ PRESETS: dict[str, dict] = {
         "val_fraction": 0.005,
     },
     # The published CoReFace run, but with this study's cosine for its steps of the rate, and one
-    # dropout for its 0.4, then 0.6. From scratch; from an ArcFace run: init=RUN/checkpoints/last.pt
-    # (the backbone only: the centres start anew, so keep a warm-up).
+    # dropout for its 0.4, then 0.6. From scratch; from an ArcFace run: init=RUN
+    # (its centres too where the classes are the same; else they start anew: keep a warm-up).
     "ms1m-coreface": {
         **_SOURCE_A, "loss": "coreface", "backbone": "iresnet100", "s": 64.0, "m": 0.5,
         "global_batch": 4 * 128, "processes": 4, "epochs": 24.0, "warmup": 0.0,

@@ -6,7 +6,8 @@ import sys
 from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
-from facelib.config import make_config
+from facelib.config import Config, make_config
+from facelib.errors import UserError
 from facelib.presets import PRESETS
 
 
@@ -23,7 +24,13 @@ def add_train(verbs) -> None:
         root = given and given.path.parent
         if given:
             check_name(given)
-        cfg = given.config if given else make_config(options.preset, **settings_of(options))
+        cfg = given.config if given else _new_config(options)
+        if options.images_seen:
+            if not given:
+                raise UserError("--images-seen wants --run NAME; a new run: --set images_seen=N")
+            from facelib.training.continued import longer
+
+            cfg, given = longer(given, options.images_seen), None
         if options.dry_run:
             from facelib.training.plan import describe_plan, plan
 
@@ -36,6 +43,12 @@ def add_train(verbs) -> None:
         evaluated = cfg.benchmarks and not options.no_eval
         if evaluated and cfg.data != "rendered":  # rendered faces make theirs
             check_benchmarks(benchmark_paths(cfg))
+        if given and options.skip_bad:
+            given.set_status(skip_bad=True)
+        elif not given and cfg.data not in ("rendered", "shapes"):
+            from facelib.data.split import checked_split, open_records
+
+            checked_split(cfg, open_records(cfg).labels)
         trained = launch(cfg, processes=options.processes, root=root)
         if evaluated:
             show_evaluation(trained.path, options.json)
@@ -45,7 +58,8 @@ def add_train(verbs) -> None:
     examples = (
         "train --set loss=infonce tau=0.1\n"
         "train --preset ms1m-arcface --set data=/data/ms1m-arcface processes=8 --dry-run\n"
-        "train --run smoke-infonce          (resume by name)"
+        "train --run smoke-infonce          (resume by name)\n"
+        "train --run smoke-infonce --images-seen 80_000   (a longer run, from where it ended)"
     )
     verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
     head = "settings for --set (more on one: python -m facelib settings NAME):"
@@ -58,8 +72,18 @@ def add_train(verbs) -> None:
                       help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
     verb.add_argument("--processes", type=int, metavar="N",
                       help="go on with an elastic run on N processes")  # fmt: skip
+    verb.add_argument("--images-seen", type=int, metavar="N",
+                      help="with --run: a new run, from a finished one on to N images")  # fmt: skip
+    verb.add_argument("--skip-bad", action="store_true",
+                      help="skip and count records that are no image")  # fmt: skip
     verb.add_argument("--no-eval", action="store_true")
     verb.add_argument("--json", action="store_true")
+
+
+def _new_config(options: argparse.Namespace) -> Config:
+    """The configuration that preset and settings describe."""
+    skip = {"skip_bad": True} if options.skip_bad else {}
+    return make_config(options.preset, **settings_of(options), **skip)
 
 
 def add_follow(verbs) -> None:

@@ -1,4 +1,4 @@
-"""Training sets: the images of a face RecordIO set as tensors, and how to split them."""
+"""Training sets: the images of a face RecordIO set as tensors."""
 
 import copy
 import logging
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from facelib.errors import BadData, UserError
+from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.face_index import (
     check_gap_free,
@@ -20,7 +20,7 @@ from facelib.formats.face_index import (
 )
 from facelib.formats.recordio import RecordReader, unpack
 
-__all__ = ["FaceRecords", "Jpegs", "decode", "split_identities", "split_within"]
+__all__ = ["FaceRecords", "Jpegs", "decode"]
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # images that wait for a thread
@@ -130,9 +130,10 @@ class FaceRecords(Dataset):
         try:
             return decode(payload, self.size, self.fill_border, self.decode_scale)
         except BadData as error:
-            raise BadData(
-                f"{self.reader.rec_path}: record {self.keys[i]}: {error};"
-                " leave such records out with --skip-bad"
+            rec = self.reader.rec_path
+            raise BadRecord(
+                f"{rec}: record {self.keys[i]}: {error}; count such records: "
+                f"python -m facelib inspect {rec} --deep"
             ) from None
 
     def _neighbours(self, i: int) -> Iterable[int]:
@@ -181,58 +182,3 @@ class Jpegs(Sequence):
 
     def __getitem__(self, i: int) -> bytes:
         return self.records.jpeg(self.chosen[i])
-
-
-def split_identities(
-    labels: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split so that no identity is on both sides: the default for model selection.
-
-    Args:
-        labels: int (N,).
-        fraction: share of the identities that goes to validation, 0 < fraction < 1.
-        seed: of the draw.
-
-    Returns:
-        Ascending indices of the training images and of the validation images.
-    """
-    _check_fraction(fraction)
-    identities = np.unique(labels)
-    held_out = round(len(identities) * fraction)
-    if not 0 < held_out < len(identities):
-        raise UserError(
-            f"fraction={fraction} of {len(identities)} identities leaves one side empty"
-        )
-    chosen = np.random.default_rng(seed).permutation(identities)[:held_out]
-    validation = np.isin(labels, chosen)
-    return np.flatnonzero(~validation), np.flatnonzero(validation)
-
-
-def split_within(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split inside each identity (80/20 with fraction 0.2): both sides hold the same people.
-
-    An identity with n images gives floor(n · fraction) to validation, so a single image trains.
-
-    Args:
-        labels: int (N,).
-        fraction: share of each identity's images that goes to validation, 0 < fraction < 1.
-        seed: of the draw.
-
-    Returns:
-        Ascending indices of the training images and of the validation images.
-    """
-    _check_fraction(fraction)
-    labels = np.asarray(labels)
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
-    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
-    rank = np.arange(len(labels)) - np.repeat(start, count)
-    # 1e-9: 5 · 0.2 must give 1 whatever the last bit of the product is.
-    held_out = np.repeat(np.floor(count * fraction + 1e-9), count)
-    validation = np.zeros(len(labels), dtype=bool)
-    validation[order] = rank < held_out
-    return np.flatnonzero(~validation), np.flatnonzero(validation)
-
-
-def _check_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
-        raise UserError(f"fraction={fraction}, wanted a validation share between 0 and 1")

@@ -9,11 +9,9 @@ import torch
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.augment import augment_batch, chances
-from facelib.data.datasets import FaceRecords, split_identities, split_within
 from facelib.data.loader import load_batches
-from facelib.data.locate import exclusion_file, train_folder
 from facelib.data.sampler import build_sampler, flips, local_slice
-from facelib.errors import UserError
+from facelib.data.split import checked_split, open_records
 from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.rows import LOSS_ROWS
 
@@ -27,14 +25,6 @@ def to_input(
     """uint8 RGB (B, 3, S, S) -> float (B, 3, S, S) in [-1, 1] on the device, channels last."""
     images = images.to(device, non_blocking=True)
     return images.float().div_(127.5).sub_(1).contiguous(memory_format=layout)
-
-
-def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(training, validation) record indices of a config; no validation for val_fraction=0."""
-    if cfg.val_fraction == 0:
-        return np.arange(len(labels)), np.empty(0, np.int64)
-    split = split_within if cfg.split == "within" else split_identities
-    return split(labels, cfg.val_fraction, cfg.seed)
 
 
 def memory_format(cfg: Config) -> torch.memory_format:
@@ -61,21 +51,8 @@ class Feed:
     def __init__(self, cfg: Config, device: torch.device):
         self.cfg, self.device = cfg, device
         entry = LOSS_ROWS[cfg.loss]
-        if cfg.select == "val_loss" and entry.head and cfg.split == "identity":
-            raise UserError(
-                f"select='val_loss' with loss={cfg.loss!r} needs split='within' (unseen identities "
-                "have no class centre); or use select='val_auc'"
-            )
-        self.records = FaceRecords(
-            train_folder(cfg),
-            cfg.image_size,
-            skip_bad=cfg.skip_bad,
-            fill_border=cfg.fill_border,
-            exclude=exclusion_file(cfg),
-            relabel=cfg.relabel,
-            decode_scale=cfg.decode_scale,
-        )
-        self.train, self.val = split_records(cfg, self.records.labels)
+        self.records = open_records(cfg)
+        self.train, self.val = checked_split(cfg, self.records.labels)
         kept, self.labels = np.unique(self.records.labels[self.train], return_inverse=True)
         self.classes = len(kept)
         self.val_labels = self._validation_labels(kept)

@@ -66,7 +66,7 @@ def benchmark_path(name: str, folder: Path) -> Path:
         if path.is_file():
             return path
     made = name.startswith(("lfw", "cfp")) or "/" in name
-    hint = "make it with: python -m facelib prepare lfw|cfp --help" if made else (
+    hint = "make it with: python -m facelib prepare --help" if made else (
         "agedb_30.bin, calfw.bin and cplfw.bin lie in InsightFace's training folders: copy it there"
     )  # fmt: skip
     raise UserError(

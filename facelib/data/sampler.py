@@ -9,6 +9,7 @@ import numpy as np
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.limits import group_size
 
 
 class PlainSampler:
@@ -16,13 +17,14 @@ class PlainSampler:
 
     Args:
         labels: (N,) identity of each image. batch: images in a joint batch. seed: of the order.
+        unit: what a batch must be a multiple of, for the error.
     """
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 2):
         if batch > len(labels):
             raise UserError(
                 f"global_batch={batch} is larger than the {len(labels)} training images: "
-                f"use at most {len(labels)}"
+                f"{_smaller(len(labels), unit, unit)}"
             )
         self.images, self.batch, self.seed = len(labels), batch, seed
         self.steps_per_epoch = len(labels) // batch
@@ -52,7 +54,7 @@ class GroupSampler:
         seed: of the order. size: K, images per identity.
     """
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int, unit: int = 0):
         self.labels, self.batch, self.seed, self.size = np.asarray(labels), batch, seed, size
         counts = np.unique(self.labels, return_counts=True)[1]
         self.single_images = int((counts == 1).sum())  # identities that can form no pair
@@ -62,8 +64,8 @@ class GroupSampler:
             able = int(per_round[0]) if len(per_round) else 0
             raise UserError(
                 f"global_batch={batch} takes {batch // size} identities with {size} images or "
-                f"more, the data has {able} ({self.single_images} have one image): "
-                f"use global_batch={size * able} or less, or more data"
+                f"more, the training images have {able} ({self.single_images} have one image): "
+                f"{_smaller(size * able, max(unit, size), 2 * size)}"
             )
         self.rounds = int((per_round >= batch // size).sum())
         groups = int(per_round[: self.rounds].sum())
@@ -118,17 +120,25 @@ class GroupSampler:
 class PairSampler(GroupSampler):
     """P identities × 2 images at adjacent indices (source A): see `GroupSampler`."""
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int):
-        super().__init__(labels, batch, seed, size=2)
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 0):
+        super().__init__(labels, batch, seed, size=2, unit=unit)
+
+
+def _smaller(images: int, unit: int, least: int) -> str:
+    """What to do where a batch asks for more than `images` images."""
+    if (most := images // unit * unit) >= least:
+        return f"use global_batch={most} or less"
+    return "no batch fits: use more data, or another loss, images_per_identity or val_fraction"
 
 
 def build_sampler(
     cfg: Config, layout: str, labels: np.ndarray, batch: int
 ) -> PlainSampler | GroupSampler:
     """The sampler of a layout ("plain", "pairs"); groups where the config asks for K images."""
+    unit = max(group_size(cfg), 2) * cfg.processes * cfg.accumulate
     if cfg.images_per_identity:
-        return GroupSampler(labels, batch, cfg.seed, cfg.images_per_identity)
-    return {"plain": PlainSampler, "pairs": PairSampler}[layout](labels, batch, cfg.seed)
+        return GroupSampler(labels, batch, cfg.seed, cfg.images_per_identity, unit)
+    return {"plain": PlainSampler, "pairs": PairSampler}[layout](labels, batch, cfg.seed, unit)
 
 
 def local_slice(batch: int, accumulate: int, micro: int, ranks: int, rank: int) -> slice:

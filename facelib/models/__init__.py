@@ -8,7 +8,8 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.models.foundation import FOUNDATIONS, load_foundation
-from facelib.models.iresnet import iresnet, load_backbone
+from facelib.models.initial import init_file, load_backbone
+from facelib.models.iresnet import iresnet
 from facelib.models.lora import add_adapters
 from facelib.models.vit import SIZES, FaceViT
 
@@ -16,8 +17,8 @@ from facelib.models.vit import SIZES, FaceViT
 def build_backbone(cfg: Config) -> nn.Module:
     """The backbone of a config: an `IResNet`, a `FaceViT`, or a `Foundation` with its own `dim`.
 
-    `cfg.init` gives the weights: a checkpoint file, or `load_foundation`'s weights for a foundation
-    model. With `cfg.lora_rank` above 0 that model is frozen under adapters.
+    `cfg.init` gives the weights: `init_file` for an IResNet or vit, `load_foundation`'s weights for
+    a foundation model. With `cfg.lora_rank` above 0 that model is frozen under adapters.
     """
     if cfg.backbone in FOUNDATIONS:
         model = load_foundation(cfg.backbone, cfg.init)
@@ -39,5 +40,5 @@ def build_backbone(cfg: Config) -> nn.Module:
             dropout=cfg.dropout,
         )
     if cfg.init != "scratch":
-        load_backbone(model, cfg.init)
+        load_backbone(model, init_file(cfg.init))
     return model

@@ -140,7 +140,7 @@ def load_foundation(name: str, weights: str = "pretrained") -> Foundation:
     """
     if weights == "scratch":
         return Foundation(name, build_encoder(name, entry_of(name).config))
-    if name == STAND_IN and not (Path(weights) / "model.safetensors").is_file():
+    if name == STAND_IN and not any(Path(weights).expanduser().glob("model.safetensors*")):
         return _load_stand_in(weights)
     if weights == "pretrained":
         folder = cached_folder(name)

@@ -12,8 +12,7 @@ The first block of each stage halves the resolution, so that 112 pixels end as 7
 import torch
 from torch import nn
 
-from facelib.errors import BadData, UserError
-from facelib.safety.archive import load_archive
+from facelib.errors import UserError
 
 DEPTHS: dict[str, tuple[int, int, int, int]] = {
     "iresnet10": (1, 1, 1, 1),  # ours, for CPUs
@@ -115,47 +114,3 @@ def iresnet(name: str, **settings: object) -> IResNet:
     if name not in DEPTHS:
         raise UserError(f"backbone {name!r}: allowed are {', '.join(DEPTHS)}")
     return IResNet(DEPTHS[name], **settings)
-
-
-def load_backbone(model: IResNet, path: str) -> None:
-    """Load backbone weights from an InsightFace `backbone.pth` or from a checkpoint of a run.
-
-    Raises:
-        BadData: no such file, not a weights file, or weights of another architecture; the message
-            names the first key or shape that differs.
-    """
-    state = load_archive(path, "give init= an existing backbone file")
-    if isinstance(state, dict) and isinstance(state.get("learner"), dict):
-        state = {
-            k.removeprefix("backbone."): v
-            for k, v in state["learner"].items()
-            if isinstance(k, str) and k.startswith("backbone.")
-        }
-    if not isinstance(state, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-    ):
-        raise BadData(f"{path}: holds {_describe(state)}, wanted a dict of tensors by name")
-    state = {k.removeprefix("module."): v for k, v in state.items()}
-    wanted = model.state_dict()
-    for key, tensor in wanted.items():
-        found = state.get(key)
-        if found is None and not key.endswith("num_batches_tracked"):
-            raise BadData(f"{path}: key {key!r} is missing; is it another architecture?")
-        if found is not None and found.shape != tensor.shape:
-            raise BadData(
-                f"{path}: {key!r} has shape {tuple(found.shape)}, the model wants "
-                f"{tuple(tensor.shape)}; check backbone, width, image_size and dim"
-            )
-    extra = sorted(set(state) - set(wanted))
-    if extra:
-        raise BadData(f"{path}: unknown key {extra[0]!r}; is it a deeper architecture?")
-    model.load_state_dict(state, strict=False)
-
-
-def _describe(state: object) -> str:
-    """What a weights file holds, in a few words."""
-    if not isinstance(state, dict):
-        return f"a {type(state).__name__}"
-    odd = next((k, v) for k, v in state.items()
-               if not (isinstance(k, str) and isinstance(v, torch.Tensor)))  # fmt: skip
-    return f"a {type(odd[1]).__name__} under {str(odd[0])[:60]!r}"

@@ -67,7 +67,7 @@ def _load_clip(name: str, folder: Path) -> nn.Module:
     where = folder / "open_clip_config.json"
     with reading(where, "an open_clip model", download_hint(name)):
         sizes = {"embed_dim": config["embed_dim"], **config["vision_cfg"]}
-        _check_sizes(sizes, path, where, download_hint(name))
+        _check_sizes(sizes, [path], where, download_hint(name))
         encoder = build_encoder(name, config)
     if not isinstance(encoder, VisionTransformer):
         found = type(encoder).__name__
@@ -99,10 +99,8 @@ def _load_transformers(name: str, folder: Path) -> nn.Module:
             f"{folder / 'config.json'}: model_type {found!r}, {name} wants {kind!r}: another "
             f"architecture; {download_hint(name)}"
         )
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise BadData(f"{folder}: no model.safetensors; {download_hint(name)}")
-    _check_sizes(config, path, folder / "config.json", download_hint(name))
+    path, parts = _transformers_weights(folder, download_hint(name))
+    _check_sizes(config, parts, folder / "config.json", download_hint(name))
     wanted = "a weights file of transformers"
     with reading(path, wanted, download_hint(name)), _quiet_transformers():
         encoder, info = _classes(kind)[0].from_pretrained(
@@ -113,6 +111,22 @@ def _load_transformers(name: str, folder: Path) -> nn.Module:
     missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
     _refuse(path, missing, sorted(info["mismatched_keys"]))
     return encoder
+
+
+def _transformers_weights(folder: Path, again: str) -> tuple[Path, list[Path]]:
+    """The file that names a model's weights, and the files that hold them: itself, or shards."""
+    path = folder / "model.safetensors"
+    index = folder / f"{path.name}.index.json"
+    if path.is_file():
+        return path, [path]
+    if not index.is_file():
+        raise BadData(f"{folder}: no {path.name} nor {index.name}; {again}")
+    names = read_object(index, again).get("weight_map")
+    names = sorted(set(map(str, names.values()))) if isinstance(names, dict) else []
+    lost = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if lost or not names:
+        raise BadData(f"{index}: names {lost[0] if lost else 'no file'!r}: not there; {again}")
+    return index, [folder / name for name in names]
 
 
 def _refuse(path: Path, missing: list[str], shapes: list[tuple]) -> None:
@@ -135,20 +149,18 @@ def _read_config(path: Path, name: str) -> dict:
     return read_object(path, download_hint(name))
 
 
-def _check_sizes(config: Mapping, weights: Path, where: Path, again: str) -> None:
+def _check_sizes(config: Mapping, weights: list[Path], where: Path, again: str) -> None:
     """BadData where a configuration names a larger network than its weights file can hold.
 
     The network is built before its weights are compared. A layer from d to d numbers takes d²
     weights of two bytes or more, so no size in it is above the root of the file's bytes.
     """
-    most = int(weights.stat().st_size ** 0.5) if weights.is_file() else 0
+    most = int(sum(path.stat().st_size for path in weights) ** 0.5)
     for name, value in config.items():
         if isinstance(value, Mapping):
             _check_sizes(value, weights, where, again)
         elif isinstance(value, int | float) and value > most > 0:
-            raise BadData(
-                f"{where}: {name} is {value}, more than {weights.name} beside it can hold; {again}"
-            )
+            raise BadData(f"{where}: {name} is {value}, more than {weights[0].name} holds; {again}")
 
 
 @contextlib.contextmanager

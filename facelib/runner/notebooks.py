@@ -89,13 +89,28 @@ def study_map() -> str:
 
 
 def read_parameters(path: Path) -> dict[str, dict]:
-    """Parameters of a notebook: name -> {name, inferred_type_name, default, help} (papermill)."""
-    import papermill
+    """Parameters of a notebook: name -> {name, inferred_type_name, default, help}.
 
-    notebook = read_notebook(path)
-    notebook.metadata.setdefault("kernelspec", KERNELSPEC)
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    return papermill.inspect_notebook(notebook)
+    Read as Python: papermill's own patterns miss `a: str | None`, `Literal[…]` and "a=b".
+    """
+    found = {}
+    for cell in read_notebook(path).cells:
+        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
+            continue
+        with reading(path, "a parameters cell in Python"):
+            body, lines = ast.parse(cell.source).body, cell.source.encode().splitlines()
+        for node in body:
+            target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
+            if isinstance(target, ast.Name) and getattr(node, "value", None) is not None:
+                annotation = getattr(node, "annotation", None)
+                comment = lines[node.end_lineno - 1][node.end_col_offset :].decode()
+                found[target.id] = {
+                    "name": target.id,
+                    "inferred_type_name": ast.unparse(annotation) if annotation else "None",
+                    "default": ast.unparse(node.value),
+                    "help": comment.partition("#")[2].strip(),
+                }
+    return found
 
 
 def check_values(path: Path, values: Mapping[str, object]) -> dict[str, object]:
@@ -211,7 +226,8 @@ def write_notebook(notebook, path: Path) -> None:
 
 def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:
     kinds = _kinds(parameter)
-    if isinstance(value, str) and ("str" not in kinds or (value == "None" and "None" in kinds)):
+    texts = "str" in kinds or repr(value) in kinds  # a text is meant as it stands
+    if isinstance(value, str) and (not texts or (value == "None" and "None" in kinds)):
         value = _parse(value)
     if not any(_is_a(value, kind) for kind in kinds):
         allowed = parameter["help"] and f" ({parameter['help']})"
@@ -223,17 +239,37 @@ def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:
 
 
 def _kinds(parameter: Mapping[str, str]) -> list[str]:
-    """Type names that a parameter accepts: its annotation's and its default's."""
+    """Types that a parameter accepts, as text: its annotation's and its default's."""
     annotation, default = parameter["inferred_type_name"], _parse(parameter["default"])
     if annotation == "None":
         return [type(default).__name__]
-    kinds = [kind.strip() for kind in annotation.split("|")]
+    kinds = [ast.unparse(node) for node in _parts(ast.parse(annotation, mode="eval").body)]
     return kinds if default is not None or "None" in kinds else [*kinds, "None"]
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    """The members of `a | b`, `Union[a, b]`, `Optional[a]` and `Literal[a, b]`."""
+    if isinstance(node, ast.BinOp):
+        return [*_parts(node.left), *_parts(node.right)]
+    if not isinstance(node, ast.Subscript):
+        return [node]
+    name = ast.unparse(node.value).rpartition(".")[2]
+    if name not in ("Union", "Optional", "Literal"):
+        return [node]
+    inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if name == "Literal":
+        return inner
+    parts = [part for one in inner for part in _parts(one)]
+    return [*parts, ast.Constant(None)] if name == "Optional" else parts
 
 
 def _is_a(value: object, kind: str) -> bool:
     if kind in ("None", "NoneType"):
         return value is None
+    node = ast.parse(kind, mode="eval").body
+    if isinstance(node, ast.Constant | ast.UnaryOp):  # an entry of Literal
+        allowed = ast.literal_eval(node)
+        return type(value) is type(allowed) and value == allowed
     base, _, inner = kind.partition("[")
     if base not in SCALARS:
         return True  # a type this module does not know is the notebook's own business

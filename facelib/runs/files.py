@@ -19,6 +19,7 @@ NUMBER = (int, float)
 STATUS = {
     "state": str, "message": str, "host": str, "pid": int, "pid_started": NUMBER, "step": int,
     "steps": int, "processes": int, "facts": dict, "updated": NUMBER,
+    "resumable": bool, "skip_bad": bool,
 }  # fmt: skip
 DATA_FILE = ("path", "digest")
 TICK = dict.fromkeys(("loss", "lr", "images_per_s", "eta_s", "peak_memory_mb"), NUMBER)

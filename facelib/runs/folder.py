@@ -143,7 +143,8 @@ def load_run(name: str | Path | Run) -> Run:
         if len(matches) != 1:
             what = ", ".join(p.name for p in matches) or "none"
             raise UserError(
-                f"run {str(name)!r}: matching runs: {what}; list them: python -m facelib runs"
+                f"run {str(name)!r}: matching runs: {what}; give a run's name or folder; list "
+                "them: python -m facelib runs"
             )
         path = matches[0]
     settings = read_json(path / "config.json")

@@ -213,7 +213,8 @@ def _raise_unless_done(run: Run) -> None:
     again = f"resume with: python -m facelib train --run {run.name}"
     message = run.status.get("message") if state in ("failed", "stopped") else ""
     if message:
-        raise UserError(f"{run.name} {state}: {message} ({again})")
+        helps = state == "stopped" or run.status.get("resumable", True)
+        raise UserError(f"{run.name} {state}: {message}" + (f" ({again})" if helps else ""))
     tail = "\n".join(lines[-30:])
     raise UserError(f"{run.name} {state}; {again}\nlast lines of {log_file}:\n{tail}")
 

@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 
 from facelib.config import Config
-from facelib.data.datasets import FaceRecords, Jpegs
-from facelib.data.feed import split_records
-from facelib.data.locate import exclusion_file, train_folder
+from facelib.data.datasets import Jpegs
+from facelib.data.split import open_records, split_records
 from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
@@ -30,12 +29,6 @@ FAR = 0.01  # of the global threshold
 SEED = 0  # of rotations and Gaussian draws
 ROTATIONS = 5  # of the agreement's control
 KEYS = ["benchmark", "loss", "centres"]
-
-
-def open_records(cfg: Config) -> FaceRecords:
-    """The training records of a config, its excluded identities left out."""
-    exclude = exclusion_file(cfg)
-    return FaceRecords(train_folder(cfg), cfg.image_size, exclude=exclude, relabel=cfg.relabel)
 
 
 @dataclass(frozen=True)

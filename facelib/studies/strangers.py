@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from facelib.config import Config
-from facelib.data.feed import split_records
 from facelib.data.locate import exclusion_file
+from facelib.data.split import open_records, split_records
 from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import person_of_image
@@ -26,7 +26,7 @@ from facelib.formats.face_index import read_face_index
 from facelib.metrics import geometry as an
 from facelib.paths import atomic_file, data_root
 from facelib.safety.readers import read_rows
-from facelib.studies.centres import SEED, Geometry, open_records
+from facelib.studies.centres import SEED, Geometry
 
 FIGURES = {
     "own pairs": "mean cosine of two images of one person",

@@ -26,6 +26,7 @@ from facelib.training import shards
 
 AGAIN = "move it away and run again"
 # What every checkpoint holds; `scaler`, `best`, `losses` and `base` may be absent or None.
+LENGTH = {"images_seen", "epochs", "continues"}  # may differ from a run that is continued
 KINDS = {"learner": dict, "optimizer": dict, "rng": list, "step": int, "digest": str}
 BACKBONE, ENCODER = "backbone.", "encoder."  # a momentum encoder is a copy of the backbone
 
@@ -65,7 +66,8 @@ def save_checkpoint(trainer, name: str) -> None:
             free = shutil.disk_usage(path.parent).free / 2**20
             raise UserError(
                 f"cannot write {path} ({free:.0f} MB of disk are free): {str(error)[:80]}; "
-                "free space and run again, the checkpoint before this one is untouched"
+                "free space, then go on from the checkpoint before this one: "
+                f"python -m facelib train --run {trainer.run.name}"
             ) from error
     trainer.accelerator.wait_for_everyone()
 
@@ -137,10 +139,18 @@ def load_checkpoint(path: Path) -> dict:
     return state
 
 
-def check_settings(state: dict, run: Run) -> None:
-    """BadData where a run's config.json is not the one that its checkpoint was trained with."""
+def check_settings(state: dict, run: Run, fresh: bool = False) -> None:
+    """BadData where a run's config.json is not the one that its checkpoint was trained with.
+
+    Args:
+        fresh: the checkpoint is of the run that this one continues: their lengths differ.
+    """
     trained = state.get("config") or {}
-    free = {"name", *NOT_IN_DIGEST} | ({"processes"} if run.config.elastic else set())
+    free = (
+        {"name", "skip_bad", *NOT_IN_DIGEST}
+        | ({*LENGTH} if fresh else set())
+        | ({"processes"} if run.config.elastic else set())
+    )
     changed = [
         f"{name}={getattr(run.config, name)!r} (trained with {value!r})"
         for name, value in trained.items()
@@ -172,7 +182,7 @@ def restore(state: dict, trainer) -> tuple[int, float | None]:
     """
     where = f"{trainer.run.name}: last.pt"
     load_trained_state(trainer.plain_learner, state, where)
-    check_settings(state, trainer.run)
+    check_settings(state, trainer.run, fresh=bool(trainer.cfg.continues))
     try:
         optimizer = shards.own_optimizer(trainer.plain_learner, state["optimizer"])
         trainer.optimizer.load_state_dict(optimizer)

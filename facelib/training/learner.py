@@ -5,11 +5,13 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.data.feed import memory_format
-from facelib.limits import FOUNDATION_MODELS
+from facelib.limits import FOUNDATION_MODELS, IRESNETS
 from facelib.losses import build_loss
 from facelib.losses.parts.encoder import MomentumEncoder
 from facelib.models import build_backbone
+from facelib.models.initial import take_centres
 from facelib.rows import LOSS_ROWS
+from facelib.training.shards import own_state
 
 
 class Learner(nn.Module):
@@ -112,4 +114,8 @@ def build_learner(cfg: Config, classes: int) -> Learner:
     torch.manual_seed(cfg.seed)
     backbone = build_backbone(cfg).to(memory_format=memory_format(cfg))
     dim = getattr(backbone, "dim", None)  # a foundation model brings its own
-    return Learner(backbone, build_loss(cfg, classes, dim), LOSS_ROWS[cfg.loss].views)
+    learner = Learner(backbone, build_loss(cfg, classes, dim), LOSS_ROWS[cfg.loss].views)
+    if cfg.init != "scratch" and cfg.backbone in IRESNETS and LOSS_ROWS[cfg.loss].head:
+        centres = take_centres(cfg, learner, classes)
+        learner.load_state_dict(own_state(learner, centres), strict=False)
+    return learner

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from facelib.config import Config
-from facelib.data.datasets import FaceRecords
-from facelib.data.feed import DECODED_LIMIT, memory_format, split_records
-from facelib.data.locate import exclusion_file, train_folder
+from facelib.data.feed import DECODED_LIMIT, memory_format
 from facelib.data.sampler import build_sampler
+from facelib.data.split import checked_split, open_records
 from facelib.limits import (
     bank_negatives,
     negative_centres,
@@ -40,10 +39,8 @@ def plan(cfg: Config) -> dict:
         minutes, memory_mb and memory (of one process, see `memory_parts`), disk_mb. `images_per_s`
         is of one process of this machine, times `processes`: on other hardware, run the plan there.
     """
-    records = FaceRecords(
-        train_folder(cfg), cfg.image_size, exclude=exclusion_file(cfg), relabel=cfg.relabel
-    )
-    train, val = split_records(cfg, records.labels)
+    records = open_records(cfg)
+    train, val = checked_split(cfg, records.labels)
     entry = LOSS_ROWS[cfg.loss]
     classes = len(np.unique(records.labels[train]))
     sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)

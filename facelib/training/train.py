@@ -28,7 +28,7 @@ from facelib import distributed
 from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.data.locate import training_files
-from facelib.errors import UserError
+from facelib.errors import BadRecord, UserError
 from facelib.limits import FOUNDATION_MODELS
 from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
@@ -46,6 +46,7 @@ from facelib.training.checkpoint import (
     save_checkpoint,
     trained_state,
 )
+from facelib.training.continued import continuation, earlier_run
 from facelib.training.gradcache import backward_in_chunks, tell_of_batch_statistics
 from facelib.training.interrupts import Stop, listen, signalled, take_time
 from facelib.training.learner import Learner, build_learner, compile_backbone
@@ -110,6 +111,10 @@ class Trainer:
         if path.is_file():
             self.step, self.best = restore(load_checkpoint(path), self)
             log.info("resumed at step %d of %d", self.step, self.steps)
+        elif self.cfg.continues:
+            before = earlier_run(self.cfg, self.run.path.parent)
+            self.step, _ = restore(load_checkpoint(before / "checkpoints" / "last.pt"), self)
+            log.info("%s", continuation(self.cfg, before.name, self.step, self.steps))
         self.metrics.cut_after(self.step)  # a kill before the first checkpoint leaves lines too
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -231,11 +236,6 @@ class Trainer:
         select = self.cfg.select
         if select == "last":
             return
-        if select == "val_auc" and select not in figures:
-            raise UserError(
-                f"select='val_auc': the {len(self.feed.val)} validation images hold no genuine and "
-                "impostor pair; raise val_fraction or use select=last"
-            )
         value = self.metrics.mean_loss() if select == "train_loss" else figures[select]
         score = value if select == "val_auc" else -value
         if self.best is None or score > self.best:
@@ -251,15 +251,20 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
     """Train a run to its end in this process (one of `cfg.processes`)."""
     accelerator = accelerator or make_accelerator(run.config)
     main = accelerator.is_main_process
-    # An elastic run may have started on another number: the batch must divide by today's.
-    run = Run(run.path, run.config.replace(processes=accelerator.num_processes))
+    # An elastic run may have started on another number: the batch must divide by today's. A run
+    # that met a bad record goes on without it: up to there skip_bad changes nothing.
+    run = Run(run.path, run.config.replace(
+        processes=accelerator.num_processes,
+        skip_bad=run.config.skip_bad or run.status.get("skip_bad", False),
+    ))  # fmt: skip
     with hold(run.path) if main else contextlib.nullcontext():
         with distributed.main_first():  # the first makes the rendered faces, the others find them
             feed = Feed(run.config, accelerator.device)
         trainer = Trainer(run, feed, accelerator)
+        again = (run.path / "checkpoints" / "last.pt").is_file()
         trainer.resume()
-        if main or trainer.step:
-            (check_resume if trainer.step else record_origin)(run, training_files(run.config))
+        if main or again:
+            (check_resume if again else record_origin)(run, training_files(run.config))
         if main:
             write_json(run.path / "env.json", environment())
             trained, parameters = count_parameters(trainer.plain_learner)
@@ -334,10 +339,13 @@ def main(arguments: list[str]) -> int:
             log.exception("failed")
         else:
             code = 2
+            if isinstance(error, BadRecord):
+                again = f"python -m facelib train --run {run.name} --skip-bad"
+                message += f"; go on without such records: {again}"
             log.error("error: %s", message)
-    if code in (1, 2):
-        with contextlib.suppress(OSError):
-            run.set_status(state="failed", message=message)
+        with contextlib.suppress(OSError):  # of a wrong setting or file the message says what to do
+            resumable = not isinstance(error, UserError)
+            run.set_status(state="failed", message=message, resumable=resumable)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code

@@ -6,7 +6,7 @@ import torch
 from facelib import distributed
 from facelib.data.feed import to_input
 from facelib.data.sampler import build_sampler, local_slice
-from facelib.limits import group_size
+from facelib.data.split import most_images
 from facelib.metrics.verification import auc
 from facelib.rows import LOSS_ROWS
 from facelib.training.gradcache import embed_in_chunks
@@ -84,8 +84,8 @@ def _loss(trainer) -> float:
     cfg, feed = trainer.cfg, trainer.feed
     ranks, rank = distributed.world_size(), distributed.rank()
     layout = LOSS_ROWS[cfg.loss].layout
-    unit = max(group_size(cfg), 2) * ranks * cfg.accumulate
-    batch = min(cfg.global_batch, len(feed.val) // unit * unit)
+    counts = np.unique(feed.val_labels, return_counts=True)[1]
+    batch = min(cfg.global_batch, most_images(cfg, counts))
     sampler = build_sampler(cfg, layout, feed.val_labels, batch)
     steps = min(sampler.steps_per_epoch, MAX_LOSS_BATCHES)
     total = torch.zeros((), device=trainer.accelerator.device)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from facelib.data.datasets import FaceRecords, split_identities, split_within
+from facelib.data.datasets import FaceRecords
+from facelib.data.split import split_identities, split_within
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.face_index import normalise_name, read_face_index
@@ -158,7 +159,7 @@ def test_every_record_with_a_picture_is_an_image(
 
 def test_a_record_that_is_no_jpeg_is_an_error_that_names_it(tmp_path: Path):
     faces = FaceRecords(write_set(tmp_path, bad=(3,)), size=8)
-    message = r"train\.rec: record 4: no readable image: 7 bytes, starting with 6e 6f .*--skip-bad"
+    message = r"train\.rec: record 4: no readable image: 7 bytes, starting with 6e 6f .*--deep"
     with pytest.raises(BadData, match=message):
         faces[3]
 

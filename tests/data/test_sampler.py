@@ -84,12 +84,14 @@ def test_images_without_a_partner_are_counted_and_left_out():
 
 def test_a_batch_larger_than_the_identities_says_the_largest_possible():
     # Catches: an endless loop or repeated identities.
-    with pytest.raises(UserError, match=r"takes 32 identities .* the data has 20.*global_batch=40"):
+    with pytest.raises(UserError, match=r"takes 32 identities .* images have 20.*global_batch=40"):
         PairSampler(np.repeat(np.arange(20), 5), 64, seed=0)
     with pytest.raises(UserError, match=r"takes 16 identities with 4 .*global_batch=60"):
         GroupSampler(np.repeat(np.arange(15), 5), 64, seed=0, size=4)
     with pytest.raises(UserError, match="larger than the 6 training images"):
         PlainSampler(np.arange(6), 8, seed=0)
+    with pytest.raises(UserError, match="no batch fits: use more data, or another loss"):
+        PairSampler(np.arange(20), 8, seed=0)  # not "use global_batch=0 or less"
 
 
 def test_ranks_and_micro_batches_cut_a_joint_batch_without_overlap():

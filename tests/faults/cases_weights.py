@@ -36,7 +36,7 @@ def checkpoints(folder: Path) -> Iterator[Case]:
     """A sealed checkpoint as a resume reads it, and weights of others as `init=` does."""
     import torch
 
-    from facelib.models.iresnet import load_backbone
+    from facelib.models.initial import load_backbone
     from facelib.safety.seal import COMMENT, seal_file
     from facelib.training.checkpoint import load_checkpoint, restore, save_checkpoint
 

@@ -134,6 +134,19 @@ def test_wrong_folders_are_refused_in_one_line(name, folders, tmp_path):
         assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_weights_in_several_files_are_read_and_a_lost_one_is_named(folders, tmp_path):
+    # Catches: only model.safetensors accepted; a lost shard filled with noise.
+    whole = load_foundation("dinov2-vit-b14", str(folders["dinov2-vit-b14"]))
+    whole.encoder.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    state = load_foundation("dinov2-vit-b14", str(tmp_path)).state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in whole.state_dict().items())
+    lost = sorted(tmp_path.glob("model-*.safetensors"))[0]
+    lost.unlink()
+    with pytest.raises(BadData, match=f"index.json: names '{lost.name}': not there"):
+        load_foundation("dinov2-vit-b14", str(tmp_path))
+
+
 def test_weights_of_another_size_and_cut_files_are_refused(tmp_path):
     folder = save_tiny("dinov2-vit-b14", tmp_path)
     config = json.loads((folder / "config.json").read_text())

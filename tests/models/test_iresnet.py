@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from facelib.errors import BadData, UserError
-from facelib.models.iresnet import DEPTHS, iresnet, load_backbone
+from facelib.models.initial import load_backbone
+from facelib.models.iresnet import DEPTHS, iresnet
 
 
 def expected_shapes(depths, width=64, dim=512, side=7):

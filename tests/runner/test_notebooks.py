@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
+from facelib.errors import UserError
 from facelib.runner import notebooks
 from facelib.runner.execute import Execution
 from tests.notebook_lint import complaints
@@ -143,3 +144,22 @@ def test_the_map_lists_every_notebook_with_its_question():
         f"| {path.stem}" for path in notebooks.list_notebooks()
     ]
     assert all(line.endswith("? |") for line in lines)
+
+
+def test_parameters_are_read_as_python_reads_them(tmp_path):
+    # Catches: papermill's patterns, which lose `note` and `x` and stop at "a=b".
+    cell = new_code_cell(
+        'note: str = "a=b"  # a note\nx: str | None = None\nmode: Literal["a", "b|c"] = "a"\n'
+        "size: Optional[Literal[1, 2]] = 1\nsizes: list[int] = [\n    1,\n]  # long",
+        metadata={"tags": ["parameters"]},
+    )
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "07_p.ipynb")
+    found = notebooks.read_parameters(tmp_path / "07_p.ipynb")
+    assert [found["note"]["help"], found["sizes"]["help"]] == ["a note", "long"]
+    good = {"note": "c=d", "x": "text", "mode": "b|c", "size": "2", "sizes": "[3]"}
+    values = {**good, "size": 2, "sizes": [3]}
+    assert notebooks.check_values(tmp_path / "07_p.ipynb", good) == values
+    assert notebooks.check_values(tmp_path / "07_p.ipynb", {"x": "None"}) == {"x": None}
+    for name, value in {"mode": "c", "size": 3, "sizes": ["a"], "note": 1}.items():
+        with pytest.raises(UserError, match=f"{name}="):
+            notebooks.check_values(tmp_path / "07_p.ipynb", {name: value})

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from facelib.errors import BadData, UserError
-from facelib.models.iresnet import iresnet, load_backbone
+from facelib.models.initial import load_backbone
+from facelib.models.iresnet import iresnet
 from facelib.safety import archive
 from facelib.safety.archive import check_digest, load_archive, tensors_digest
 from facelib.safety.seal import seal_file

@@ -1,0 +1,140 @@
+"""`init=` of an IResNet: the weights of others, however they were wrapped.
+
+A file is loaded as data only. Its dicts are flattened to dotted names, and the backbone is the
+prefix under which all of its names are found: `state_dict_backbone.` (InsightFace's
+checkpoint_gpu_0.pt), `module.` (DDP), `_orig_mod.` (torch.compile), `state_dict.model.`
+(Lightning), `state_dict.features.module.` (MagFace), `learner.backbone.` (a run), or none.
+"""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facelib.config import Config
+from facelib.errors import BadData, UserError
+from facelib.paths import runs_root
+from facelib.runs.folder import load_run
+from facelib.safety.archive import load_archive
+
+log = logging.getLogger(__name__)
+DEEPEST, MOST = 5, 1_000_000  # dicts in dicts, and tensors, that are looked at
+OTHER = ("optim", "momentum", "exp_avg", "ema", "encoder")  # no weights of the network itself
+LABELS = ("data", "data_seed", "data_identities", "data_images", "exclude", "split",
+          "val_fraction", "seed")  # fmt: skip
+
+
+def init_file(init: str) -> Path:
+    """The weights file that `init=` names: a file, a run's folder, or a run by name.
+
+    Raises:
+        UserError: nothing of that name.
+    """
+    path = Path(init).expanduser()
+    if path.is_file():
+        return path
+    try:
+        run = load_run(path)
+    except BadData:
+        raise
+    except UserError:
+        raise UserError(
+            f"init={init!r}: no such file, and no run in {runs_root()} of that name; give a "
+            "weights file, a run's folder or its name; list runs: python -m facelib runs"
+        ) from None
+    if not run.checkpoint.is_file():
+        raise UserError(f"init={init!r}: no checkpoint; python -m facelib train --run {run.name}")
+    return run.checkpoint
+
+
+def read_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """A weights file as it is, and its tensors by dotted name."""
+    state = load_archive(path, "give init= an existing backbone file")
+    if not isinstance(state, dict):
+        raise BadData(f"{path}: holds a {type(state).__name__}, wanted a dict of tensors by name")
+    return state, dict(islice(_flat(state), MOST))
+
+
+def _flat(state: dict, before: str = "", depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+            yield f"{before}{key}", value
+        elif isinstance(value, dict) and depth < DEEPEST:
+            yield from _flat(value, f"{before}{key}.", depth + 1)
+
+
+def load_backbone(model: nn.Module, path: str | Path) -> None:
+    """Load a backbone's weights from a file of InsightFace's, of a run or of another project.
+
+    Raises:
+        BadData: no such file, not a weights file, or weights of another architecture; the message
+            names keys or shapes found and wanted.
+    """
+    path = Path(path)
+    tensors, wanted = read_weights(path)[1], model.state_dict()
+    prefix = find_prefix(tensors, wanted, path)
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    for key, tensor in wanted.items():
+        if key in state and state[key].shape != tensor.shape:
+            raise BadData(
+                f"{path}: {prefix + key!r} has shape {tuple(state[key].shape)}, the model wants "
+                f"{tuple(tensor.shape)}; check backbone, width, image_size and dim"
+            )
+    parts = {name for name, _ in model.named_children()}
+    extra = sorted(k for k in set(state) - set(wanted) if k.partition(".")[0] in parts)
+    if extra:
+        raise BadData(f"{path}: unknown key {prefix + extra[0]!r}; is it a deeper architecture?")
+    log.info("init: the backbone of %s (keys %s…)", path, prefix or next(iter(wanted)))
+    model.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+
+
+def find_prefix(tensors: dict, wanted: dict, path: Path) -> str:
+    """What stands before a backbone's names in a file: the first where all are found."""
+    needed = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    first = needed[0]
+    prefixes = [k.removesuffix(first) for k in tensors if k.endswith(first)]
+    prefixes = [p for p in prefixes if p == "" or p.endswith(".")]
+    prefixes.sort(key=lambda p: any(word in p for word in OTHER))  # stable: in the file's order
+    lacks = {p: [key for key in needed if p + key not in tensors] for p in prefixes}
+    best = min(prefixes, key=lambda p: len(lacks[p]), default=None)
+    if best is not None and not lacks[best]:
+        return best
+    missing = first if best is None else lacks[best][0]
+    raise BadData(
+        f"{path}: key {missing!r} is missing; is it another architecture? found "
+        f"{', '.join(list(tensors)[:3]) or 'no tensors'}, … ({len(tensors)}), wanted "
+        f"{', '.join(needed[:3])}, … ({len(needed)})"
+    )
+
+
+def take_centres(cfg: Config, learner: nn.Module, classes: int) -> dict[str, torch.Tensor]:
+    """Class centres of the file that `init=` names, for those of a learner: name -> (N, d).
+
+    A run's are taken where its labels are these: same data, exclusions and split. Of a file of
+    others the number of classes must agree.
+    """
+    path = init_file(cfg.init)
+    state, tensors = read_weights(path)
+    own = state.get("config") if isinstance(state.get("config"), dict) else {}
+    differ = [key for key in LABELS if key in own and own[key] != getattr(cfg, key)]
+    backbone = learner.backbone.state_dict()
+    prefix = find_prefix(tensors, backbone, path)
+    heads = {k: v for k, v in tensors.items() if v.ndim == 2 and v.is_floating_point()
+             and not (k.startswith(prefix) and k.removeprefix(prefix) in backbone)
+             and k.rpartition(".")[2] in ("weight", "kernel")
+             and not any(word in k for word in OTHER)}  # fmt: skip
+    taken = {}
+    for name, weight in learner.criterion.named_parameters():
+        if name.rpartition(".")[2] != "weight" or weight.ndim != 2:
+            continue
+        rows = (classes, weight.shape[1])  # of all processes
+        fits = [v if v.shape == rows else v.T for v in heads.values()
+                if rows in (tuple(v.shape), tuple(v.T.shape))]  # fmt: skip
+        if len(fits) == 1 and not differ:
+            taken[f"criterion.{name}"] = fits[0]
+    why = f"another {', '.join(differ)}" if differ else f"no single one of {classes} classes"
+    log.info("init: class centres of %s: %s", path, "taken over" if taken else f"new ({why})")
+    return taken
