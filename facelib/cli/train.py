@@ -23,7 +23,8 @@ def add_train(verbs) -> None:
         root = given and given.path.parent
         if given:
             check_name(given)
-        cfg = given.config if given else make_config(options.preset, **settings_of(options))
+        settings = settings_of(options) | ({"exclude_nobody": True} if options.allow_empty else {})
+        cfg = given.config if given else make_config(options.preset, **settings)
         if options.dry_run:
             from facelib.training.plan import describe_plan, plan
 
@@ -58,6 +59,8 @@ def add_train(verbs) -> None:
                       help="make the run folder, print it, stop (accelerate, SLURM)")  # fmt: skip
     verb.add_argument("--processes", type=int, metavar="N",
                       help="go on with an elastic run on N processes")  # fmt: skip
+    verb.add_argument("--allow-empty", action="store_true",
+                      help="take an exclude list that matches nobody")  # fmt: skip
     verb.add_argument("--no-eval", action="store_true")
     verb.add_argument("--json", action="store_true")
 

@@ -67,6 +67,7 @@ class Feed:
             fill_border=cfg.fill_border,
             exclude=exclusion_file(cfg),
             relabel=cfg.relabel,
+            exclude_nobody=cfg.exclude_nobody,
             decode_scale=cfg.decode_scale,
         )
         self.train, self.val = split_records(cfg, self.records.labels)

@@ -34,8 +34,10 @@ KEYS = ["benchmark", "loss", "centres"]
 
 def open_records(cfg: Config) -> FaceRecords:
     """The training records of a config, its excluded identities left out."""
-    exclude = exclusion_file(cfg)
-    return FaceRecords(train_folder(cfg), cfg.image_size, exclude=exclude, relabel=cfg.relabel)
+    return FaceRecords(
+        train_folder(cfg), cfg.image_size, exclude=exclusion_file(cfg), relabel=cfg.relabel,
+        exclude_nobody=cfg.exclude_nobody,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

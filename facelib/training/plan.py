@@ -41,7 +41,11 @@ def plan(cfg: Config) -> dict:
         is of one process of this machine, times `processes`: on other hardware, run the plan there.
     """
     records = FaceRecords(
-        train_folder(cfg), cfg.image_size, exclude=exclusion_file(cfg), relabel=cfg.relabel
+        train_folder(cfg),
+        cfg.image_size,
+        exclude=exclusion_file(cfg),
+        relabel=cfg.relabel,
+        exclude_nobody=cfg.exclude_nobody,
     )
     train, val = split_records(cfg, records.labels)
     entry = LOSS_ROWS[cfg.loss]
