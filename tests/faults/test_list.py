@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent / "facelib"
 OPENERS = {
     "read_text", "read_bytes", "fromfile", "memmap", "mmap", "ZipFile", "decompress", "imread",
     "read_csv", "read_json", "read_table", "safe_open", "load_file", "from_pretrained", "safe_load",
-    "read_rows", "read_table", "read_object", "read_object_lines", "read_lines", "read_arrays", "load_archive",
+    "read_rows", "read_object", "read_object_lines", "read_lines", "read_arrays", "load_archive",
 }  # fmt: skip
 LOADERS = {"np", "torch", "pickle", "cv2", "nbformat"}  # of these also `load`, `read`
 # Files of the package or of this machine alone, which nobody hands over:
