@@ -54,6 +54,7 @@ class _Common:
     test_identities: int = setting(200, "rendered faces: people of the benchmarks", of="embedded", low=20)
     data_planted: int = setting(0, "rendered faces: people of the benchmarks who are in training too", of="embedded", low=0)
     exclude: str = setting("", "file of identity names or labels left out of training")
+    exclude_nobody: bool = setting(False, "take an exclude list that matches nobody, instead of stopping", changes_result=False)
     skip_bad: bool = setting(False, "count and skip records that do not decode, instead of stopping")
     relabel: bool = setting(False, "number labels with gaps anew, instead of stopping", changes_result=False)
     decode_scale: bool = setting(False, "shrink training JPEGs while decoding: faster, other pixels")

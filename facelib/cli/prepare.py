@@ -17,7 +17,11 @@ def add_prepare(verbs) -> None:
         "prepare folder my_photos --out .data/mine --align insightface\n"
         "prepare lfw lfw/pairs.txt lfw/images --out .data/lfw.bin\n"
         "prepare cfp cfp-dataset --protocol FP --out .data/cfp_fp.bin\n"
-        "prepare cfp cfp-dataset --protocol FF --crop loose --out .data/cfp_ff_loose.bin"
+        "prepare cfp cfp-dataset --protocol FF --crop loose --out .data/cfp_ff_loose.bin\n"
+        "prepare calfw calfw/pairs_CALFW.txt 'calfw/aligned images' --align insightface "
+        "--out .data/calfw.bin\n"
+        "prepare pairs pairs.csv images --out .data/mine.bin\n"
+        "prepare pairs --folder my_people --pairs 2000 --folds 5 --seed 1 --out .data/mine.bin"
     )
     verb = add_verb(verbs, "prepare", "write training sets and benchmarks in the study's formats",
                  lambda _: verb.print_help(), examples)  # fmt: skip
@@ -37,7 +41,17 @@ def add_prepare(verbs) -> None:
     cfp.add_argument("root", type=Path)
     cfp.add_argument("--protocol", required=True, choices=("FF", "FP"))
     cfp.set_defaults(run=_prepare_cfp)
-    for kind in (folder, lfw, cfp):
+    known = [_add_known_list(kinds, name) for name in ("calfw", "cplfw", "agedb")]
+    own = kinds.add_parser("pairs", help="your own pairs: a list of two paths and same/different, "
+                           "or pairs drawn from a folder per person")  # fmt: skip
+    own.add_argument("list", type=Path, nargs="?", help="e.g. pairs.csv: a.jpg,b.jpg,same")
+    own.add_argument("images", type=Path, nargs="?", help="folder that the paths are relative to")
+    own.add_argument("--folder", type=Path, help="draw the pairs from FOLDER/PERSON/*.jpg")
+    own.add_argument("--pairs", type=int, default=6000, help="pairs to draw, half of them genuine")
+    own.add_argument("--folds", type=int, default=10, help="folds without shared people")
+    own.add_argument("--seed", type=int, default=0, help="another seed draws other pairs")
+    own.set_defaults(run=_prepare_pairs)
+    for kind in (folder, lfw, cfp, *known, own):
         kind.add_argument("--out", type=Path, required=True)
         kind.add_argument("--crop", choices=SIZES, default="tight", help="loose: the face and what "
                           "is around it, 1.6 tight crops wide, for foundation models")  # fmt: skip
@@ -46,6 +60,35 @@ def add_prepare(verbs) -> None:
                           help="landmarks file or detector; default: images are aligned already "
                           "(cfp: its own fiducials where they are)")  # fmt: skip
         kind.add_argument("--skip-bad", action="store_true", help="count and leave out bad images")
+
+
+def _add_known_list(kinds, name: str) -> argparse.ArgumentParser:
+    kind = kinds.add_parser(name, help="its list of pairs and images to a .bin")
+    kind.add_argument("list", type=Path, help=f"{name.upper()}'s own list of pairs, or"
+                      " lines `1 a.jpg b.jpg`")  # fmt: skip
+    kind.add_argument("images", type=Path)
+    kind.set_defaults(run=_prepare_pairs, folder=None)
+    return kind
+
+
+def _prepare_pairs(options: argparse.Namespace) -> None:
+    from facelib.errors import UserError
+    from facelib.prepare.aligner import Aligner
+    from facelib.prepare.draw import draw_pairs
+    from facelib.prepare.lists import pairs_to_bin
+    from facelib.prepare.pairs import read_pair_list
+
+    root = options.folder or options.images
+    if bool(options.folder) == bool(options.list) or root is None:
+        raise UserError("give a list and its folder: prepare pairs pairs.csv IMAGES --out mine.bin;"
+                        " or: prepare pairs --folder IMAGES --pairs 6000 --out x.bin")  # fmt: skip
+    if options.folder:
+        pairs = draw_pairs(options.folder, options.pairs, options.folds, options.seed)
+    else:
+        pairs = read_pair_list(options.list, options.images)
+    size = options.size or SIZES[options.crop]
+    encode = Aligner(root, size, options.align, crop=options.crop)
+    print_json(pairs_to_bin(pairs, encode, options.out, options.skip_bad))
 
 
 def _prepare_rendered(options: argparse.Namespace) -> None:

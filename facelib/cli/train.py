@@ -76,14 +76,17 @@ def add_train(verbs) -> None:
                       help="with --run: a new run, from a finished one on to N images")  # fmt: skip
     verb.add_argument("--skip-bad", action="store_true",
                       help="skip and count records that are no image")  # fmt: skip
+    verb.add_argument("--allow-empty", action="store_true",
+                      help="take an exclude list that matches nobody")  # fmt: skip
     verb.add_argument("--no-eval", action="store_true")
     verb.add_argument("--json", action="store_true")
 
 
 def _new_config(options: argparse.Namespace) -> Config:
     """The configuration that preset and settings describe."""
-    skip = {"skip_bad": True} if options.skip_bad else {}
-    return make_config(options.preset, **settings_of(options), **skip)
+    flags = {"skip_bad": options.skip_bad, "exclude_nobody": options.allow_empty}
+    given = {name: True for name, value in flags.items() if value}
+    return make_config(options.preset, **settings_of(options), **given)
 
 
 def add_follow(verbs) -> None:

@@ -39,6 +39,7 @@ class FaceRecords(Dataset):
         fill_border: "none" or "replicate", see `facelib.formats.decode`.
         exclude: identities to leave out: names and labels, or a text file with one a line.
         relabel: number labels with gaps anew instead of refusing them.
+        exclude_nobody: take a file `exclude` that matches nobody.
         decode_scale: shrink while decoding, see `facelib.formats.decode`.
 
     Attributes:
@@ -59,6 +60,7 @@ class FaceRecords(Dataset):
         exclude: Iterable[str | int] | Path | str | None = None,
         relabel: bool = False,
         decode_scale: bool = False,
+        exclude_nobody: bool = False,
     ):
         if size < 1:
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
@@ -74,7 +76,7 @@ class FaceRecords(Dataset):
             check_gap_free(labels, self.reader.rec_path)
         names = read_names(self.reader.rec_path.parent / "names.txt", labels)
         if exclude is not None:
-            out = excluded_labels(exclude, names, int(labels.max()) + 1)
+            out = excluded_labels(exclude, names, int(labels.max()) + 1, exclude_nobody)
             kept = ~np.isin(labels, list(out))
             if not kept.any():
                 raise UserError(f"{self.reader.rec_path}: exclude leaves no image")

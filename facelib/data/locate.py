@@ -65,10 +65,9 @@ def benchmark_path(name: str, folder: Path) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    made = name.startswith(("lfw", "cfp")) or "/" in name
-    hint = "make it with: python -m facelib prepare --help" if made else (
-        "agedb_30.bin, calfw.bin and cplfw.bin lie in InsightFace's training folders: copy it there"
-    )  # fmt: skip
+    hint = "make it with: python -m facelib prepare --help"
+    if name.startswith(("agedb", "calfw", "cplfw")) and "/" not in name:
+        hint = f"it lies in InsightFace's training folders: copy it there, or {hint}"
     raise UserError(
         f"benchmark {name!r}: not at {' or '.join(str(p) for p in dict.fromkeys(candidates))}; "
         f"{hint}"

@@ -21,6 +21,7 @@ def open_records(cfg: Config) -> FaceRecords:
         fill_border=cfg.fill_border,
         exclude=exclusion_file(cfg),
         relabel=cfg.relabel,
+        exclude_nobody=cfg.exclude_nobody,
         decode_scale=cfg.decode_scale,
     )
 

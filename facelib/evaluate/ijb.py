@@ -27,7 +27,7 @@ from facelib.metrics.templates import TemplateProtocol
 from facelib.paths import atomic_file
 from facelib.prepare.align import LANDMARK_COLUMNS, align
 from facelib.runs.folder import load_run
-from facelib.safety.readers import reading
+from facelib.safety.readers import encoding_of, reading
 from facelib.training.train import load_model
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,11 @@ def _read_columns(path: Path, columns: list[str], meaning: str) -> pd.DataFrame:
     with reading(path, wanted), warnings.catch_warnings():
         # Of columns beyond the last, which pandas cuts off.
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        with open(path, "rb") as file:
+            encoding = encoding_of(file.read(2))
         frame = pd.read_csv(
-            path, sep=" ", names=columns, dtype=kinds, index_col=False, keep_default_na=False,
-            skipinitialspace=True,
+            path, sep=" ", encoding=encoding, names=columns, dtype=kinds, index_col=False,
+            keep_default_na=False, skipinitialspace=True,
         )  # fmt: skip
     if not len(frame):
         raise BadData(f"{path}: empty; wanted lines of {meaning}")

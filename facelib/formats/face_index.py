@@ -1,6 +1,7 @@
 """Which records of a face set are images, and whose: keys, labels, names and who is left out."""
 
 import logging
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -136,12 +137,19 @@ def read_names(path: Path, labels: np.ndarray) -> list[str] | None:
 
 
 def normalise_name(name: str) -> str:
-    """Name for comparison: underscores as spaces, spaces collapsed, case ignored."""
-    return " ".join(name.replace("_", " ").split()).casefold()
+    """Name for comparison: underscores as spaces, spaces collapsed, case ignored, accents composed.
+
+    macOS writes é as two signs, others as one.
+    """
+    composed = unicodedata.normalize("NFC", name.replace("_", " ")).casefold()
+    return " ".join(unicodedata.normalize("NFC", composed).split())
 
 
 def excluded_labels(
-    exclude: Iterable[str | int] | Path | str, names: list[str] | None, classes: int
+    exclude: Iterable[str | int] | Path | str,
+    names: list[str] | None,
+    classes: int,
+    allow_empty: bool = False,
 ) -> set[int]:
     """Labels to leave out.
 
@@ -149,12 +157,13 @@ def excluded_labels(
         exclude: names and integer labels, or a text file with one a line.
         names: name of each label.
         classes: number of labels.
+        allow_empty: take a file that matches nobody; else it is an error.
 
     Raises:
-        UserError: a label outside, or names for a set that has none.
+        UserError: a label outside, names for a set that has none, or nobody is left out.
     """
-    where = "exclude"
-    if isinstance(exclude, str | Path):
+    where, from_file = "exclude", isinstance(exclude, str | Path)
+    if from_file:
         path = Path(exclude)
         if not path.is_file():
             raise UserError(f"exclude: no file {path}; wanted one name or label a line")
@@ -175,6 +184,15 @@ def excluded_labels(
             labels.update(by_name[normalise_name(entry)])
         else:
             unknown.append(entry)
+    if from_file and not labels and not allow_empty:
+        some = (
+            f"none of its {len(unknown)} names, e.g. {unknown[0][:60]!r}," if unknown else "nobody"
+        )
+        has = f"whose first name is {names[0][:60]!r}" if names else "which has no names"
+        raise BadData(
+            f"{where}: {some} is in the set, {has}; mend the list, or train with --allow-empty"
+            " (exclude_nobody=true)"
+        )
     if unknown:
         log.warning("exclude: %d names are not in the set, e.g. %s", len(unknown), unknown[:3])
     log.info("exclude: %d identities left out", len(labels))

@@ -5,8 +5,6 @@ its right, nose tip, the mouth corner on its left, the one on its right. They ma
 image. Images are RGB.
 """
 
-import csv
-import io
 import logging
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +13,7 @@ import cv2
 import numpy as np
 
 from facelib.errors import BadData, UserError
-from facelib.safety.readers import read_text, reading
+from facelib.safety.readers import read_table, read_text, reading
 
 log = logging.getLogger(__name__)
 
@@ -165,27 +163,26 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
         raise BadData(f"{path}: no such file; wanted a CSV with file,{','.join(LANDMARK_COLUMNS)}")
     landmarks: dict[str, np.ndarray] = {}
     lines: dict[str, int] = {}
-    text = read_text(path, "a CSV of landmarks")
-    with reading(path, "a CSV of landmarks"), io.StringIO(text, newline="") as file:
-        table = csv.DictReader(file)
-        missing = {"file", *LANDMARK_COLUMNS} - set(table.fieldnames or ())
-        if missing:
-            raise BadData(f"{path}: no column {', '.join(sorted(missing))}")
-        for row in table:
-            try:
-                values = [float(row[column]) for column in LANDMARK_COLUMNS]
-            except (TypeError, ValueError):
-                values = []
-            where = f"{path}: line {table.line_num}"
-            if not values or not np.isfinite(values).all():
-                raise BadData(f"{where} holds no ten numbers, wanted file,x1,y1,…,x5,y5")
-            name = Path(row["file"]).as_posix()
-            if name in landmarks:
-                raise BadData(
-                    f"{where}: {name!r} is there twice (first in line {lines[name]}), wanted one "
-                    "line per image"
-                )
-            landmarks[name], lines[name] = np.array(values).reshape(5, 2), table.line_num
+    table = read_table(path, "a CSV of landmarks")
+    columns = table[0][1] if table else []
+    if missing := {"file", *LANDMARK_COLUMNS} - set(columns):
+        raise BadData(f"{path}: no column {', '.join(sorted(missing))}")
+    for number, fields in table[1:]:
+        row = dict(zip(columns, fields, strict=False))
+        try:
+            values = [float(row[column]) for column in LANDMARK_COLUMNS]
+        except (KeyError, ValueError):
+            values = []
+        where = f"{path}: line {number}"
+        if not values or not np.isfinite(values).all():
+            raise BadData(f"{where} holds no ten numbers, wanted file,x1,y1,…,x5,y5")
+        name = Path(row["file"].replace("\\", "/")).as_posix()
+        if name in landmarks:
+            raise BadData(
+                f"{where}: {name!r} is there twice (first in line {lines[name]}), wanted one "
+                "line per image"
+            )
+        landmarks[name], lines[name] = np.array(values).reshape(5, 2), number
     return landmarks
 
 

@@ -6,7 +6,7 @@
     …                                  the next fold
 
 A list with one number in the first line (`pairsDevTest.txt`) has one fold. Image n of a person is
-`NAME/NAME_000n.jpg`.
+`NAME/NAME_000n.jpg`. A name may be a number, and have blanks where tabs part the fields.
 """
 
 from pathlib import Path
@@ -27,15 +27,19 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
     pairs_txt, images_dir = Path(pairs_txt), Path(images_dir)
     if not pairs_txt.is_file():
         raise BadData(f"{pairs_txt}: no such file; wanted LFW's pairs.txt")
-    lines = [line.split() for line in read_rows(pairs_txt, "LFW's pairs.txt")]
-    lines = [line for line in lines if line]
+    rows = [line for line in read_rows(pairs_txt, "LFW's pairs.txt") if line.strip()]
+    mark = "\t" if any("\t" in row for row in rows[1:]) else None
+    lines = [rows[0].split(), *(_fields(row, mark) for row in rows[1:])] if rows else []
     header = lines[0] if lines else []
     if len(header) not in (1, 2) or not all(map(is_number, header)):
-        raise BadData(f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300")
+        raise BadData(
+            f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300; a list of"
+            " paths is taken by: python -m facelib prepare pairs"
+        )
     folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
     if len(lines) - 1 != 2 * folds * each or len(lines) == 1:
         raise BadData(f"{pairs_txt}: {len(lines) - 1} pairs, its header says {2 * folds * each}")
-    names = sorted({field for line in lines[1:] for field in line if not is_number(field)})
+    names = sorted({name for line in lines[1:] for name in (line[0], *line[2:-1])})
     number = {name: i for i, name in enumerate(names)}
     pairs = []
     for i, fields in enumerate(lines[1:]):
@@ -48,7 +52,7 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
                 f" {'name i j' if same else 'name i name j'}"
             )
         name1, image1, name2, image2 = fields
-        if not (is_number(image1) and is_number(image2) and name1 in number and name2 in number):
+        if not (is_number(image1) and is_number(image2)):
             raise BadData(
                 f"{pairs_txt}: pair {i + 1} is {' '.join(fields)[:80]!r}: no image number"
             )
@@ -60,6 +64,10 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
         sides = [find_image(images_dir, name1, image1), find_image(images_dir, name2, image2)]
         pairs.append(Pair(*sides, number[name1], number[name2], same, i // (2 * each)))
     return pairs
+
+
+def _fields(row: str, mark: str | None) -> list[str]:
+    return [field for field in (part.strip() for part in row.split(mark)) if field]
 
 
 def find_image(images_dir: Path, name: str, number: str) -> Path:

@@ -7,8 +7,11 @@ size. A file that is written by others and takes no part of this rule: the image
 `facelib/formats`, which have readers of their own.
 """
 
+import codecs
+import csv
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +39,10 @@ def reading(path: Path | str, wanted: str, again: str = AGAIN) -> Iterator[None]
         raise BadData(f"{path}: cannot be read ({reason}); wanted {wanted}; {again}") from error
     except UnicodeDecodeError as error:
         found = error.object[error.start : error.start + 4].hex(" ")
+        line = error.object[: error.start].count(b"\n") + 1
         raise BadData(
-            f"{path}: byte {error.start}: {found} is not UTF-8 text, wanted {wanted}; save it as"
-            f" UTF-8, or {again}"
+            f"{path}: line {line}, byte {error.start}: {found} is not {error.encoding.upper()}"
+            f" text, wanted {wanted}; save it as UTF-8 (iconv -f CP1252 -t UTF-8), or {again}"
         ) from error
     except MemoryError as error:
         raise BadData(f"{path}: asks for more memory than there is; {again}") from error
@@ -51,16 +55,52 @@ def reading(path: Path | str, wanted: str, again: str = AGAIN) -> Iterator[None]
         ) from error
 
 
+def encoding_of(head: bytes) -> str:
+    """Encoding that a file's first bytes say: its byte-order mark's, else UTF-8.
+
+    Bytes of no Unicode (cp1252, Latin-1) are refused, not guessed: a name that is guessed wrong
+    matches nobody, and that person stays in training.
+    """
+    utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if utf16 else "utf-8-sig"
+
+
 def read_text(path: Path | str, wanted: str, again: str = AGAIN) -> str:
-    """A UTF-8 text file, without the byte-order mark that some editors write."""
+    """A text file in UTF-8, or in UTF-16 with its byte-order mark; no line begins with a mark."""
     with reading(path, wanted, again):
-        return Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
+        text = content.decode(encoding_of(content[:2]))
+    if "\0" in text.rstrip("\0"):  # zeros at the end are what a crash of the machine leaves
+        raise BadData(
+            f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds zero bytes (UTF-16"
+            f" without a byte-order mark?), wanted {wanted}; save it as UTF-8, or {again}"
+        )
+    return re.sub("(^|[\r\n])\ufeff+", r"\1", text)  # of files that were joined
 
 
 def read_rows(path: Path | str, wanted: str, again: str = AGAIN) -> list[str]:
-    """The lines of a text file, cut at line feeds alone: U+2028 is part of a name, not its end."""
-    rows = read_text(path, wanted, again).replace("\r\n", "\n").split("\n")
+    """The lines of a text file, cut at line ends alone: U+2028 is part of a name, not its end."""
+    text = read_text(path, wanted, again).replace("\r\n", "\n").replace("\r", "\n")
+    rows = text.split("\n")
     return rows[:-1] if rows[-1] == "" else rows
+
+
+def read_table(path: Path | str, wanted: str, again: str = AGAIN) -> list[tuple[int, list[str]]]:
+    """(line number, fields) of each line that is not empty.
+
+    The first line says what parts the fields: tabs, else semicolons, else commas (fields may be in
+    quotes), else blanks.
+    """
+    rows = [(i, row) for i, row in enumerate(read_rows(path, wanted, again), 1) if row.strip()]
+    mark = next((mark for mark in "\t;," if rows and mark in rows[0][1]), None)
+    if mark is None:
+        return [(number, row.split()) for number, row in rows]
+    found = []
+    with reading(path, wanted, again):
+        for number, row in rows:
+            fields = row.split(mark) if mark == "\t" else next(csv.reader([row], delimiter=mark))
+            found.append((number, [field.strip() for field in fields]))
+    return found
 
 
 def one_line(name: str) -> bool:

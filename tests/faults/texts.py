@@ -13,6 +13,7 @@ from facelib.models.weights import _read_config
 from facelib.prepare.align import read_fiducials, read_landmarks_csv
 from facelib.prepare.cfp import _read_list, _read_numbers
 from facelib.prepare.lfw import read_lfw_pairs
+from facelib.prepare.pairs import read_pair_list
 from facelib.safety import readers
 
 LABELS = np.arange(3)
@@ -30,6 +31,8 @@ TEXTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cfp pairs": ("1,2\n3,4\n", _read_numbers),
     "lfw pairs": ("1\t2\nAnn\t1\t2\nBob\t1\t2\nAnn\t1\tBob\t2\nAnn\t2\tBob\t1\n",
                   lambda path: read_lfw_pairs(path, path.parent)),
+    "pair list": ("a/1.jpg,a/2.jpg,same\na/1.jpg,b/1.jpg,different\n",
+                  lambda path: read_pair_list(path, path.parent)),
     "columns": ("1.jpg 1\n2.jpg 1\n", lambda path: _read_columns(path, ["name", "t1"], "a, b")),
     "features": ('{"path": ["a"], "id": ["b"]}', lambda path: open_features(path, path.parent)),
     "weights config": ('{"model_type": "dinov2"}',

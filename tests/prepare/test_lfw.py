@@ -93,3 +93,13 @@ def test_a_pair_against_its_place_in_the_list_is_refused(tmp_path: Path, old, ne
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(BadData, match=said):
         lfw_to_bin(path, root / "images", tmp_path / "lfw.bin")
+
+
+@pytest.mark.parametrize("names", [("0000045", "0000099"), ("Ann von A", "Bo 2"), ("45", "Bo")])
+def test_a_name_may_be_a_number_and_have_blanks_between_tabs(tmp_path: Path, names):
+    # Mutation: whatever is a number is an image's; split() without the tab.
+    a, b = names
+    (tmp_path / "pairs.txt").write_text(f"1 1\n{a}\t1\t2\n{a}\t1\t{b}\t3\n")
+    same, different = read_lfw_pairs(tmp_path / "pairs.txt", tmp_path)
+    assert (same.id1, same.id2, different.id2) == (0, 0, 1)
+    assert different.image2 == tmp_path / b / f"{b}_0003.jpg"

@@ -22,7 +22,9 @@ from facelib.prepare.align import LANDMARK_COLUMNS, read_fiducials, read_landmar
 from facelib.prepare.cfp import _read_list, _read_numbers
 from facelib.prepare.folders import list_identities
 from facelib.prepare.lfw import read_lfw_pairs
+from facelib.prepare.pairs import read_pair_list
 from facelib.safety import readers
+from tests.faults.texts import TEXTS as GOOD
 
 LABELS = np.arange(3)
 # Every reader of a text that people or other programs write: a new one belongs here.
@@ -35,6 +37,7 @@ TEXTS = {
     "cfp list": _read_list,
     "cfp pairs": _read_numbers,
     "lfw pairs": lambda path: read_lfw_pairs(path, path.parent),
+    "pair list": lambda path: read_pair_list(path, path.parent),
     "columns": lambda path: _read_columns(path, ["name", "t1"], "image, id"),
     "features": lambda path: open_features(path, path.parent),
     "weights config": lambda path: _read_config(path, "dinov2-vit-b14"),
@@ -42,7 +45,11 @@ TEXTS = {
     "json lines": readers.read_object_lines,
 }
 ARRAYS = {"scores": load_scores, "labelled": load_labelled, "features": open_features}
-NO_TEXT = {"Latin-1": "José\t1,2\n".encode("latin-1"), "UTF-16": "1\tAnn\n".encode("utf-16")}
+NO_TEXT = {
+    "Latin-1": "José\t1,2\n".encode("latin-1"),
+    "half a UTF-16": b"\xff\xfe1\0\t\0A",
+    "UTF-16 without mark": "1\tAnn\n".encode("utf-16-le"),
+}
 
 
 def refused(read, path: Path) -> str:
@@ -56,11 +63,31 @@ def refused(read, path: Path) -> str:
 
 @pytest.mark.parametrize("encoding", NO_TEXT)
 @pytest.mark.parametrize("reader", TEXTS)
-def test_text_that_is_not_utf_8_is_refused_by_every_reader(tmp_path: Path, reader, encoding):
+def test_text_that_is_not_unicode_is_refused_by_every_reader(tmp_path: Path, reader, encoding):
     # Mutation: Path.read_text(), which raises UnicodeDecodeError.
     path = tmp_path / "file.txt"
     path.write_bytes(NO_TEXT[encoding])
-    assert "UTF-8" in refused(TEXTS[reader], path) or encoding == "UTF-16"
+    assert "UTF-8" in refused(TEXTS[reader], path) or reader == "json lines" or reader == "columns"
+
+
+def outcome(read, path: Path) -> str:
+    """What a reader returns, or its complaint (of a list whose files are not there)."""
+    try:
+        return str(read(path))
+    except BadData as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("reader", GOOD)
+def test_every_reader_takes_a_byte_order_mark(tmp_path: Path, reader, encoding):
+    # Mutation: bytes.decode() in one reader, for which the mark is part of the first field.
+    text, read = GOOD[reader]
+    (tmp_path / "plain.txt").write_text(text)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "file.txt").write_bytes((mark + text.replace("\n", "\r\n")).encode(encoding))
+    plain, found = (outcome(read, tmp_path / name) for name in ("plain.txt", "file.txt"))
+    assert plain.replace("plain.txt", "file.txt") == found
 
 
 @pytest.mark.parametrize("reader", ["json object", "json lines", "weights config", "features"])
@@ -126,6 +153,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_entry(tmp_path: Path):
     # Mutation: "\ufeffPerson_1" is a name that nobody has: the person stays in training.
     (tmp_path / "out.txt").write_bytes(b"\xef\xbb\xbfAnn Lee\r\n1\r\n")
     assert excluded_labels(tmp_path / "out.txt", ["Ann_Lee", "Bob"], 2) == {0, 1}
+    (tmp_path / "out.txt").write_bytes("\ufeffBob\r\ufeff\ufeffJu\u0308rgen".encode())
+    assert excluded_labels(tmp_path / "out.txt", ["Jürgen", "Cy", "Bob"], 3) == {0, 2}
+
+
+@pytest.mark.parametrize("text", ["Ann Le\n", "\n", ""])
+def test_an_exclude_list_that_matches_nobody_is_an_error_unless_allowed(tmp_path: Path, text: str):
+    # Mutation: a warning among other lines, and the person stays in training.
+    (tmp_path / "out.txt").write_text(text)
+    with pytest.raises(BadData, match="out.txt: n.* is in the set, .*--allow-empty"):
+        excluded_labels(tmp_path / "out.txt", ["Ann_Lee"], 1)
+    assert excluded_labels(tmp_path / "out.txt", ["Ann_Lee"], 1, allow_empty=True) == set()
 
 
 @pytest.mark.parametrize(
