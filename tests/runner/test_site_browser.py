@@ -23,7 +23,7 @@ def index(tmp_path_factory):
     """The whole site, of the two committed notebooks with most formulas and tables."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "nb").mkdir()
-    for name in ("05_coreface", "13_results"):
+    for name in ("09_cluster_guided", "13_results"):
         shutil.copy(REPO / "notebooks" / f"{name}.ipynb", folder / "nb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACELIB_RUNS", str(folder / "runs"))
@@ -83,7 +83,7 @@ def test_no_link_of_the_site_is_dead(index, browser):
 
 def test_formulas_are_typeset_and_search_finds_without_network(index, browser):
     # Catches: raw TeX on a page; a search that wants a server.
-    page, _ = visit(browser, index.parent / "05_coreface.html", 1280)
+    page, _ = visit(browser, index.parent / "09_cluster_guided.html", 1280)
     assert page.locator("math").count() > 0 and page.locator(".katex-error").count() == 0
     assert not re.search(r"\\\(|\\\[", page.locator("article").inner_text())
     page.goto(f"{(index.parent / 'search.html').as_uri()}?q=CoReFace")
