@@ -44,11 +44,11 @@ def add_report(verbs) -> None:
             refresh_readme(REPO / "README.md", options.readme)
             write_pictures(load_record(options.readme)[0], REPO / ".github")
             return
-        from facelib.runner.report import build_site
+        from facelib.runner.site import build_site
 
         sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
 
-    verb = add_verb(verbs, "report", "one HTML site of the executed notebooks", run,
+    verb = add_verb(verbs, "report", "the site: executed notebooks, records and API as HTML", run,
                  "report\nreport --out /tmp/site")  # fmt: skip
     verb.add_argument("--out", type=Path)
     verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),

@@ -29,7 +29,7 @@ from facelib.safety.readers import check_fields, read_object, reading
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-MACHINERY = {"doctor", "execute", "formulas", "notebooks", "report", "study", "sweep"}
+MACHINERY = {"doctor", "execute", "notebooks", "pages", "site", "study", "sweep"}
 ESTIMATES = dict.fromkeys(("seconds", "disk_mb", "faces", "runs"), (int, float))
 SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
@@ -81,11 +81,16 @@ def study_map() -> str:
     """All notebooks and the question that each opens with, as a Markdown table."""
     lines = ["| notebook | question |", "|---|---|"]
     for path in list_notebooks():
-        first = next((cell.source for cell in read_notebook(path).cells), "")
-        asked = re.search(r"\*\*Question\.\*\* (.*)", first)
-        question = asked[1].replace("*", "") if asked else ""
-        lines.append(f"| {path.stem} | {question[: question.rfind('?') + 1]} |")
+        lines.append(f"| {path.stem} | {title_and_question(read_notebook(path), path.stem)[1]} |")
     return "\n".join(lines)
+
+
+def title_and_question(notebook, stem: str) -> tuple[str, str]:
+    """A notebook's title, else its name, and the question that it opens with, else ""."""
+    first = next((c.source for c in notebook.cells if c.cell_type == "markdown"), "")
+    title = re.match(r"\s*# +(.*)", first)
+    asked = re.search(r"\*\*Question\.\*\* (.*\?)", first)
+    return title[1] if title else stem, asked[1].replace("*", "") if asked else ""
 
 
 def read_parameters(path: Path) -> dict[str, dict]:

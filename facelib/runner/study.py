@@ -17,7 +17,7 @@ from facelib.errors import UserError
 from facelib.paths import data_root, published_root, runs_root
 from facelib.runner import notebooks
 from facelib.runner.execute import Execution, held
-from facelib.runner.report import build_site
+from facelib.runner.site import build_site
 from facelib.runs.folder import read_json, write_json
 from facelib.safety.readers import check_fields
 

@@ -21,7 +21,7 @@ FIGURES = {
 def runs(folder: Path) -> Iterator[Case]:
     """A finished run's four files, as `runs`, `follow` and the site read them."""
     from facelib.config import make_config
-    from facelib.runner.report import results_html
+    from facelib.runner.pages import runs_page
     from facelib.runs.files import DATA_FILE, read_origin
     from facelib.runs.folder import compare_configs, create_run, load_run, tabulate, write_json
     from facelib.runs.launch import wait_and_follow
@@ -40,7 +40,7 @@ def runs(folder: Path) -> Iterator[Case]:
 
     def read(path: Path) -> None:
         tabulate().to_string()
-        results_html()
+        runs_page()
         found = load_run(path.parent)
         compare_configs([found, found])
         _ = found.state, describe(found), found.evaluation(), found.metrics(), repr(found)
@@ -106,7 +106,7 @@ def results(folder: Path) -> Iterator[Case]:
 def notebooks(folder: Path) -> Iterator[Case]:
     """A notebook with parameters and a picture, as sweep, study and site read it."""
     from facelib.runner import notebooks as tools
-    from facelib.runner.report import build_site
+    from facelib.runner.site import make_safe
     from facelib.runner.study import Step, estimate
 
     png = base64.b64encode(_png()).decode()
@@ -134,7 +134,7 @@ def notebooks(folder: Path) -> Iterator[Case]:
 
     yield Case("notebook: sweep", "notebooks/01_a.ipynb", content, read, in_json, 0.3)
     yield Case("notebook: site", "executed/01_a.ipynb", content,
-               lambda path: build_site(path.parent, folder / "site"), in_json, 0.1)  # fmt: skip
+               lambda path: make_safe(tools.read_notebook(path)), in_json, 0.1)  # fmt: skip
 
 
 def _png() -> bytes:

@@ -15,7 +15,7 @@ from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import evaluate_run, kept_embeddings
 from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.paths import REPO
-from facelib.runner.report import results_html
+from facelib.runner.pages import runs_page
 from facelib.runs import origin
 from facelib.runs.folder import create_run, load_run, tabulate, write_json
 from facelib.runs.launch import launch, start
@@ -76,7 +76,7 @@ def test_figures_of_another_checkpoint_or_altered_by_hand_are_not_shown(two, cap
     shutil.copy(b.path / "eval.json", a.path / "eval.json")
     with pytest.raises(BadData, match="of another checkpoint .*python -m facelib eval"):
         a.evaluation()
-    assert tabulate()["toy"].isna().sum() == 1 and a.name not in results_html()
+    assert tabulate()["toy"].isna().sum() == 1 and a.name not in runs_page()
     assert "figures of another checkpoint" in caplog.text
     own["benchmarks"]["toy"]["best"]["accuracy"] = 0.123
     write_json(a.path / "eval.json", own)
@@ -97,7 +97,7 @@ def test_figures_of_an_unfinished_run_are_marked(two, capsys):
     run.set_status(state="failed", step=5, steps=50)
     with pytest.raises(BadData, match=r"not finished \(failed at step 5 of 50\).*train --run"):
         run.evaluation()
-    assert tabulate()["toy"].isna().sum() == 1 and run.name not in results_html()
+    assert tabulate()["toy"].isna().sum() == 1 and run.name not in runs_page()
     assert main(["eval", run.name, "--json"]) == 0
     assert "step 5 of 50" in json.loads(capsys.readouterr().out)["warnings"][0]
 

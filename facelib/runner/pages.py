@@ -1,0 +1,222 @@
+"""The pages of the site that are no notebooks, as Markdown: answers, records, runs, API.
+
+Every number of the first page is a link to the record that it comes from, and a record's page says
+by which command, which code and which data it was made. Sentences are those of the README.
+"""
+
+import logging
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from facelib.config import NOT_IN_DIGEST, Config, plain_config
+from facelib.digests import digest, digest_values
+from facelib.errors import BadData
+from facelib.metrics.tables import accuracies, benchmark_name
+from facelib.paths import REPO, published_root
+from facelib.runs.files import read_origin
+from facelib.runs.folder import list_runs, read_json
+from facelib.studies.negatives import record_frame, sentences
+from facelib.studies.readme import PROTOCOLS, loss_sentences
+from facelib.studies.records import load_record, repeat_table
+from facelib.studies.results import LABELS, method_of
+
+log = logging.getLogger(__name__)
+TITLE = "Face verification: ArcFace against InfoNCE"
+QUESTION = (
+    "A classifier with an angular margin (ArcFace), a contrastive loss (InfoNCE), or both: "
+    "which one makes embeddings that tell two people apart, from the front and in profile?"
+)
+LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
+PICTURE = REPO / ".github" / "result-light.png"  # of the README, where there is one
+ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
+# A number with what belongs to it: sign, interval, "not significant", unit.
+NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
+
+
+def first_page(chapters: list[tuple[str, str, str]], picture: bool) -> str:
+    """The question, the answers with a link on every number, and where to go.
+
+    Args:
+        chapters: name of the page, title and question of each notebook.
+        picture: whether the README's picture lies beside the page.
+    """
+    shown = [f"![Rendered faces and the main result]({PICTURE.name})"] if picture else []
+    listed = [
+        f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
+    ]
+    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go", "\n".join(listed)]
+    further = ["- [Records](records.md): how each published number was made",
+               "- [Runs on this machine](runs.md): figures of what was trained here",
+               "- [API](api.md): public names of the package"]  # fmt: skip
+    return "\n\n".join([*parts, "\n".join(further), *_contents([c[0] for c in chapters])])
+
+
+def _contents(stems: list[str]) -> list[str]:
+    records = [f"records/{name}" for name in record_names()]
+    parts = {"Chapters": stems, "Where numbers are from": ["runs", "records"], "Package": ["api"]}
+    tree = [contents(caption, pages) for caption, pages in parts.items() if pages]
+    return tree if records else [t.replace("\nrecords", "") for t in tree]
+
+
+def contents(caption: str, pages: list[str], hidden: bool = True) -> str:
+    """A table of contents for the navigation."""
+    options = [f":caption: {caption}"] if caption else []
+    options += [":hidden:"] if hidden else []
+    return "\n".join(["```{toctree}", *options, ":maxdepth: 1", "", *pages, "```"])
+
+
+def _answers() -> list[str]:
+    parts, known = [], record_names()
+    if LOSSES in known:
+        frame, record = load_record(LOSSES)
+        lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
+                 "brackets the 95 % interval over repeats.", ""]  # fmt: skip
+        for protocol in PROTOCOLS:
+            table = repeat_table(frame)[protocol].unstack(0, sort=False)
+            lines += [f"Accuracy (%), {protocol}:", "", markdown_table(table.reset_index()), ""]
+        parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
+    if NEGATIVES in known:
+        answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
+        parts += ["## Do more negatives help?", _linked(answer, NEGATIVES)]
+    return parts
+
+
+def _linked(lines: list[str], record: str) -> str:
+    """Markdown in which each number leads to its record."""
+
+    def link(match: re.Match) -> str:
+        text = match[0].replace("[", r"\[").replace("]", r"\]")
+        return f"[{text}](records/{record}.md)"
+
+    return "\n".join(NUMBER.sub(link, line) for line in lines)
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table. Cells are taken as Markdown."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).to_numpy()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def plain(text: object) -> str:
+    """Any text as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([^\w\s.,;:%/])", r"\\\1", " ".join(str(text).split()))
+
+
+def record_names() -> list[str]:
+    """Published records that hold a table of results."""
+    return sorted(path.parent.name for path in published_root().glob("*/record.json"))
+
+
+def record_pages() -> dict[str, str]:
+    """One page per record, by its path in the site, and the page that lists them."""
+    pages = {f"records/{name}.md": _record_page(name) for name in record_names()}
+    listing = "# Records\n\nWhat the published numbers come from."
+    listed = contents("", [f"records/{name}" for name in record_names()], hidden=False)
+    return {"records.md": f"{listing}\n\n{listed}", **pages}
+
+
+def _record_page(name: str) -> str:
+    folder = published_root() / name
+    record, table = read_json(folder / "record.json"), (folder / "results.csv").read_bytes()
+    rows = pd.read_csv(folder / "results.csv")
+    settings = record.get("shared_settings", {})
+    data = {key: value for key, value in settings.items() if key.startswith("data")}
+    data["data_seed"] = sorted({int(seed) for seed in rows["data_seed"]})
+    rendered = bool(rows.get("rendered", pd.Series([name.startswith("rendered")])).all())
+    made = "rendered from these settings, digest " + digest_values(data) if rendered else "see note"
+    written = " ".join(f"{key}={value}" for key, value in data.items())
+    packages = ", ".join(f"{key} {value}" for key, value in record["packages"].items())
+    facts = {
+        "code": f"commit `{record['commit']}`",
+        "data": f"{made}: `{written}`" if rendered else made,
+        "results": f"`runs/published/{name}/results.csv`, {len(rows)} rows of {record['runs']} "
+                   f"runs, digest `{digest(table)}`",
+        "made": f"{record['date']}, Python {record['python']}, {plain(packages)}",
+        "machine": plain(f"{record['machine']}, {record['cpu_count']} cores"),
+    }  # fmt: skip
+    lines = [f"- **{key}:** {value}" for key, value in facts.items()]
+    note = [plain(record["note"])] if record.get("note") else []
+    shared = "\n".join(f"{key}={value}" for key, value in settings.items())
+    return "\n\n".join([
+        f"# {name}", *note, f"```sh\n{record['command']}\n```", "\n".join(lines),
+        "## Results", f"```text\n{table.decode()}```", "## Settings that all runs share",
+        f"```text\n{shared}\n```",
+    ])  # fmt: skip
+
+
+def runs_page() -> str:
+    """The evaluated runs of this machine: a loss per row, a benchmark and protocol per column."""
+    evaluated = []
+    for run in list_runs():
+        try:
+            evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
+        except BadData as error:
+            log.warning("%s", error)
+    rows, made, warned = [], [], set()
+    for run, report in evaluated:
+        row = {"loss": plain(LABELS[method_of(run.config.to_dict())]),
+               "settings": plain(changed_settings(run.config)), "run": plain(run.name)}  # fmt: skip
+        for name, figures in report["benchmarks"].items():
+            shown = plain(benchmark_name(name, figures.get("rendered", False)))
+            for protocol, text in zip(PROTOCOLS, accuracies(figures)):
+                row[f"{shown}, {protocol}"] = plain(text)
+            warned |= {f"- {plain(name)}: {plain(text)}" for text in figures.get("warnings", ())}
+        rows.append(row)
+        made.append(_provenance(run))
+    if not rows:
+        return "# Runs on this machine\n\nNone is evaluated yet: `make study`"
+    parts = ["# Runs on this machine",
+             "Accuracy in percent, with 95 % intervals over people where they were computed.",
+             markdown_table(pd.DataFrame(rows).fillna(""))]  # fmt: skip
+    parts += ["## Warnings", "\n".join(sorted(warned))] if warned else []
+    return "\n\n".join([*parts, "## How they were made", markdown_table(pd.DataFrame(made))])
+
+
+def _provenance(run) -> dict[str, str]:
+    try:
+        origin = read_origin(run.path / "origin.json")
+    except BadData as error:
+        log.warning("%s", error)
+        origin = {}
+    data = (f"{name} {entry['digest']}" for name, entry in origin.get("data", {}).items())
+    return {
+        "run": plain(run.name),
+        "command": plain(f"python -m facelib train --run {run.name}"),
+        "code": plain(origin.get("code", "not recorded")),
+        "data": plain(", ".join(data) or "not recorded"),
+    }
+
+
+def changed_settings(cfg: Config) -> str:
+    """Settings by which a run differs from its preset's run of that loss, as `--set` has them."""
+    changes = cfg.changes_from(plain_config(cfg)).items()
+    unseen = {"name", "loss", *NOT_IN_DIGEST}
+    return " ".join(f"{key}={value}" for key, (_, value) in changes if key not in unseen)
+
+
+def api_pages() -> dict[str, str]:
+    """Pages of the public names, a room each, from their docstrings."""
+    pages = {}
+    for room in ROOMS:
+        folder = REPO / "facelib" / room
+        names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+        parts = [f"# {room}", _module(f"facelib.{room}")]
+        parts += [f"## {name}\n\n{_module(f'facelib.{room}.{name}')}" for name in names]
+        pages[f"api/{room}.md"] = "\n\n".join(parts)
+    listed = contents("", ["api/config", *(f"api/{room}" for room in ROOMS)], hidden=False)
+    pages["api/config.md"] = f"# config\n\n{_module('facelib.config')}"
+    opening = "# API\n\nPublic names with their shapes and sources, from the docstrings."
+    return {"api.md": f"{opening}\n\n{listed}", **pages}
+
+
+def _module(name: str) -> str:
+    return f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```"
+
+
+def generated_pages(chapters: list[tuple[str, str, str]]) -> dict[str, str | Path]:
+    """All pages but the notebooks, by their path in the site."""
+    picture = {PICTURE.name: PICTURE} if PICTURE.is_file() else {}
+    pages = {"index.md": first_page(chapters, bool(picture)), "runs.md": runs_page()}
+    return {**pages, **(record_pages() if record_names() else {}), **api_pages(), **picture}

@@ -1,0 +1,252 @@
+"""The study as a site: executed notebooks and generated pages, built by Sphinx with MyST-NB.
+
+Nothing of a notebook runs in a page. Markdown keeps no HTML, no directive and no role; outputs keep
+text, pictures and cleaned tables; links and pictures stay inside the site or are plain web links;
+and a page's policy allows files beside it and the theme's own scripts only, so that no request
+leaves when it is read, from `file://` too.
+"""
+
+import base64
+import hashlib
+import io
+import logging
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+from facelib.errors import BadData, UserError
+from facelib.formats.decode import decode
+from facelib.paths import atomic_file, runs_root
+from facelib.runner import notebooks, pages
+from facelib.runner.safe_html import clean_html
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).with_name("static")
+FOOTER = (
+    "Made by facelib from its executed notebooks. No real face is in the default study: "
+    "its faces are rendered."
+)
+PICTURES = ("image/png", "image/jpeg")
+SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
+FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
+SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
+SCROLLED = '<div class="pst-scrollable-table-container">{}</div>'
+POLICY = (
+    "default-src 'self' file:; script-src 'self' file: {}; style-src 'self' file: 'unsafe-inline'; "
+    "img-src 'self' file: data:; connect-src 'none'; object-src 'none'; frame-src 'none'; "
+    "base-uri 'none'; form-action 'self' file:"
+)
+NO_SYNTAX = ["html_block", "html_inline", "myst_role", "myst_block_break", "myst_target",
+                 "front_matter"]  # fmt: skip
+SETTINGS = {
+    "project": pages.TITLE,
+    "html_title": pages.TITLE,
+    "author": "",
+    "copyright": "",
+    "extensions": ["myst_nb", "sphinxcontrib.katex", "sphinx.ext.autodoc", "sphinx.ext.napoleon"],
+    "html_theme": "sphinx_book_theme",
+    "html_theme_options": {
+        "use_download_button": False,
+        "use_fullscreen_button": False,
+        "navbar_persistent": [],  # the search stands in the side bar
+        "max_navbar_depth": 1,  # sections are in the contents of each page
+        "collapse_navbar": True,
+        "extra_footer": FOOTER,
+    },
+    "html_context": {"default_mode": "auto"},
+    "html_static_path": [str(STATIC)],
+    "html_css_files": ["style.css"],
+    "html_copy_source": False,
+    "html_show_sourcelink": False,
+    "html_show_sphinx": False,
+    "html_show_search_summary": False,  # it is fetched, which no browser does from file://
+    "html_permalinks": False,
+    "html_use_index": False,
+    "html_domain_indices": False,
+    "exclude_patterns": [".*"],
+    "default_role": "code",
+    "highlight_language": "text",
+    "numfig": True,
+    "autodoc_member_order": "bysource",
+    "nb_execution_mode": "off",
+    "nb_ipywidgets_js": {},
+    "nb_code_prompt_show": "Code",
+    "nb_code_prompt_hide": "Code",
+    "nb_render_markdown_format": "myst",
+    "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_disable_syntax": NO_SYNTAX,
+    "katex_css_path": "katex-math.css",  # MathML needs neither KaTeX's style sheet nor its fonts
+    "katex_options": "output: 'mathml'",
+    "suppress_warnings": ["myst", "mystnb", "docutils", "ref", "toc", "autodoc", "image"],
+}
+
+
+def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Path:
+    """Build the site of all numbered notebooks in a folder; return its index.html.
+
+    Args:
+        notebooks_dir: executed notebooks; default `notebooks/` in the runs root.
+        out: folder of the site, replaced file by file; default `site/` in the runs root.
+
+    Raises:
+        UserError: no notebooks there. BadData: a file that is no notebook.
+    """
+    folder = notebooks_dir or runs_root() / "notebooks"
+    out = (out or runs_root() / "site").resolve()
+    sources = notebooks.list_notebooks(folder)
+    if not sources:
+        raise UserError(f"no executed notebooks in {folder}: make study")
+    read = {path.stem: notebooks.read_notebook(path) for path in sources}
+    chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
+    written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
+    build = out / ".build"
+    _write_sources(build / "source", written | pages.generated_pages(chapters))
+    _run_sphinx(build)
+    for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
+        if page.stem not in read:  # its notebook is gone
+            page.unlink()
+    shutil.copytree(build / "html", out, dirs_exist_ok=True, copy_function=_copy)
+    return out / "index.html"
+
+
+def make_safe(notebook):
+    """Reduce a notebook, in place, to what a page shows: text, code, tables, pictures.
+
+    Its metadata go, since they could set up the build. Code is folded away, and a picture becomes
+    a numbered figure under the heading above it.
+    """
+    heading = "Figure"
+    notebook.metadata = {"kernelspec": notebooks.KERNELSPEC}
+    for cell in notebook.cells:
+        cell.metadata = {}
+        cell.pop("attachments", None)
+        if cell.cell_type != "code":
+            cell.source = FENCE.sub(r"\1", cell.source)
+            headings = re.findall(r"^#+\s+(.*)$", cell.source, flags=re.MULTILINE)
+            heading = pages.plain(headings[-1]) if headings else heading
+            continue
+        cell.metadata["tags"] = ["hide-input"]
+        cell.outputs = [output for output in map(_safe_output, cell.outputs) if output]
+        if any(kind in output.get("data", {}) for output in cell.outputs for kind in PICTURES):
+            alt = f"Figure of the section {heading}"
+            cell.metadata["mystnb"] = {"figure": {"caption": heading}, "image": {"alt": alt}}
+    return notebook
+
+
+def _safe_output(output):
+    """The output with the kinds that cannot run; None where nothing of it is left."""
+    if "data" not in output:
+        return output
+    output.metadata = {}
+    output.data = {kind: data for kind, data in output.data.items() if kind in SHOWN}
+    for kind in [kind for kind in PICTURES if kind in output.data]:
+        try:
+            decode(base64.b64decode(output.data[kind]))
+        except (ValueError, BadData) as error:
+            log.warning("a picture is left out (%s)", error)
+            del output.data[kind]
+    if "text/markdown" in output.data:
+        output.data["text/markdown"] = FENCE.sub(r"\1", output.data["text/markdown"])
+    return output if output.data else None
+
+
+def _text(notebook) -> str:
+    import nbformat
+
+    return nbformat.writes(notebook)
+
+
+def _write_sources(folder: Path, contents: dict[str, str | Path]) -> None:
+    """Write what changed, remove what is gone: Sphinx builds only pages whose sources are newer."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in contents:
+            path.unlink()
+    for name, content in contents.items():
+        path = folder / name
+        new = content.read_bytes() if isinstance(content, Path) else content.encode()
+        if not path.is_file() or path.read_bytes() != new:
+            with atomic_file(path) as temporary:
+                temporary.write_bytes(new)
+
+
+def _run_sphinx(build: Path) -> None:
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    places = build / "source", None, build / "html", build / "doctrees"
+    warnings = io.StringIO()
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(*places, "html", SETTINGS, status=None, warning=warnings)
+        app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
+        app.connect("doctree-resolved", _unlink_missing)
+        app.connect("autodoc-process-docstring", _as_rst, priority=0)  # before its sections are
+        app.build()
+    for line in warnings.getvalue().splitlines():
+        log.debug("%s", line)
+
+
+def _clean_tree(app, tree) -> None:
+    """HTML of outputs is cleaned, other HTML shown as text; links and pictures stay in the site."""
+    from docutils import nodes
+
+    def show_as_text(node, text: str) -> None:
+        node.parent.replace(node, nodes.inline(text=text))
+
+    for node in list(tree.findall(nodes.raw)):
+        if "text_html" in node["classes"]:
+            node[:] = [nodes.Text(SCROLLED.format(clean_html(node.astext())))]
+        else:
+            show_as_text(node, node.astext())
+    for node in list(tree.findall(nodes.image)):
+        uri, root = node["uri"], Path(app.srcdir)  # with a slash first: from the root
+        path = root / uri[1:] if uri.startswith("/") else Path(tree["source"]).parent / uri
+        if not (path.is_file() and path.resolve().is_relative_to(root.parent)):
+            show_as_text(node, node.get("alt", ""))
+    for node in list(tree.findall(nodes.reference)):
+        if not SAFE_LINK.match(node.get("refuri", "")):
+            show_as_text(node, node.astext())
+
+
+def _unlink_missing(app, tree, name: str) -> None:
+    """A link to what is not in the site, such as a file of the repository, is plain text."""
+    from docutils import nodes
+
+    known = {anchor for node in tree.findall(nodes.Element) for anchor in node.get("ids", ())}
+    for node in list(tree.findall(nodes.reference)):
+        anchor = node.get("refid") or node.get("refuri", "").partition("#")[2]
+        own = "refid" in node or node.get("refuri", "").startswith("#")
+        if own and anchor not in known:
+            node.parent.replace(node, nodes.inline(text=node.astext()))
+
+
+def _as_rst(app, what: str, name: str, obj, options, lines: list[str]) -> None:
+    """Docstrings are plain text: what stands in columns keeps its form, a bar is a bar."""
+    parts = "\n".join(lines).split("\n\n")
+    for i, part in enumerate(parts):
+        if re.search(r"\S {2,}\S|^ *\|", part, flags=re.MULTILINE):
+            parts[i] = "::\n\n" + textwrap.indent(part, "    ")
+        else:
+            parts[i] = part.replace("|", r"\|")
+    lines[:] = [*"\n\n".join(parts).split("\n"), ""]
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file of the site; a page with what a browser may load: files beside it, its scripts.
+
+    The scripts are those outside the article, the theme's: one that a notebook brought has no
+    digest here, and does not run.
+    """
+    if not source.endswith(".html"):
+        shutil.copyfile(source, target)
+        return
+    page = Path(source).read_text(encoding="utf-8")
+    theirs = page
+    if Path(source).name != "search.html":  # it has no words of ours, and a script in its article
+        theirs = re.sub(r"<article.*</article>", "", page, flags=re.DOTALL)
+    scripts = re.findall(r"<script(?: [^>]*)?>(.*?)</script>", theirs, flags=re.DOTALL)
+    digests = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts if s}
+    allowed = " ".join(f"'sha256-{digest}'" for digest in sorted(digests))
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(allowed)}">'
+    with atomic_file(Path(target)) as temporary:
+        temporary.write_text(page.replace("<head>", f"<head>\n{policy}", 1), encoding="utf-8")
