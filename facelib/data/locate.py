@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from facelib.config import Config
 from facelib.errors import UserError
 from facelib.paths import data_root
-from facelib.rendered.dataset import RenderedSpec, ShapesSpec, rendered_dataset, shapes_dataset
+from facelib.rendered.dataset import (
+    RenderedSpec,
+    ShapesSpec,
+    draw_faces,
+    rendered_dataset,
+    shapes_dataset,
+)
 
 
 def rendered_spec(cfg: Config) -> RenderedSpec:
@@ -20,6 +28,11 @@ def rendered_spec(cfg: Config) -> RenderedSpec:
         seed=cfg.data_seed,
         planted=cfg.data_planted,
     )
+
+
+def picture_faces(cfg: Config, **options) -> np.ndarray:
+    """Picture (H, W, 3) uint8 of the first training people of a config's rendered set."""
+    return draw_faces(rendered_spec(cfg), **options)
 
 
 def shapes_spec(cfg: Config) -> ShapesSpec:

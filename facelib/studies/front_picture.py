@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facelib.config import Config
-from facelib.data.locate import rendered_spec
-from facelib.rendered.dataset import draw_faces
+from facelib.data.locate import picture_faces
 from facelib.studies.pictures import chart
 from facelib.studies.records import repeat_intervals
 
@@ -22,7 +21,7 @@ MARKS = "osD"  # told apart without colour
 
 def write_pictures(frame: pd.DataFrame, folder: Path) -> None:
     """Write `result-light.png` and `result-dark.png` of a record of repeats."""
-    faces = draw_faces(rendered_spec(Config()), identities=4, yaws=(0, 35, -70))
+    faces = picture_faces(Config(), identities=4, yaws=(0, 35, -70))
     for page, colours in PAGES.items():
         picture = chart(draw(frame, faces, *colours), colours=128)
         (folder / f"result-{page}.png").write_bytes(picture.data)
