@@ -34,7 +34,7 @@ def read_lfw_pairs(pairs_txt: Path, images_dir: Path) -> list[Pair]:
     if len(header) not in (1, 2) or not all(map(is_number, header)):
         raise BadData(
             f"{pairs_txt}: starts with {' '.join(header)[:60]!r}, wanted e.g. 10<TAB>300; a list of"
-            " paths is taken by: python -m facelib prepare pairs"
+            " paths is taken by: python -m facelib prepare pairs --help"
         )
     folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
     if len(lines) - 1 != 2 * folds * each or len(lines) == 1:

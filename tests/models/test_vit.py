@@ -10,7 +10,7 @@ from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.limits import FACE_VITS
 from facelib.models import build_backbone
-from facelib.models.iresnet import load_backbone
+from facelib.models.initial import load_backbone
 from facelib.models.vit import SIZES, FaceViT
 from facelib.rows import LOSS_ROWS
 from facelib.training.learner import build_learner
@@ -160,7 +160,7 @@ def test_a_checkpoint_loads_and_another_architecture_is_refused(tmp_path):
     torch.save(source.state_dict(), tmp_path / "vit.pt")
     loaded = build_backbone(make_config(**MINI, init=str(tmp_path / "vit.pt"), seed=1))
     assert torch.equal(loaded.pos_embed, source.pos_embed)
-    with pytest.raises(BadData, match="shape"):
+    with pytest.raises(BadData, match="another architecture"):
         load_backbone(FaceViT(SIZES["vit_t"], 32, 16), str(tmp_path / "vit.pt"))
     with pytest.raises(UserError, match="mask_ratio=0.2: backbone='iresnet10' has no such"):
         make_config(mask_ratio=0.2)
