@@ -42,6 +42,24 @@ def value_and_gradient(loss, z, labels):
     return value.detach(), logs, z.grad
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("scale", [14.3, 32.0])
+def test_half_of_a_symmetric_matrix_is_enough(block: int, scale: float):
+    # Catches: the diagonal block counted twice, columns' gradients left out, an image without
+    # others (all of one id in row 0 to 15 but one), a maximum over one half only.
+    for ids in (torch.arange(16) // 2, torch.zeros(16, dtype=torch.long), torch.arange(16) % 3):
+        sides = []
+        for twin in (False, True):  # a copy of the rows takes the general way
+            f = F.normalize(example(1)).requires_grad_()
+            ell, highest = log_sum_exp_of_others(
+                f, f.clone() if twin else f, ids, ids, scale, block
+            )
+            torch.where(ell > -math.inf, ell, 0).square().sum().backward()
+            sides.append((ell.detach(), highest, f.grad))
+        for one, other in zip(*sides):
+            assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
 CASES = [(n, {}) for n in WITH_BLOCKS] + [("coreface", {"coreface_mask": "clean"})]
 
 

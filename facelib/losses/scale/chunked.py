@@ -11,16 +11,20 @@ of the columns of an id (`mean_cosines`).
 The maximum of a row moves with the blocks and its sum is rescaled, as in attention without the
 matrix (Milakov and Gimelshein, arXiv 1805.02867; Rabe and Staats, arXiv 2112.05682). The backward
 pass computes each block of cosines again: 4 matrix products where the whole matrix takes 3, and
-O((B + C)·d + block²) extra memory where the whole matrix takes O(B·C).
+O((B + C)·d + block²) extra memory where the whole matrix takes O(B·C). Where the rows are the
+columns, the matrix is symmetric, and half of it is enough: 2 products' worth.
 """
 
 import math
+from itertools import combinations_with_replacement
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from facelib.losses.parts.margin import LossOutput
 from facelib.losses.parts.pairs import rows_and_columns
+
+LARGEST_SCALE = 40  # e^{−2s} and e^{2s} are normal numbers of fp32
 
 
 def log_sum_exp_of_others(
@@ -34,13 +38,54 @@ def log_sum_exp_of_others(
     """ℓ of each row, and its highest cosine among the same columns (without gradient).
 
     Args:
-        rows: (B, d). columns: (C, d). row_ids: (B,). column_ids: (C,). scale: s, or 1/τ.
+        rows: (B, d), unit length. columns: (C, d), unit length; the same tensor as rows, with the
+            same ids, takes half the products. row_ids: (B,). column_ids: (C,). scale: s, or 1/τ.
         block: rows and columns of a block.
 
     Returns:
         (ℓ, highest), both (B,); −∞ for a row without columns of another id.
     """
+    if rows is columns and scale <= LARGEST_SCALE:
+        return _LogSumExpWithin.apply(rows, row_ids, scale, block)
     return _LogSumExpOfOthers.apply(rows, columns, row_ids, column_ids, scale, block)
+
+
+class _LogSumExpWithin(torch.autograd.Function):
+    """The same where rows are the columns: cosines are symmetric, so each pair of blocks is made
+    once, forward and backward. Unit rows: s·(cos − 1) ≤ 0 needs no moving maximum."""
+
+    @staticmethod
+    def forward(ctx, f, ids, scale, block):
+        highest, total = f.new_full((len(f),), -math.inf), f.new_zeros(len(f))
+        for a, b in _pairs_of_blocks(len(f), block):
+            e = _logits(f, f, ids, ids, 1, a, b)
+            highest[a] = torch.maximum(highest[a], e.amax(1))
+            if a != b:
+                highest[b] = torch.maximum(highest[b], e.amax(0))
+            e.sub_(1).mul_(scale).exp_()
+            total[a] += e.sum(1)
+            if a != b:
+                total[b] += e.sum(0)
+        ell = total.log() + scale  # log 0 is −∞
+        ctx.save_for_backward(f, ids, ell)
+        ctx.scale, ctx.block = scale, block
+        ctx.mark_non_differentiable(highest)
+        return ell, highest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, _):
+        f, ids, ell = ctx.saved_tensors
+        d = torch.zeros_like(f)
+        # p_ij = e^{s(cos − 1)}·e^{s − ℓ_i}; a row without others has no p.
+        weight = torch.where(ell > -math.inf, ctx.scale * grad * (ctx.scale - ell).exp(), 0)
+        for a, b in _pairs_of_blocks(len(f), ctx.block):
+            e = _logits(f, f, ids, ids, 1, a, b).sub_(1).mul_(ctx.scale).exp_()
+            e.mul_(weight[a, None] + weight[b])
+            d[a].addmm_(e, f[b])
+            if a != b:
+                d[b].addmm_(e.T, f[a])
+        return d, None, None, None
 
 
 class _LogSumExpOfOthers(torch.autograd.Function):
@@ -80,6 +125,10 @@ class _LogSumExpOfOthers(torch.autograd.Function):
 
 def _blocks(length: int, block: int) -> list[slice]:
     return [slice(start, min(start + block, length)) for start in range(0, length, block)]
+
+
+def _pairs_of_blocks(length: int, block: int) -> list[tuple[slice, slice]]:
+    return list(combinations_with_replacement(_blocks(length, block), 2))
 
 
 def _logits(rows, columns, row_ids, column_ids, scale, own, there) -> torch.Tensor:
