@@ -2,7 +2,7 @@ r"""The classifier's softmax without all of its logits: by blocks, and over shar
 
     ℓ_i = log Σ_{j≠y_i} e^{s·cos θ_ij},  L = mean_i log(e^{ℓ_i} + e^{s·t_i}) − s·t_i
 
-ℓ is computed by blocks (`scale.chunked`): with `centre_block` no (B, N) matrix is held even once,
+ℓ is computed by blocks (`scale.centres`): with `centre_block` no (B, N) matrix is held even once,
 without it each process holds the part of its own centres. With shards each of R processes holds N/R
 centres, sees the embeddings of the whole joint batch, and sums over its own centres; what the
 processes exchange is one maximum, one sum and one cosine an image. The loss is the same number on
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from facelib.distributed import gather, gather_with_grad, rank, world_size
 from facelib.errors import UserError
 from facelib.losses.parts.banks import ANCHORS, effective_number
-from facelib.losses.scale.chunked import log_sum_exp_of_others
+from facelib.losses.scale.centres import TINY, sums_over_centres
 
 ROWS = 1 << 14  # centres that are drawn at a time
 
@@ -74,16 +74,17 @@ def split_softmax(loss, z: torch.Tensor, labels: torch.Tensor, chosen: torch.Ten
         if rows.requires_grad:
             rows.register_hook(lambda gradient: gradient * world_size())
     ids, weight = torch.arange(shard.start, shard.stop, device=labels.device), loss.weight
+    place = torch.where((labels >= shard.start) & (labels < shard.stop), labels - shard.start, -1)
     if chosen is not None:
         ids = chosen[(chosen >= shard.start) & (chosen < shard.stop)]
         weight = loss.weight[ids - shard.start]
-    centres = F.normalize(weight)
-    block = loss.block or max(len(rows), len(centres), 1)
-    below, hardest = log_sum_exp_of_others(rows, centres, labels, ids, loss.s, block)
-    mine = (labels >= shard.start) & (labels < shard.stop)
-    place = (labels - shard.start).clamp(0, max(shard.stop - shard.start - 1, 0))
-    cos_y = (rows * F.normalize(loss.weight[place])).sum(1) * mine
-    first = (loss.s * rows[:ANCHORS].detach() @ centres.detach().T).masked_fill(
+        among = torch.full((shard.stop - shard.start + 1,), -1, device=labels.device)
+        among[ids - shard.start] = torch.arange(len(ids), device=labels.device)
+        place = among[place]  # the last one is for −1
+    block = loss.block or max(len(rows), len(weight), 1)
+    below, cos_y, hardest = sums_over_centres(rows, weight, ids, labels, place, loss.s, block)
+    lengths = weight.detach().norm(dim=1).clamp_min(TINY)
+    first = (loss.s * rows[:ANCHORS].detach() @ weight.detach().T / lengths).masked_fill(
         labels[:ANCHORS, None] == ids, -torch.inf
     )
     if loss.shard:
