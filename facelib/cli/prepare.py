@@ -74,7 +74,7 @@ def _add_known_list(kinds, name: str) -> argparse.ArgumentParser:
 def _prepare_pairs(options: argparse.Namespace) -> None:
     from facelib.errors import UserError
     from facelib.prepare.aligner import Aligner
-    from facelib.prepare.draw import draw_pairs
+    from facelib.prepare.draw import draw_from_folder
     from facelib.prepare.lists import pairs_to_bin
     from facelib.prepare.pairs import read_pair_list
 
@@ -83,7 +83,7 @@ def _prepare_pairs(options: argparse.Namespace) -> None:
         raise UserError("give a list and its folder: prepare pairs pairs.csv IMAGES --out mine.bin;"
                         " or: prepare pairs --folder IMAGES --pairs 6000 --out x.bin")  # fmt: skip
     if options.folder:
-        pairs = draw_pairs(options.folder, options.pairs, options.folds, options.seed)
+        pairs = draw_from_folder(options.folder, options.pairs, options.folds, options.seed)
     else:
         pairs = read_pair_list(options.list, options.images)
     size = options.size or SIZES[options.crop]

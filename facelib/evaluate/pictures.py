@@ -24,7 +24,7 @@ from facelib.metrics.scores import far_name, load_scores
 from facelib.paths import atomic_file, check_folder_name
 from facelib.prepare.align import TEMPLATE_SIZE
 from facelib.prepare.aligner import Aligner
-from facelib.prepare.drawn import draw_pairs
+from facelib.prepare.draw import draw_pairs
 from facelib.prepare.folders import list_identities
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run

@@ -64,7 +64,7 @@ def read_pair_list(path: Path, images_dir: Path) -> list[Pair]:
         raise BadData(
             f"{path}: {same.sum()} genuine and {(~same).sum()} impostor pairs, wanted both"
         )
-    fold = _folds(path, rows, same)
+    fold = _folds(rows, same)
     ids = _identities(path, rows, same)
     return [
         Pair(images_dir / a, images_dir / b, *map(int, ids[i]), bool(is_same), int(fold[i]))
@@ -110,7 +110,7 @@ def _one_line(path: Path, table: list[tuple[int, list[str]]]) -> list[Row]:
     return rows
 
 
-def _folds(path: Path, rows: list[Row], same: np.ndarray) -> np.ndarray:
+def _folds(rows: list[Row], same: np.ndarray) -> np.ndarray:
     """Fold of each pair, 0 …: those of the list; pairs without one in equal runs of their kind."""
     given = np.array([-1 if row[4] is None else row[4] for row in rows])
     numbers, fold = np.unique(given[given >= 0], return_inverse=True)

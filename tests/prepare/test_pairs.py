@@ -8,7 +8,7 @@ import pytest
 from facelib.cli.main import main
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark
-from facelib.prepare.draw import draw_pairs
+from facelib.prepare.draw import draw_from_folder
 from facelib.prepare.pairs import read_pair_list
 from tests.data.toys import write_jpeg
 
@@ -76,8 +76,12 @@ def people(tmp_path: Path) -> Path:
 
 def test_drawn_pairs_are_half_genuine_seeded_and_no_person_is_in_two_folds(people: Path):
     # Mutation: folds cut from one list of pairs; Python's global random state.
-    pairs = draw_pairs(people, 20, folds=2, seed=3)
-    assert pairs == draw_pairs(people, 20, folds=2, seed=3) != draw_pairs(people, 20, 2, seed=4)
+    pairs = draw_from_folder(people, 20, folds=2, seed=3)
+    assert (
+        pairs
+        == draw_from_folder(people, 20, folds=2, seed=3)
+        != draw_from_folder(people, 20, 2, seed=4)
+    )
     assert np.mean([pair.same for pair in pairs]) == 0.5
     assert all((pair.image1.parent == pair.image2.parent) == pair.same for pair in pairs)
     assert len({frozenset((pair.image1, pair.image2)) for pair in pairs}) == 20
@@ -87,11 +91,17 @@ def test_drawn_pairs_are_half_genuine_seeded_and_no_person_is_in_two_folds(peopl
 
 def test_more_pairs_than_there_are_is_an_error_with_the_number_that_works(people: Path):
     with pytest.raises(UserError, match=r"pairs=7, folds=2: .* e.g. --pairs 4"):
-        draw_pairs(people, 7, folds=2)
+        draw_from_folder(people, 7, folds=2)
     with pytest.raises(UserError, match=r"wanted 1000; use --pairs (\d+) or fewer") as caught:
-        draw_pairs(people, 4000, folds=2)
+        draw_from_folder(people, 4000, folds=2)
+    with pytest.raises(UserError, match="at most 0 genuine .*; use fewer --folds, or more people"):
+        draw_from_folder(people, 40, folds=5)
+    with pytest.raises(
+        UserError, match=r"pairs=6, folds=1: wanted two folds or more .* --pairs 4 --folds 2"
+    ):
+        draw_from_folder(people, 6, folds=1)
     most = int(str(caught.value).split("--pairs ")[1].split()[0])
-    assert len(draw_pairs(people, most, folds=2)) == most
+    assert len(draw_from_folder(people, most, folds=2)) == most
 
 
 def test_both_forms_of_the_command_write_a_benchmark(people: Path, tmp_path: Path, capsys):

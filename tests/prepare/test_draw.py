@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facelib.errors import UserError
-from facelib.prepare.drawn import _couple, draw_pairs
+from facelib.prepare.draw import _couple, draw_pairs
 
 LABEL = np.repeat(np.arange(30), np.random.default_rng(0).integers(1, 40, 30))
 
