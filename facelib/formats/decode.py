@@ -4,6 +4,7 @@ Everything here is RGB: InsightFace's PyTorch training reads RGB, OpenCV alone w
 """
 
 import io
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -12,9 +13,11 @@ from os import cpu_count
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from facelib.errors import BadData, UserError
+
+log = logging.getLogger(__name__)
 
 FILL_BORDER = ("none", "replicate")
 # A header of a few bytes can claim any size; 64 megapixels are more than a camera's picture.
@@ -27,7 +30,6 @@ IMAGE_SUFFIXES = (
     ".webp", ".gif", ".avif", ".heic", ".heif",
 )  # fmt: skip
 LONGEST = 1 << 12  # pixels of a side
-EXIF_WITHIN = 1 << 12  # bytes: the EXIF block is one of a JPEG's first
 # The warp leaves pure black; JPEG noise lifts it by a few grey levels.
 BLACK = 8
 # JPEG blurs the edge of the picture into the black (chroma is stored at half the resolution):
@@ -82,12 +84,15 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
         if is_plain_jpeg(jpeg):
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
         with _open(jpeg) as picture:
-            upright = ImageOps.exif_transpose(picture)
+            turn = orientation(picture)
+            upright = ImageOps.exif_transpose(picture) if turn > 1 else picture
             return np.array(_to_8_bits(upright).convert("RGB"))
     except (BadData, MemoryError):
         raise
     except Exception as error:  # the decoders raise nearly anything, TypeError for one
         start = bytes(jpeg[:8]).hex(" ") or "nothing"
+        if isinstance(error, UnidentifiedImageError):
+            error = "a format that is not known here"  # Pillow's own words name an object
         raise BadData(
             f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
             f" ff d8 ff): {error}"
@@ -98,10 +103,20 @@ def is_plain_jpeg(image: bytes) -> bool:
     """A JPEG that is stored upright: its EXIF block, if any, asks for no turn."""
     if not simplejpeg.is_jpeg(image):
         return False
-    if bytes(image[:EXIF_WITHIN]).find(b"Exif\0\0") < 0:
+    if bytes(image).find(b"Exif\0\0") < 0:
         return True
     with _open(image) as picture:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return orientation(picture) == 1
+
+
+def orientation(picture: Image.Image) -> int:
+    """EXIF's number of how a picture is stored; 1 (upright) where the block cannot be read."""
+    try:
+        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # the picture is whole, a block beside it is not
+        log.info("EXIF that cannot be read, taken as upright: %s", error)
+        turn = 1
+    return turn if turn in range(1, 9) else 1
 
 
 def _open(image: bytes) -> Image.Image:

@@ -231,6 +231,32 @@ def test_a_photograph_is_upright_as_its_exif_says(form: str, orientation: int):
 
 
 @pytest.mark.parametrize(
+    "block", [b"", b"MM\0*\xff\xff\xff\xff", b"no TIFF at all", b"II*\0\x08\0\0\0\xff"]
+)
+def test_a_broken_exif_block_leaves_the_picture_readable(block: bytes):
+    # Mutation: an error of the block taken for one of the picture.
+    plain = stored(corners(), "JPEG")
+    body = b"Exif\0\0" + block
+    data = plain[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + plain[2:]
+    assert np.array_equal(decode(data), decode(plain))
+
+
+def test_exif_behind_other_blocks_counts_too():
+    # Mutation: EXIF looked for in the first bytes alone.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = stored(corners(), "JPEG", exif=exif)
+    note = b"\xff\xfe" + (60002).to_bytes(2, "big") + bytes(60000)
+    assert np.array_equal(decode(data[:2] + note + data[2:]), decode(data))
+    assert decode(data).shape == (64, 48, 3)
+
+
+def test_an_unknown_format_is_said_without_an_address():
+    with pytest.raises(BadData, match="starting with 68 65 .*: a format that is not known here"):
+        decode(b"hello, no picture")
+
+
+@pytest.mark.parametrize(
     ("form", "kind", "low", "high"),
     [("PNG", np.uint16, 300, 16000), ("TIFF", np.float32, -0.5, 2.0), ("TIFF", np.int32, -9, 9)],
 )
