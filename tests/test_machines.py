@@ -19,7 +19,7 @@ from facelib.runs.folder import create_run, load_run
 from facelib.runs.launch import command, launch, start
 from facelib.training.learner import Learner, build_learner, compile_backbone
 from facelib.training.schedule import build_optimizer
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 from tests.training.test_train import largest_difference, tiny, weights
 
 SLURM = REPO / "notebooks" / "slurm"

@@ -23,7 +23,7 @@ from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_ima
 from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image
 from facelib.metrics.geometry import centroids, unit
 from facelib.runs.folder import load_run
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 log = logging.getLogger(__name__)
 CHUNK = 16_384  # images embedded before they are added to their identities

@@ -34,7 +34,7 @@ from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run, write_json
 from facelib.runs.origin import evaluation_key, unfinished
 from facelib.safety.readers import read_arrays
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 log = logging.getLogger(__name__)
 

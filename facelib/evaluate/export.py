@@ -11,7 +11,7 @@ from facelib.errors import UserError
 from facelib.evaluate.embed import unit_rows
 from facelib.paths import atomic_file
 from facelib.runs.folder import Run, load_run
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 OPSET = 17
 TOLERANCE = 1e-5  # of unit embeddings

@@ -28,7 +28,7 @@ from facelib.paths import atomic_file
 from facelib.prepare.align import LANDMARK_COLUMNS, align
 from facelib.runs.folder import load_run
 from facelib.safety.readers import encoding_of, reading
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 log = logging.getLogger(__name__)
 

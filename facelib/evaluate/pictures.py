@@ -28,7 +28,7 @@ from facelib.prepare.draw import draw_pairs
 from facelib.prepare.folders import list_identities
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 log = logging.getLogger(__name__)
 WIDTH = 98

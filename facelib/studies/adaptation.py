@@ -15,7 +15,7 @@ from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen
 from facelib.studies.records import repeat_differences
 from facelib.studies.results import Result
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 LORA_PRESETS = ("ms1m-lora-clip", "ms1m-lora-dinov2", "ms1m-lora-ijepa")
 

@@ -23,7 +23,7 @@ from facelib.metrics import geometry as an
 from facelib.metrics import intervals as iv
 from facelib.metrics.scores import Scores
 from facelib.studies.results import Result
-from facelib.training.train import load_model, load_trained
+from facelib.training.trained import load_model, load_trained
 
 FAR = 0.01  # of the global threshold
 SEED = 0  # of rotations and Gaussian draws

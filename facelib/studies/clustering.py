@@ -24,7 +24,7 @@ from facelib.metrics.lgcn import LinkNetwork, lgcn, load_links, save_links, trai
 from facelib.studies.centres import Geometry
 from facelib.studies.labelled_runs import run_items
 from facelib.studies.results import Result
-from facelib.training.train import load_trained
+from facelib.training.trained import load_trained
 
 log = logging.getLogger(__name__)
 

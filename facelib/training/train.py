@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import sys
-from pathlib import Path
 
 from facelib.safety.mortal import FIRST_PARENT, die_with_parent, make_workers_mortal
 
@@ -29,19 +28,14 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.data.locate import training_files
 from facelib.errors import BadRecord, UserError
-from facelib.limits import FOUNDATION_MODELS
-from facelib.models import build_backbone
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs.files import write_json
 from facelib.runs.folder import AlreadyTraining, Run, environment, hold, identify, load_run
-from facelib.runs.origin import check_data, check_name, check_resume, record_origin
+from facelib.runs.origin import check_name, check_resume, record_origin
 from facelib.safety.guard import explain
 from facelib.training.checkpoint import (
-    BACKBONE,
-    check_settings,
     load_checkpoint,
-    load_trained_state,
     restore,
     save_checkpoint,
     trained_state,
@@ -53,6 +47,7 @@ from facelib.training.learner import Learner, build_learner, compile_backbone
 from facelib.training.metrics_log import MetricsLog
 from facelib.training.schedule import build_optimizer, learning_rate, total_steps
 from facelib.training.shards import clip_gradients
+from facelib.training.trained import load_model
 from facelib.training.validate import validation_figures
 
 log = logging.getLogger(__name__)
@@ -283,35 +278,6 @@ def train(run: Run, accelerator: Accelerator | None = None) -> None:
                 save_weights(load_model(run)[0], run.path / WEIGHTS_FOLDER)
             run.set_status(state="done", step=trainer.step)
         accelerator.wait_for_everyone()  # a rank that ends first has the launcher stop the others
-
-
-def load_trained(run: Run | str | Path) -> dict:
-    """The checkpoint used for the evaluation of a run, see `Run.checkpoint`."""
-    run = load_run(run)
-    if not run.checkpoint.is_file():
-        raise UserError(
-            f"{run.name}: no {run.checkpoint.name} yet; train it: "
-            f"python -m facelib train --run {run.name}"
-        )
-    return load_checkpoint(run.checkpoint)
-
-
-def load_model(run: Run | str | Path) -> tuple[nn.Module, str]:
-    """The trained backbone in eval mode, and a digest of its checkpoint (see `load_trained`).
-
-    The module maps RGB floats (B, 3, S, S) in [-1, 1] to embeddings (B, dim), not normalised.
-    """
-    run = load_run(run)
-    check_data(run)
-    state, cfg = load_trained(run), run.config
-    # Of a foundation model, init also says the architecture, and holds the base under adapters.
-    init = cfg.init if cfg.backbone in FOUNDATION_MODELS else "scratch"
-    backbone = build_backbone(cfg.replace(init=init))
-    kept = {k: v for k, v in state["learner"].items() if k.startswith(BACKBONE)}
-    learner = Learner(backbone, nn.Identity())
-    load_trained_state(learner, {**state, "learner": kept}, run.name)
-    check_settings(state, run)
-    return backbone.to(memory_format=torch.channels_last).eval(), state["digest"]
 
 
 def main(arguments: list[str]) -> int:

@@ -22,7 +22,7 @@ from facelib.metrics.scores import load_scores
 from facelib.prepare.align import ARCFACE_TEMPLATE, LANDMARK_COLUMNS, align
 from facelib.runs.folder import load_run
 from facelib.runs.launch import launch
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from facelib.metrics.templates import (
     verify_templates,
 )
 from facelib.runs.folder import create_run
-from facelib.training.train import load_model
+from facelib.training.trained import load_model
 from tests.losses.test_training import trained
 
 POINTS = "38.3 51.7 73.5 51.5 56.0 71.7 41.5 92.4 70.7 92.2"  # the template itself: aligned

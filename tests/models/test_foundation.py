@@ -18,7 +18,8 @@ from facelib.models.foundation import (
 )
 from facelib.runs.folder import create_run
 from facelib.training.learner import build_learner
-from facelib.training.train import load_model, train
+from facelib.training.train import train
+from facelib.training.trained import load_model
 from tests.models.tiny_foundations import DIMS, save_tiny
 
 

@@ -11,7 +11,7 @@ from facelib.studies import centres as ce
 from facelib.studies.results import evaluate
 from facelib.studies.source_a import CENTRES_SOURCE_A
 from facelib.training.checkpoint import _digest
-from facelib.training.train import load_trained
+from facelib.training.trained import load_trained
 from tests.studies.test_results import toy_benchmark
 
 

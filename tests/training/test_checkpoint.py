@@ -13,7 +13,8 @@ from facelib.errors import BadData
 from facelib.models.foundation import load_foundation
 from facelib.models.lora import load_adapters
 from facelib.runs.folder import create_run, read_lines
-from facelib.training.train import Trainer, load_model, make_accelerator, train
+from facelib.training.train import Trainer, make_accelerator, train
+from facelib.training.trained import load_model
 from tests.models.tiny_foundations import save_tiny
 
 

@@ -45,3 +45,24 @@ def test_each_drop_takes_a_tenth():
     cfg = make_config(lr=1.0, warmup=0.0, schedule="steps", drops="0.5,0.8")
     rates = [learning_rate(cfg, step, 10) for step in (0, 4, 5, 7, 8, 9)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("preset", "theirs"),
+    [
+        ("ms1m-lora-dinov2", [0.0002, 0.0004, 0.0006, 0.0008, 0.001, 0.001, 0.000975528,
+                              0.000904508, 0.000793893, 0.000654508, 0.0005, 0.000345492,
+                              0.000206107, 0.000095492, 0.000024472]),
+        ("ms1m-lora-ijepa", [0.0002, 0.0004, 0.0006, 0.0008, 0.001]),
+    ],
+)  # fmt: skip
+def test_source_a_s_lora_warms_up_as_its_code(preset, theirs):
+    # Catches: half of its warm-up, 15 epochs for I-JEPA. `theirs`, a rate for each epoch, is of
+    # cosine_lr in enazari/ArcFace-vs-InfoNCE 0499ac3 train.py, with the numbers of its settings
+    # files; here the rate moves at each step, and meets theirs at the end of a warm-up epoch and
+    # at the start of a later one.
+    cfg, each = make_config(preset), 100
+    assert cfg.epochs == len(theirs)
+    steps = [each * e + (each - 1 if e < 5 else 0) for e in range(len(theirs))]
+    rates = [learning_rate(cfg, step, each * len(theirs)) for step in steps]
+    assert rates == pytest.approx(theirs, abs=1e-9)

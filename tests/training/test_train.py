@@ -1,6 +1,5 @@
 """The loop: real subprocesses on tiny records. Resume, processes, signals, bad states."""
 
-import itertools
 import json
 import time
 from types import SimpleNamespace
@@ -9,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.errors import UserError
-from facelib.formats.recordio import write_face_records
 from facelib.runs.folder import create_run, load_run, read_lines
 from facelib.runs.launch import launch, start
 from facelib.training.checkpoint import load_checkpoint
 from facelib.training.learner import build_learner
-from facelib.training.schedule import learning_rate
-from facelib.training.train import Trainer, load_model, train
-from tests.data.toys import write_jpeg
+from facelib.training.train import Trainer, train
+from facelib.training.trained import load_model
 
 
 def tiny(records, **changes):
@@ -230,38 +226,6 @@ def test_half_precision_without_cuda_is_refused(tiny_records, runs_folder):
         launch(tiny(tiny_records, precision="fp16"))
 
 
-def test_the_rate_warms_up_and_falls_to_zero():
-    # Catches: per-epoch steps, or a warm-up that starts at zero.
-    cfg = make_config(lr=0.1, warmup=0.1)
-    rates = [learning_rate(cfg, step, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.01)
-    assert max(rates) == pytest.approx(0.1)
-    assert rates[9] == pytest.approx(0.1)
-    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
-    assert rates[-1] < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("preset", "theirs"),
-    [
-        ("ms1m-lora-dinov2", [0.0002, 0.0004, 0.0006, 0.0008, 0.001, 0.001, 0.000975528,
-                              0.000904508, 0.000793893, 0.000654508, 0.0005, 0.000345492,
-                              0.000206107, 0.000095492, 0.000024472]),
-        ("ms1m-lora-ijepa", [0.0002, 0.0004, 0.0006, 0.0008, 0.001]),
-    ],
-)  # fmt: skip
-def test_source_a_s_lora_warms_up_as_its_code(preset, theirs):
-    # Catches: half of its warm-up, 15 epochs for I-JEPA. `theirs`, a rate for each epoch, is of
-    # cosine_lr in enazari/ArcFace-vs-InfoNCE 0499ac3 train.py, with the numbers of its settings
-    # files; here the rate moves at each step, and meets theirs at the end of a warm-up epoch and
-    # at the start of a later one.
-    cfg, each = make_config(preset), 100
-    assert cfg.epochs == len(theirs)
-    steps = [each * e + (each - 1 if e < 5 else 0) for e in range(len(theirs))]
-    rates = [learning_rate(cfg, step, each * len(theirs)) for step in steps]
-    assert rates == pytest.approx(theirs, abs=1e-9)
-
-
 def test_a_hybrid_is_selected_by_what_hybrid_val_names(tiny_records, runs_folder):
     # Catches: a validation that takes the training loss whatever is asked for.
     values = {}
@@ -273,13 +237,6 @@ def test_a_hybrid_is_selected_by_what_hybrid_val_names(tiny_records, runs_folder
         values[val, weight] = run.metrics()["val_loss"].dropna().iloc[-1]
     assert values["arcface", 5.0] == pytest.approx(values["sum", 0.0])
     assert values["sum", 5.0] > values["arcface", 5.0] + 1
-
-
-def test_the_rate_falls_to_a_tenth_at_each_drop():
-    # Catches: drops counted in steps or epochs, a factor that is not applied again.
-    cfg = make_config(schedule="steps", warmup=0.0, lr=1.0)
-    rates = [learning_rate(cfg, step, 80) for step in (0, 19, 20, 39, 40, 60, 79)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001, 0.001])
 
 
 @pytest.mark.slow
@@ -374,40 +331,3 @@ def test_a_stop_at_a_validation_step_validates_before_it_saves(
     train(run)
     rows = read_lines(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows if "val_auc" in row] == [4, 8]
-
-
-@pytest.mark.slow
-def test_a_run_that_met_a_bad_record_goes_on_as_its_error_says(tmp_path, runs_folder):
-    # Catches: advice that starts another run from step 0, or weights that depend on when the
-    # record was met.
-    payloads = [(i // 4, write_jpeg(tmp_path / f"{i}.jpg", i % 200, (16, 16))) for i in range(120)]
-    payloads[70] = (17, b"no picture")
-    folder = tmp_path / "late"
-    write_face_records(folder, payloads, size=(16, 16))
-    cfg = tiny(folder, workers=1, save_every=1, images_seen=160)
-    with pytest.raises(UserError, match="go on without such records") as met:
-        launch(cfg)
-    assert "resume with" not in str(met.value)
-    line = str(met.value).rpartition("python -m facelib ")[2].split()
-    assert main(line) == 0
-    whole = launch(cfg.replace(skip_bad=True))
-    assert largest_difference(weights(load_run(cfg.run_name)), weights(whole)) == 0
-    load_model(cfg.run_name)
-
-
-@pytest.mark.slow
-def test_a_finished_run_is_trained_longer_from_its_weights_and_optimiser(
-    tiny_records, runs_folder, capsys
-):
-    # Catches: the finished run overwritten, a start from step 0, momentum or the order begun anew.
-    cfg = tiny(tiny_records, lr=0.01, schedule="steps", drops="0.9", warmup=0.0)
-    first = launch(cfg)
-    kept = (first.checkpoint).read_bytes()
-    assert main(["train", "--run", first.name, "--images-seen", "192", "--no-eval"]) == 0
-    second = load_run(cfg.replace(images_seen=192, continues=first.name).run_name)
-    steps = [row["step"] for row in read_lines(second.path / "metrics.jsonl") if "loss" in row]
-    assert steps == [7, 8, 9, 10, 11, 12]
-    assert "Not equal to a run of 12 steps" in (second.path / "train.log").read_text()
-    assert first.checkpoint.read_bytes() == kept
-    assert main(["train", "--run", first.name, "--images-seen", "96"]) == 2
-    assert "has seen 96; give 112 or more" in capsys.readouterr().err
