@@ -85,3 +85,9 @@ def warning_lines(report: dict) -> str:
     for name, figures in report["benchmarks"].items():
         lines += [f"warning: {name}: {text}\n" for text in figures.get("warnings", ())]
     return "".join(lines)
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table. Cells are taken as Markdown."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).to_numpy()]
+    return "\n".join("|" + "|".join(row) + "|" for row in rows)

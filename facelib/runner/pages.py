@@ -13,13 +13,13 @@ import pandas as pd
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.digests import digest, digest_values
 from facelib.errors import BadData
-from facelib.metrics.tables import accuracies, benchmark_name
+from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
 from facelib.runs.files import read_origin
 from facelib.runs.folder import list_runs, read_json
 from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.readme import PROTOCOLS, loss_sentences
-from facelib.studies.records import load_record, repeat_table
+from facelib.studies.readme import PROTOCOLS, loss_sentences, result_table
+from facelib.studies.records import load_record
 from facelib.studies.results import LABELS, method_of
 
 log = logging.getLogger(__name__)
@@ -73,9 +73,7 @@ def _answers() -> list[str]:
         frame, record = load_record(LOSSES)
         lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
                  "brackets the 95 % interval over repeats.", ""]  # fmt: skip
-        for protocol in PROTOCOLS:
-            table = repeat_table(frame)[protocol].unstack(0, sort=False)
-            lines += [f"Accuracy (%), {protocol}:", "", markdown_table(table.reset_index()), ""]
+        lines += ["Accuracy (%):", "", *result_table(frame).split("\n"), ""]
         parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
     if NEGATIVES in known:
         answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
@@ -91,12 +89,6 @@ def _linked(lines: list[str], record: str) -> str:
         return f"[{text}](records/{record}.md)"
 
     return "\n".join(NUMBER.sub(link, line) for line in lines)
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table. Cells are taken as Markdown."""
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).to_numpy()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def plain(text: object) -> str:

@@ -1,12 +1,11 @@
 """The results section of the README, written from committed records."""
 
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from facelib.errors import UserError
-from facelib.metrics.tables import percent
+from facelib.metrics.tables import markdown_table
 from facelib.paths import atomic_file, published_root
 from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
@@ -14,7 +13,7 @@ from facelib.studies.records import (
     load_record,
     pose_difference,
     repeat_differences,
-    repeat_intervals,
+    repeat_table,
 )
 
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
@@ -23,24 +22,17 @@ RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 def readme_section(name: str) -> str:
     """The README's results as Markdown: means with intervals, then corrected differences."""
     frame, record = load_record(name)
-    lines = [*result_table(frame), "", *loss_sentences(frame), ""]
+    lines = [result_table(frame), "", *loss_sentences(frame), ""]
     path = f"runs/published/{name}"
     source = f"[`{path}`]({path}), {record['runs']} runs"
     lines += [f"Source: {source}, made by the command in its `record.json`."]
     return "\n".join([*lines, "", *_more_negatives()])
 
 
-def result_table(frame: pd.DataFrame) -> list[str]:
+def result_table(frame: pd.DataFrame) -> str:
     """Markdown: one row per loss and protocol, one column per benchmark, mean [95 % interval]."""
-    parts = {name: repeat_intervals(frame, figure) for name, figure in PROTOCOLS.items()}
-    found = pd.concat(part.assign(protocol=name) for name, part in parts.items())
-    benchmarks, losses = (list(dict.fromkeys(found[name])) for name in ("label", "group"))
-    rows = [["loss", "protocol", *benchmarks], ["---"] * (2 + len(benchmarks))]
-    for loss, protocol in product(losses, PROTOCOLS):
-        part = found[(found["group"] == loss) & (found["protocol"] == protocol)].set_index("label")
-        cells = [percent(r.value, [r.lo, r.hi]) for r in part.loc[benchmarks].itertuples()]
-        rows.append([loss, protocol, *cells])
-    return ["|" + "|".join(row) + "|" for row in rows]
+    table = repeat_table(frame)[list(PROTOCOLS)].rename_axis(columns="protocol")
+    return markdown_table(table.stack().unstack(0, sort=False).reset_index())
 
 
 PROTOCOLS = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
@@ -79,14 +71,15 @@ def loss_differences(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _more_negatives() -> list[str]:
-    """The first answer of 11_batch_size, where its record is: does InfoNCE want more negatives?"""
+    """The first answer of 11_batch_size and its limits, where its record is: more negatives?"""
     name = "rendered-negatives"
     if not (published_root() / name).is_dir():
         return []
     frame, record = record_frame(name)
     path = f"runs/published/{name}"
     source = f"[`{path}`]({path}), {record['runs']} runs; all answers in 11_batch_size"
-    return [f"**More negatives?** {sentences(frame)[0]}. Source: {source}."]
+    answer, *_, limits = sentences(frame)
+    return [f"{answer}. Limits: {limits}. Source: {source}."]
 
 
 def refresh_readme(path: Path, name: str) -> None:
