@@ -79,7 +79,10 @@ def score_pairs(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.
     """
     rows = _named(index1, len(unit))
     if 2 * len(rows) > len(unit):  # a pair has one cosine in either order: half of the products
-        index1, index2 = np.minimum(index1, index2), np.maximum(index1, index2)
+        index1, index2 = (
+            side(index1, index2, dtype=np.int32, casting="unsafe")  # half the memory: T is small
+            for side in (np.minimum, np.maximum)
+        )
         rows = _named(index1, len(unit))
     size = max(1, AREA // len(unit))
     number = np.zeros(len(unit), np.min_scalar_type(len(rows) // size))  # of each row's block
