@@ -16,7 +16,7 @@ LOCK := .lock/requirements.txt
 PINS := sed -n '/- pip:/,$$ s/^ *- \([^ \#]*==[^\#]*\).*/\1/p' environment.yml
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test fuzz kill mutants lab bench outputs lock clean
+.PHONY: help setup study check test gpu fuzz kill mutants lab bench outputs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ test: setup  ## set up, style, tests with the papermill gate, then the notebooks
 	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 	$(PYTHON) -m pytest $(NBVAL) notebooks
+
+gpu: setup  ## what a GPU computes against a CPU; skipped in one line without CUDA
+	$(PYTHON) -m pytest -m gpu -rs tests/gpu $(ARGS)
 
 fuzz: setup  ## mutated files over every reader (ARGS="--inputs 100000 --seed 1"); minutes to hours
 	@$(PYTHON) -m tests.faults.fuzz $(ARGS)

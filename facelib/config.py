@@ -115,7 +115,7 @@ class _Common:
     augment_lowres: float = setting(0.0, "part of the images that are shrunk and enlarged again; 0.2 in AdaFace's code", low=0, high=1)
     augment_colour: float = setting(0.0, "part of the images with other brightness, contrast and saturation; 0.2 in AdaFace's code", low=0, high=1)
     augment_occlude: float = setting(0.0, "part of the images with a random rectangle over them", low=0, high=1)
-    precision: str = setting("fp32", "fp16 and bf16 on CUDA only", choices=("fp32", "fp16", "bf16"))
+    precision: str = setting("fp32", "fp16 on CUDA only; bf16 there and on processors with bf16 units (doctor)", choices=("fp32", "fp16", "bf16"))
     tf32: bool = setting(True, "CUDA: fp32 products in TensorFloat-32; no effect on a CPU")
     channels_last: bool = setting(True, "memory format of images and convolutions")
     fused: bool = setting(True, "CUDA: the optimiser's fused kernels; no effect on a CPU")

@@ -13,7 +13,7 @@ import torch
 import yaml
 from packaging.requirements import Requirement
 
-from facelib.locks import cores
+from facelib.locks import bf16_units, cores
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
 from facelib.runs.origin import of_other_code
@@ -37,7 +37,8 @@ def check() -> dict:
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "packages": check_packages(),
         "devices": {"names": names, "cuda": torch.version.cuda if cards else None},
-        "machine": {"cores": cores(), "memory_gb": round(memory.total / 1e9, 1),
+        "machine": {"cores": cores(), "bf16": bf16_units(),
+                    "memory_gb": round(memory.total / 1e9, 1),
                     "memory_free_gb": round(memory.available / 1e9, 1)},
         "disk": {"data": _disk(data_root()), "runs": _disk(runs_root())},
         "data": [found for folder in sorted(data_root().glob("*")) if (found := _holdings(folder))],
@@ -116,6 +117,7 @@ def render(report: dict) -> str:
         ("devices", "; ".join(report["devices"]["names"])),
         ("machine", f"{machine['cores']} cores, {machine['memory_free_gb']} of "
                     f"{machine['memory_gb']} GB of memory free"),
+        ("bf16", f"precision=bf16 on the CPU: {', '.join(machine['bf16']) or 'no, not here'}"),
         *(("disk", f"{disk['free_gb']} GB free for {what} at {disk['path']}")
           for what, disk in report["disk"].items()),
         *(("data", f"{entry['name']}: {entry['holds']}") for entry in report["data"]),

@@ -54,6 +54,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
+def bf16_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The processor's units for products in bf16, by Linux's names; elsewhere none is known."""
+    try:
+        flags = cpuinfo.read_text().split("flags", 1)[-1].split("\n", 1)[0].split()
+    except OSError:
+        return []
+    return [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
+
+
 def peak_memory() -> float:
     """Most memory that this process has had, in bytes."""
     try:

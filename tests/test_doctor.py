@@ -8,6 +8,7 @@ import pytest
 
 from facelib import doctor
 from facelib.config import make_config
+from facelib.locks import bf16_units
 from facelib.runs.folder import create_run, write_json
 
 
@@ -96,3 +97,12 @@ def test_little_disk_is_a_problem_for_data_and_runs(empty_place, monkeypatch):
         p["next"].split("=")[0] for p in doctor.check()["problems"] if "GB free" in p["problem"]
     ]
     assert told[:2] == ["export FACELIB_DATA", "export FACELIB_RUNS"]
+
+
+@pytest.mark.parametrize(("flags", "units"), [("avx512f amx_bf16 avx512_bf16", 2), ("avx2", 0)])
+def test_bf16_units_are_read_from_the_processor_s_flags(flags, units, tmp_path):
+    # Catches: a flag found inside another name, a file that is not there.
+    path = tmp_path / "cpuinfo"
+    assert bf16_units(path) == []
+    path.write_text(f"model name\t: x\nflags\t\t: fpu {flags} sse\nbugs\t\t: avx512_bf16\n")
+    assert len(bf16_units(path)) == units

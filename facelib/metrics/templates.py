@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from facelib.errors import UserError
 from facelib.metrics.scores import far_name
@@ -17,7 +18,8 @@ from facelib.metrics.verification import auc, tar_at_far
 log = logging.getLogger(__name__)
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-BLOCK = 1 << 16  # pairs that are scored at once
+AREA = 1 << 24  # cosines that are made at once
+COLUMNS = 64  # of embeddings that are pooled at once, in fp64
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +58,51 @@ def template_embeddings(emb: np.ndarray, template: np.ndarray, media: np.ndarray
     order = np.lexsort((media, template))
     t, m = template[order], media[order]
     starts = np.flatnonzero(np.r_[True, (t[1:] != t[:-1]) | (m[1:] != m[:-1])])
-    sums = np.add.reduceat(emb[order].astype(np.float64), starts, axis=0)
-    means = sums / np.diff(np.r_[starts, len(t)])[:, None]  # one row per media of a template
-    first = np.flatnonzero(np.r_[True, t[starts][1:] != t[starts][:-1]])
-    pooled = np.add.reduceat(means, first, axis=0)  # (T, d)
+    frames = np.diff(np.r_[starts, len(t)])  # of each media of a template
+    first = np.flatnonzero(np.r_[True, t[1:] != t[:-1]])
+    weights = np.repeat(1 / frames, frames), order, np.r_[first, len(t)]
+    mean = csr_matrix(weights, (len(first), len(t)))  # (T, N)
+    pooled = np.empty((len(first), emb.shape[1]))
+    for start in range(0, emb.shape[1], COLUMNS):  # a copy of all in fp64 is large
+        part = slice(start, start + COLUMNS)
+        pooled[:, part] = mean @ emb[:, part].astype(np.float64)
     length = np.linalg.norm(pooled, axis=1, keepdims=True)
     if not length.all():
-        raise UserError(f"template {t[starts][first][length.argmin()]} has an embedding of zeros")
+        raise UserError(f"template {t[first][length.argmin()]} has an embedding of zeros")
     return (pooled / length).astype(np.float32)
 
 
 def score_pairs(unit: np.ndarray, index1: np.ndarray, index2: np.ndarray) -> np.ndarray:
-    """Cosines float32 (P,) of pairs of rows of `unit` (T, d), a block of pairs at a time."""
-    score = np.empty(len(index1), np.float32)
-    for start in range(0, len(score), BLOCK):
-        part = slice(start, start + BLOCK)
-        score[part] = np.einsum("pd,pd->p", unit[index1[part]], unit[index2[part]])
+    """Cosines float32 (P,) of pairs of rows of `unit` (T, d).
+
+    By matrix products: a block of the rows that `index1` names, with all rows that they meet.
+    """
+    rows = _named(index1, len(unit))
+    if 2 * len(rows) > len(unit):  # a pair has one cosine in either order: half of the products
+        index1, index2 = (
+            side(index1, index2, dtype=np.int32, casting="unsafe")  # half the memory: T is small
+            for side in (np.minimum, np.maximum)
+        )
+        rows = _named(index1, len(unit))
+    size = max(1, AREA // len(unit))
+    number = np.zeros(len(unit), np.min_scalar_type(len(rows) // size))  # of each row's block
+    number[rows] = np.arange(len(rows)) // size
+    score, place = np.empty(len(index1), np.float32), np.zeros(len(unit), np.intp)
+    block = number[index1]
+    order = np.argsort(block, kind="stable")  # linear in P for integers of 8 and 16 bits
+    ends = np.cumsum(np.bincount(block))
+    for start, pairs in zip(range(0, len(rows), size), np.split(order, ends[:-1])):
+        own, there = rows[start : start + size], _named(index2[pairs], len(unit))
+        place[own] = np.arange(len(own))
+        row = place[index1[pairs]]
+        place[there] = np.arange(len(there))
+        score[pairs] = (unit[own] @ unit[there].T)[row, place[index2[pairs]]]
     return score
+
+
+def _named(index: np.ndarray, total: int) -> np.ndarray:
+    """The distinct numbers below `total` in `index`, sorted."""
+    return np.flatnonzero(np.bincount(index, minlength=total))
 
 
 def verify_templates(

@@ -16,6 +16,7 @@ from facelib.limits import (
     negative_centres,
     negatives_per_anchor,
 )
+from facelib.locks import bf16_units
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
 from facelib.rows import LOSS_ROWS
@@ -149,7 +150,8 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     images = images.contiguous(memory_format=memory_format(cfg))
     labels = torch.arange(batch // 2, device=device).repeat_interleave(2) % classes
     kinds = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-    dtype = kinds[cfg.precision] if device.type == "cuda" else None
+    able = device.type == "cuda" or (cfg.precision == "bf16" and bf16_units())
+    dtype = kinds[cfg.precision] if able else None
     for step in range(PROBE_STEPS + 1):
         if step == 1:  # the first one warms up
             begin = time.perf_counter()

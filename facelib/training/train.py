@@ -28,6 +28,7 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.data.locate import training_files
 from facelib.errors import BadRecord, UserError
+from facelib.locks import bf16_units
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs.files import write_json
@@ -55,9 +56,11 @@ log = logging.getLogger(__name__)
 
 def make_accelerator(cfg: Config) -> Accelerator:
     """Device and process group. Checks what would otherwise go wrong silently."""
-    if cfg.precision != "fp32" and not torch.cuda.is_available():
+    here = ["fp32", *["bf16"] * bool(bf16_units())]
+    if not torch.cuda.is_available() and cfg.precision not in here:
         raise UserError(
-            f"precision={cfg.precision!r} needs CUDA; use precision=fp32 on this machine"
+            f"precision={cfg.precision!r} needs CUDA (bf16 also runs on processors with "
+            f"amx_bf16 or avx512_bf16); use precision={' or '.join(here)} on this machine"
         )
     mixed = {"fp32": "no"}.get(cfg.precision, cfg.precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())

@@ -1,16 +1,21 @@
 """Template and identification protocols at their published sizes, on made features.
 
-    python -m tests.bench.bench_protocols [--only ijb|megaface] [--strangers 1000000]
+    python -m tests.bench.bench_protocols [--only ijb|scores|megaface] [--strangers 1000000]
 
 IJB-C: 23,124 templates, 19,557 genuine and 15,638,932 impostor pairs, d = 512, from text files of
 the official form. MegaFace: 3,530 probes of 80 people against a million distractors in a
 memory-mapped file of 2 GB, which is deleted. Each part runs in a process of its own; prints one
 JSON object: seconds of each step and the peak memory of the process (mapped pages count).
+
+`scores` are CPU seconds of IJB-C's comparisons, medians of five alternating rounds: `products` by
+matrix products, `pairs` one pair after another (an eighth of them, times 8), for pairs of any two
+templates and for a gallery of a seventh against all, as IJB-C's are.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +27,7 @@ import numpy as np
 from facelib.evaluate.ijb import read_protocol
 from facelib.metrics.features import open_features
 from facelib.metrics.identification import identify
-from facelib.metrics.templates import template_embeddings, verify_templates
+from facelib.metrics.templates import score_pairs, template_embeddings, verify_templates
 
 DIM = 512
 TEMPLATES, IMAGES_A_TEMPLATE, PEOPLE = 23_124, 4, 3_531
@@ -76,6 +81,33 @@ def measure_ijb(folder: Path) -> dict:
     }  # fmt: skip
 
 
+def pair_by_pair(unit: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The peer of `score_pairs`: 65,536 pairs of rows gathered at a time."""
+    parts = (slice(i, i + (1 << 16)) for i in range(0, len(a), 1 << 16))
+    return np.concatenate([np.einsum("pd,pd->p", unit[a[part]], unit[b[part]]) for part in parts])
+
+
+def measure_scores(_: Path, rounds: int = 5) -> dict:
+    """CPU seconds of all comparisons by matrix products and pair by pair, and how far apart."""
+    rng, found = np.random.default_rng(0), {}
+    unit = made(rng, np.arange(TEMPLATES) % PEOPLE, 4.0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    b, few = rng.integers(0, TEMPLATES, GENUINE + IMPOSTORS), (GENUINE + IMPOSTORS) // 8
+    for name, gallery in (("any_two", TEMPLATES), ("gallery", TEMPLATES // 7)):
+        a, spent = rng.integers(0, gallery, len(b)), []
+        for _ in range(rounds):
+            begin = time.process_time()
+            products = score_pairs(unit, a, b)
+            middle = time.process_time()
+            pairs = pair_by_pair(unit, a[:few], b[:few])
+            spent.append((middle - begin, 8 * (time.process_time() - middle)))
+        ours, theirs = (statistics.median(times) for times in zip(*spent))
+        apart = float(np.abs(products[:few] - pairs).max())
+        found[name] = {"products_s": round(ours, 2), "pairs_s": round(theirs, 2),
+                       "ratio": round(theirs / ours, 2), "difference": apart}  # fmt: skip
+    return found
+
+
 def measure_megaface(folder: Path, strangers: int) -> dict:
     """Seconds of streaming the distractors against all probes."""
     rng = np.random.default_rng(0)
@@ -93,19 +125,19 @@ def measure_megaface(folder: Path, strangers: int) -> dict:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("ijb", "megaface"))
+    parser.add_argument("--only", choices=("ijb", "scores", "megaface"))
     parser.add_argument("--strangers", type=int, default=1_000_000)
     options = parser.parse_args()
     if options.only is None:
         found = {}
-        for part in ("ijb", "megaface"):
+        for part in ("ijb", "scores", "megaface"):
             command = [sys.executable, "-m", "tests.bench.bench_protocols", "--only", part,
                        "--strangers", str(options.strangers)]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found[part] = json.loads(done.stdout)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            parts = {"ijb": measure_ijb, "megaface": measure_megaface}
+            parts = {"ijb": measure_ijb, "scores": measure_scores, "megaface": measure_megaface}
             extra = [options.strangers] if options.only == "megaface" else []
             found = parts[options.only](Path(folder), *extra)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -115,14 +115,17 @@ def test_tar_at_far_has_the_known_answer_on_made_scores():
     }
 
 
-@pytest.mark.parametrize("pairs", [10, 70_000])
-def test_blocks_do_not_change_a_score(pairs):
-    # Catches: a lost last block.
+@pytest.mark.parametrize("pairs", [0, 1, 10, 7_000])
+@pytest.mark.parametrize("gallery", [3, 40], ids=["few against all", "any two"])
+@pytest.mark.parametrize("area", [1, 90, 1 << 24])
+def test_blocks_do_not_change_a_score(pairs, gallery, area, monkeypatch):
+    # Catches: a lost last block, a row's place taken for a column's, pairs in the order of blocks.
+    monkeypatch.setattr(templates, "AREA", area)
     rng = np.random.default_rng(3)
     unit = rng.normal(size=(40, 8)).astype(np.float32)
-    a, b = rng.integers(40, size=(2, pairs))
+    a, b = rng.integers(40 - gallery, 40, size=pairs), rng.integers(40, size=pairs)
     score = score_pairs(unit, a, b)
-    assert np.allclose(score, (unit[a] * unit[b]).sum(1), atol=1e-5)
+    assert score.dtype == np.float32 and np.allclose(score, (unit[a] * unit[b]).sum(1), atol=1e-5)
 
 
 def test_wrong_files_are_one_clear_error(tmp_path):

@@ -10,11 +10,13 @@ import torch
 
 from facelib.config import make_config
 from facelib.errors import UserError
+from facelib.locks import bf16_units
 from facelib.runs.folder import create_run, load_run, read_lines
 from facelib.runs.launch import launch, start
+from facelib.training import train as training
 from facelib.training.checkpoint import load_checkpoint
 from facelib.training.learner import build_learner
-from facelib.training.train import Trainer, train
+from facelib.training.train import Trainer, make_accelerator, train
 from facelib.training.trained import load_model
 
 
@@ -224,6 +226,30 @@ def test_half_precision_without_cuda_is_refused(tiny_records, runs_folder):
         pytest.skip("this machine has CUDA")
     with pytest.raises(UserError, match="precision='fp16' needs CUDA"):
         launch(tiny(tiny_records, precision="fp16"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with CUDA bf16 is always there")
+def test_bf16_on_a_cpu_needs_its_units(tiny_records, monkeypatch):
+    # Catches: bf16 where it is emulated, many times slower; fp16 advised by its side.
+    for units, precision, message in (
+        ([], "bf16", "'bf16' needs CUDA .*avx512_bf16.; use precision=fp32 on this machine"),
+        (["amx_bf16"], "fp16", "'fp16' needs CUDA .*; use precision=fp32 or bf16 on this machine"),
+    ):
+        monkeypatch.setattr(training, "bf16_units", lambda units=units: units)
+        with pytest.raises(UserError, match=message):
+            make_accelerator(tiny(tiny_records, precision=precision))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not bf16_units(), reason="this processor has no bf16 units")
+def test_a_run_in_bf16_learns_as_one_in_fp32(tiny_records, runs_folder):
+    # Catches: a loss in bf16, weights kept in it, fp32 run under the name of bf16.
+    runs = [launch(tiny(tiny_records, precision=p, images_seen=320)) for p in ("fp32", "bf16")]
+    a, b = (run.metrics()["loss"].dropna().to_numpy() for run in runs)
+    assert runs[0].name != runs[1].name
+    assert 0 < np.abs(b / a - 1)[:2].max() < 0.03  # later, small differences grow
+    assert all(losses[-5:].mean() < 0.6 * losses[:5].mean() for losses in (a, b))
+    assert all(weight.dtype != torch.bfloat16 for weight in weights(runs[1]).values())
 
 
 def test_a_hybrid_is_selected_by_what_hybrid_val_names(tiny_records, runs_folder):
