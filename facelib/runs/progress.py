@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from facelib.runs.files import read_metrics
+from facelib.runs.files import VALIDATION, read_metrics
 from facelib.runs.folder import Run
 
 
@@ -88,7 +88,7 @@ def draw_curves(run: Run, title: str) -> str:
     from matplotlib.figure import Figure  # no pyplot: the notebook's own figures stay as they are
 
     rows = read_metrics(run.path / "metrics.jsonl")
-    validation = [n for n in ("val_auc", "val_loss") if any(n in row for row in rows)]
+    validation = [name for name in VALIDATION if any(name in row for row in rows)]
     figure = Figure(figsize=(8, 2.4), dpi=80, layout="constrained")
     figure.suptitle(title, fontsize=9)
     names = ["loss", *validation]
