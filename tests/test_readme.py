@@ -2,10 +2,12 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from facelib.cli.main import build_parser
 from facelib.config import make_config, parse_settings
@@ -85,6 +87,15 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
             target = "".join(link)
             assert target.startswith("http") or (folder / target).exists(), f"{name}: {target}"
+
+
+def test_the_citation_file_has_what_its_format_asks_for():
+    # Catches: a field that tools need and nobody misses (cff-version 1.2.0).
+    cited = yaml.safe_load((REPO / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0" and cited["type"] == "software"
+    assert cited["title"] and cited["message"] and all(a["name"] for a in cited["authors"])
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"]
 
 
 def test_every_file_and_notebook_that_the_readme_names_exists():

@@ -4,8 +4,6 @@ import html
 import os
 from pathlib import Path
 
-import pandas as pd
-
 from facelib.paths import runs_root
 from facelib.runs.folder import Run, tabulate
 
@@ -30,7 +28,7 @@ PLAIN = "background: none; border: 0; color: inherit; cursor: pointer; font: inh
 class RunTable:
     """What `browse` shows: HTML in JupyterLab, the plain table elsewhere."""
 
-    def __init__(self, frame: pd.DataFrame, folders: dict[str, Path]):
+    def __init__(self, frame, folders: dict[str, Path]):
         self.frame, self.folders = frame, folders
 
     def __repr__(self) -> str:
@@ -53,10 +51,14 @@ def browse(runs: list[Run] | None = None) -> RunTable:
 
 
 def _row(row: dict, folder: Path) -> str:
-    texts = ("" if pd.isna(value) else f"{value:.5g}" if isinstance(value, float) else str(value)
-             for value in row.values())  # fmt: skip
-    cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+    cells = "".join(f"<td>{html.escape(_text(value))}</td>" for value in row.values())
     here = Path(os.path.relpath(folder))  # JupyterLab: from the notebook's folder
     links = (f'<a href="{html.escape((here / name).as_posix())}">{name}</a>'
              for name in FILES if (here / name).is_file())  # fmt: skip
     return f"<tr>{cells}<td>{' '.join(links)}</td></tr>"
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:  # NaN
+        return ""
+    return f"{round(value, 4):.10g}" if isinstance(value, float) else str(value)

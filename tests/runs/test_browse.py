@@ -25,9 +25,10 @@ def test_every_link_of_a_run_leads_to_a_file_and_text_is_no_markup(runs, monkeyp
     # Catches: links from another folder than the notebook's; a column's name taken as HTML.
     monkeypatch.chdir(runs[0].path.parent)
     table = browse()
-    table.frame["<b>x"] = 1.0
+    table.frame["<b>x"] = 480000.0  # a column of counts, with gaps in other rows
     page = table._repr_html_()
     assert page.count("<a href=") == 4 + 3 and "&lt;b&gt;x" in page and "<b>" not in page
+    assert page.count("<td>480000</td>") == 4
     assert f'href="{runs[0].path.name}/metrics.jsonl"' in page
 
 
