@@ -73,7 +73,8 @@ def test_a_checkpoint_of_two_processes_goes_on_with_one_and_with_three(
     way = distance(half["learner"], weights(whole))
     for processes in (1, 3):
         root = tmp_path / str(processes)
-        shutil.copytree(runs_folder, root)
+        # Files that are written at this moment have other names: .NAME.x.tmp.
+        shutil.copytree(runs_folder, root, ignore=shutil.ignore_patterns(".*.tmp"))
         monkeypatch.setenv("FACELIB_RUNS", str(root))
         wait_until_dead(load_run(root / run.name))
         resumed = launch(load_run(root / run.name).config, processes=processes)
