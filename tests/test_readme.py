@@ -2,16 +2,19 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
+import yaml
 
 from facelib.cli.main import build_parser
 from facelib.config import make_config, parse_settings
 from facelib.paths import REPO, published_root
 from facelib.runner.notebooks import check_values, list_notebooks, split_assignments
 from facelib.runner.sweep import split_values
-from facelib.studies.readme import RESULTS_BEGIN, RESULTS_END, readme_section
+from facelib.studies.readme import ANSWER, RESULTS, headline, readme_section
 
 TEXT = (REPO / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in sorted((REPO / ".github").glob("*.md"))}
@@ -47,8 +50,32 @@ def test_every_command_in_a_code_block_exists(line, capsys):
 
 def test_the_results_are_those_of_the_record():
     # Catches: a number typed by hand. Mend: python -m facelib report --readme rendered-losses
-    shown = TEXT.split(RESULTS_BEGIN)[1].split(RESULTS_END)[0].strip()
-    assert shown == readme_section("rendered-losses").strip()
+    for (begin, end), made in ((ANSWER, headline), (RESULTS, readme_section)):
+        shown = TEXT.split(begin)[1].split(end)[0].strip()
+        assert shown == made("rendered-losses").strip()
+
+
+def test_the_first_screen_is_sentence_picture_answer_and_commands():
+    # Catches: a picture or an answer that slips below long text.
+    first = TEXT.split("\n## ")[0]
+    places = [
+        first.index(s) for s in ("How far", "<picture>", ANSWER[0], "make study", "make test")
+    ]
+    assert places == sorted(places)
+    assert len(first[: places[-1]].split()) < 180
+
+
+def test_what_readme_and_model_card_say_of_the_stand_in_is_in_06():
+    # Catches: a new stand-in, or new outputs of 06, under the old sentence.
+    told = "no better than raw pixels on LFW and CFP-FF and worse on CFP-FP"
+    assert all(told in " ".join(text.split()) for text in (TEXT, PAGES["MODEL_CARD.md"]))
+    cells = nbformat.read(REPO / "notebooks" / "06_frozen_baselines.ipynb", 4).cells
+    outputs = [o["data"].get("text/plain", "") for c in cells for o in c.get("outputs", ())
+               if "data" in o]  # fmt: skip
+    [table] = [t for t in outputs if "difference" in t and "raw pixels, cen" in t]
+    best = re.findall(r"\(rendered\) +\S+ \[(\S+), (\S+)\]", table.split("strict: difference")[0])
+    (_, lfw), (_, ff), (_, fp) = ((float(lo), float(hi)) for lo, hi in best)
+    assert lfw >= 0 and ff >= 0 > fp
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
@@ -60,6 +87,15 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
             target = "".join(link)
             assert target.startswith("http") or (folder / target).exists(), f"{name}: {target}"
+
+
+def test_the_citation_file_has_what_its_format_asks_for():
+    # Catches: a field that tools need and nobody misses (cff-version 1.2.0).
+    cited = yaml.safe_load((REPO / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0" and cited["type"] == "software"
+    assert cited["title"] and cited["message"] and all(a["name"] for a in cited["authors"])
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"]
 
 
 def test_every_file_and_notebook_that_the_readme_names_exists():

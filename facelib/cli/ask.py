@@ -22,7 +22,7 @@ def add_embed(verbs) -> None:
     verb = add_verb(verbs, "embed", "embed every picture below a folder with a run", run,
                     "embed smoke-arcface my_faces --out faces.npz\n"
                     "embed smoke-arcface photos --align photos/landmarks.csv --out faces.npz\n"
-                    "cluster faces.npz            (where the folders below are people)",
+                    "cluster faces.npz            # where the folders below are people",
                     )  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("folder", type=Path)

@@ -10,11 +10,13 @@ from facelib.config import parse_settings
 
 
 def add_verb(verbs, name: str, text: str, run: Callable, examples: str) -> argparse.ArgumentParser:
-    """A verb with one line of help and examples, run by `run(options)`."""
+    """A verb with a line for `--help`, run by `run(options)`.
+
+    An example is a command that can be pasted: a remark in it stands behind a `#`.
+    """
     lines = "examples:\n" + "\n".join(f"  python -m facelib {e}" for e in examples.split("\n"))
     verb = verbs.add_parser(
         name,
-        help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=lines,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,7 +12,7 @@ from facelib.limits import FOUNDATION_MODELS
 def add_frozen(verbs) -> None:
     """The verb `frozen`."""
     examples = (
-        "frozen generic-vit                       (the stand-in, on rendered faces)\n"
+        "frozen generic-vit                       # the stand-in, on rendered faces\n"
         "frozen clip-vit-b32 --weights clip_folder --benchmarks lfw.bin cfp_fp.bin\n"
         "frozen dinov2-vit-b14 --benchmarks lfw.bin --data ms1m-arcface --json"
     )

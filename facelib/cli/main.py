@@ -19,12 +19,34 @@ from facelib.cli.start import add_doctor, add_study
 from facelib.cli.train import add_follow, add_runs, add_train
 from facelib.safety.guard import guarded
 
+PROG = "python -m facelib"
+GROUPS = {
+    "start": (add_study, add_doctor),
+    "data": (add_prepare, add_inspect, add_overlap),
+    "train": (add_train, add_follow, add_runs, add_settings),
+    "evaluate": (
+        add_eval,
+        add_evaluate_on,
+        add_same,
+        add_embed,
+        add_export,
+        add_verify,
+        add_compare,
+        add_frozen,
+        add_ijb,
+        add_megaface,
+        add_cluster,
+    ),
+    "study": (add_sweep, add_explore, add_report),
+}
 EXAMPLES = """examples:
-  python -m facelib doctor                          is everything here?
-  python -m facelib train --set loss=infonce        train on rendered faces (a minute), evaluate
+  python -m facelib doctor                          # is everything here?
+  python -m facelib train --set loss=infonce        # train on rendered faces
   python -m facelib train --preset ms1m-arcface --set data=/data/ms1m-arcface --dry-run
   python -m facelib verify runs/RUN/scores/cfp_fp.npz --json
-  python -m facelib runs                            all runs and their figures
+  python -m facelib runs                            # all runs and their figures
+
+Settings and examples of one verb: python -m facelib train --help
 """
 
 
@@ -39,16 +61,22 @@ def main(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     parser = argparse.ArgumentParser(
-        prog="python -m facelib",
-        description="Face verification by contrastive learning: ArcFace against InfoNCE.",
+        prog=PROG,
+        usage=f"{PROG} [-h] [-v] VERB ...",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="debug messages")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (add_study, add_doctor, add_prepare, add_inspect, add_settings, add_train,
-                add_eval, add_evaluate_on, add_embed, add_same, add_export, add_frozen,
-                add_verify, add_compare, add_ijb, add_megaface, add_cluster, add_overlap,
-                add_explore, add_sweep, add_follow, add_runs, add_report):  # fmt: skip
-        add(verbs)
+    # argparse knows no groups of verbs: its own list is hidden, ours stands in the description.
+    verbs = parser.add_subparsers(
+        prog=PROG, metavar="VERB", dest="verb", required=True, help=argparse.SUPPRESS
+    )
+    lines = ["Face verification by contrastive learning: ArcFace against InfoNCE."]
+    for group, adders in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for add in adders:
+            add(verbs)
+            name, verb = list(verbs.choices.items())[-1]
+            lines.append(f"  {name:<13}{verb.description}")
+    parser.description = "\n".join(lines)
     return parser

@@ -18,8 +18,8 @@ def add_overlap(verbs) -> None:
         "overlap --train /data/mine --benchmark cfp_ff.bin --names people.txt --out exclude.txt\n"
         "overlap --train rendered --set data_planted=94 --benchmark lfw --json"
     )
-    verb = add_verb(verbs, "overlap", "search a benchmark's people in a training set: names, "
-                    "image hashes, embeddings", _run, examples)  # fmt: skip
+    verb = add_verb(verbs, "overlap", "find a benchmark's people in a training set", _run,
+                    examples)  # fmt: skip
     verb.add_argument("--train", metavar="FOLDER", help="train.rec's folder, or rendered; without "
                       "it, what --run was trained on")  # fmt: skip
     verb.add_argument("--benchmark", action="extend", nargs="+", required=True, metavar="BIN",

@@ -11,7 +11,7 @@ from facelib.errors import UserError
 def add_ijb(verbs) -> None:
     """`python -m facelib ijb`."""
     verb = add_verb(
-        verbs, "ijb", "IJB-B or IJB-C 1:1 from the official lists: TAR at FAR 1e-6 to 1e-1", _ijb,
+        verbs, "ijb", "IJB-B or IJB-C 1:1 from the official lists: TAR at FAR", _ijb,
         "ijb IJBC/meta --features embeddings.npy --json\n"
         "ijb IJBC/meta --run ms1m-arcface --images IJBC/loose_crop --save embeddings.npy",
     )  # fmt: skip
@@ -50,10 +50,10 @@ def _ijb(options: argparse.Namespace) -> None:
 def add_megaface(verbs) -> None:
     """`python -m facelib megaface`."""
     verb = add_verb(
-        verbs, "megaface", "MegaFace, or any labelled features: rank-1, TPIR at FPIR, TAR at FAR",
+        verbs, "megaface", "MegaFace, or any labelled features: rank-1, TPIR, TAR",
         _megaface,
         "megaface facescrub.npz distractors.npy --json\n"
-        "megaface EMB.npz             (half of its people are the strangers)\n"
+        "megaface EMB.npz             # half of its people are the strangers\n"
         "megaface facescrub_features_list.json megaface_features_list.json_1000000_1 "
         "--probe-folder FACESCRUB --distractor-folder MEGAFACE --suffix _r50.bin",
     )  # fmt: skip

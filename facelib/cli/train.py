@@ -57,9 +57,9 @@ def add_train(verbs) -> None:
 
     examples = (
         "train --set loss=infonce tau=0.1\n"
-        "train --preset ms1m-arcface --set data=/data/ms1m-arcface processes=8 --dry-run\n"
-        "train --run smoke-infonce          (resume by name)\n"
-        "train --run smoke-infonce --images-seen 80_000   (a longer run, from where it ended)"
+        "train --preset ms1m-arcface --set processes=8 global_batch=2704 --dry-run\n"
+        "train --run smoke-infonce          # resume by name\n"
+        "train --run smoke-infonce --images-seen 80_000   # longer, from where it ended"
     )
     verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
     head = "settings for --set (more on one: python -m facelib settings NAME):"

@@ -23,6 +23,7 @@ STATUS = {
 }  # fmt: skip
 DATA_FILE = ("path", "digest")
 TICK = dict.fromkeys(("loss", "lr", "images_per_s", "eta_s", "peak_memory_mb"), NUMBER)
+VALIDATION = dict.fromkeys(("val_auc", "val_loss"), NUMBER)
 FIGURES = {
     "strict": dict, "best": dict, "intervals": (dict, type(None)), "digest": str, "file": str,
     "rendered": bool, "pairs": int,
@@ -64,7 +65,7 @@ def read_metrics(path: Path) -> list[dict]:
     rows = read_object_lines(path, AGAIN)
     for number, row in enumerate(rows, start=1):
         where = f"{path}: row {number}"
-        check_fields(row, {"step": int, **TICK}, where, AGAIN)
+        check_fields(row, {"step": int, **TICK, **VALIDATION}, where, AGAIN)
         wanted = ("step", *TICK) if "loss" in row else ("step",)
         if missing := [name for name in wanted if name not in row and name != "lr"]:
             raise BadData(f"{where} has no `{missing[0]}`; {AGAIN}")

@@ -1,15 +1,18 @@
-"""Progress of a run, read from its files: one live line in a notebook or terminal, or plain lines.
+"""Progress of a run, read from its files: live curves in a notebook that a person has open, one
+live line in a terminal or a notebook that a program executes, or plain lines.
 
 At most one update a second live and one line in ten seconds in plain mode, so that neither a
 notebook's message channel nor a log overflows.
 """
 
+import base64
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-from facelib.runs.files import read_metrics
+from facelib.runs.files import VALIDATION, read_metrics
 from facelib.runs.folder import Run
 
 
@@ -21,7 +24,7 @@ def show_progress(
     Args:
         meanwhile: called several times a second.
     """
-    show, every = _display()
+    show, every = _display(run)
     shown, text = 0.0, ""
     while True:
         ended = child.poll() is not None if child is not None else run.state != "running"
@@ -59,7 +62,7 @@ def describe(run: Run) -> str:
     return ", ".join(parts)
 
 
-def _display() -> tuple[Callable[[str, bool], None], float]:
+def _display(run: Run) -> tuple[Callable[[str, bool], None], float]:
     """How to show a line here, and the seconds between two lines."""
     shell = sys.modules.get("IPython")
     shell = shell.get_ipython() if shell else None
@@ -67,10 +70,35 @@ def _display() -> tuple[Callable[[str, bool], None], float]:
         from IPython.display import display
 
         handle = display({"text/plain": ""}, raw=True, display_id=True)
-        return lambda line, last: handle.update({"text/plain": line}, raw=True), 1.0
+        # Only a person's notebook takes input; papermill and nbval get text, which stays small.
+        watched = shell.kernel.get_parent().get("content", {}).get("allow_stdin", False)
+
+        def update(line: str, last: bool) -> None:
+            picture = {"image/png": draw_curves(run, line)} if watched else {}
+            handle.update({"text/plain": line, **picture}, raw=True)
+
+        return update, 1.0
     if sys.stderr.isatty():
         return lambda line, last: _rewrite(line, last), 1.0
     return lambda line, last: sys.stderr.write(line + "\n"), 10.0
+
+
+def draw_curves(run: Run, title: str) -> str:
+    """Loss, and validation where it is measured, against the step: a PNG in base64."""
+    from matplotlib.figure import Figure  # no pyplot: the notebook's own figures stay as they are
+
+    rows = read_metrics(run.path / "metrics.jsonl")
+    validation = [name for name in VALIDATION if any(name in row for row in rows)]
+    figure = Figure(figsize=(8, 2.4), dpi=80, layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    names = ["loss", *validation]
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        found = [(row["step"], row[name]) for row in rows if name in row]
+        ax.plot(*zip(*found), marker="." if len(found) < 20 else "")
+        ax.set(xlabel="step", ylabel=name)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _rewrite(line: str, last: bool) -> None:

@@ -1,6 +1,7 @@
 """Published records: what is written, intervals over repeats, differences."""
 
 import json
+import re
 
 import nbformat
 import numpy as np
@@ -13,6 +14,9 @@ from facelib.errors import UserError
 from facelib.paths import REPO
 from facelib.studies import readme
 from facelib.studies import records as publish
+
+DIFFERENCE = r"[+-][\d.]+ \[[+-][^]]*\]"  # with its interval
+MARKS = (readme.ANSWER, readme.RESULTS)
 
 
 def report(accuracy):
@@ -129,7 +133,8 @@ def test_one_repeat_has_no_interval(tmp_path, monkeypatch):
 def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
     # Catches: text around the marks lost, or a second copy at each call.
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{readme.RESULTS_BEGIN}\nformer text\n{readme.RESULTS_END}\nafter\n")
+    marked = ["\n".join((begin, "former text", end)) for begin, end in MARKS]
+    path.write_text("\n".join(("before", *marked, "after\n")))
     readme.refresh_readme(path, "toy")
     once = path.read_text()
     readme.refresh_readme(path, "toy")
@@ -137,7 +142,7 @@ def test_the_readme_section_is_put_between_its_marks(record, tmp_path):
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "former" not in once
-    assert "InfoNCE − ArcFace, best threshold: CFP-FF +2.0" in once
+    assert "|InfoNCE − ArcFace|best threshold|**+2.0" in once
     path.write_text("no marks")
     with pytest.raises(UserError, match="put the two marks back"):
         readme.refresh_readme(path, "toy")
@@ -151,15 +156,17 @@ def test_readme_and_notebook_say_what_the_record_says(record, tmp_path, monkeypa
 
     def said() -> tuple[list[str], str]:
         names = {"readme": readme, "Markdown": str, "repeats": publish.load_record("toy")[0]}
-        return eval(told, names).splitlines(), readme.readme_section("toy")
+        gaps = re.findall(DIFFERENCE, eval(told, names))
+        return gaps, readme.headline("toy") + readme.readme_section("toy")
 
-    lines, section = said()
-    assert len(lines) > 5 and all(line in section for line in lines)
+    gaps, section = said()
+    assert len(gaps) > 5 and all(gap in section for gap in gaps)
+    assert set(re.findall(DIFFERENCE, section)) == set(gaps)
     frame, _ = publish.load_record("toy")
     frame.loc[frame["loss"] == "infonce", "best.accuracy"] -= 0.05
     frame.to_csv(tmp_path / "toy" / "results.csv", index=False)
     changed, section = said()
-    assert changed != lines and all(line in section for line in changed)
+    assert changed != gaps and all(gap in section for gap in changed)
 
 
 def test_a_control_is_published_beside_its_loss_and_not_under_its_name(tmp_path, monkeypatch):
