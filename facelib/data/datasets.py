@@ -13,7 +13,6 @@ from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.face_index import (
     check_gap_free,
-    count_problem,
     excluded_labels,
     read_face_index,
     read_names,
@@ -67,9 +66,9 @@ class FaceRecords(Dataset):
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
         self.reader = RecordReader(folder, partial=skip_bad)
-        keys, labels = read_face_index(self.reader)
-        if problem := count_problem(self.reader, keys):
-            log.warning("%s: %s; all of them are used", self.reader.rec_path, problem)
+        keys, labels, problems = read_face_index(self.reader)
+        for problem in problems:
+            log.warning("%s: %s", self.reader.rec_path, problem)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
         if not relabel:

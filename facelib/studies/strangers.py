@@ -81,7 +81,9 @@ def without(cfg: Config, people: np.ndarray) -> Config:
     left_out = np.asarray(people)
     if cfg.split == "identity":
         left_out = np.r_[left_out, np.unique(records.labels[split_records(cfg, records.labels)[1]])]
-    keys, labels = read_face_index(records.reader)  # numbered as in the file, exclusions included
+    keys, labels, _ = read_face_index(
+        records.reader
+    )  # numbered as in the file, exclusions included
     gone = records.keys[np.isin(records.labels, left_out)]
     before = exclusion_file(cfg)
     lines = read_rows(before, "one name or label a line") if before else []
