@@ -172,10 +172,12 @@ def _inspect_list(pairs: list, deep: bool) -> dict:
 
 
 def _inspect_identities(path: Path, deep: bool) -> dict:
-    identities = list_identities(path)
+    left_out: Counter[str] = Counter()
+    identities = list_identities(path, left_out)
     files = [file for images in identities.values() for file in images]
     counts = [len(images) for images in identities.values()]
     report = {"kind": "folder of identities", "images": len(files), "problems": []}
+    report["left_out"] = dict(left_out)
     report |= _describe_identities(np.repeat(np.arange(len(counts)), counts))
     empty = [name for name, images in identities.items() if not images]
     if empty:
