@@ -20,13 +20,13 @@ from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import embed_images, evaluate_run, unit_rows
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.decode import IMAGE_SUFFIXES, decode, map_in_threads
+from facelib.formats.trees import list_identities, sort_pictures
 from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import far_name, load_scores
 from facelib.paths import atomic_file, check_folder_name
 from facelib.prepare.align import TEMPLATE_SIZE
 from facelib.prepare.aligner import Aligner
 from facelib.prepare.drawn import draw_pairs
-from facelib.prepare.folders import list_identities, sort_pictures
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run
 from facelib.training.train import load_model

@@ -5,7 +5,7 @@ from math import comb
 from pathlib import Path
 
 from facelib.errors import UserError
-from facelib.prepare.folders import list_identities
+from facelib.formats.trees import list_identities
 from facelib.prepare.lists import Pair
 
 

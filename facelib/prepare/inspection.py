@@ -12,9 +12,9 @@ from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
 from facelib.formats.face_index import check_gap_free, read_face_index, read_names
 from facelib.formats.recordio import RecordReader, unpack
+from facelib.formats.trees import list_identities
 from facelib.metrics.scores import STAMPS, load_scores
 from facelib.prepare.cfp import read_cfp_pairs
-from facelib.prepare.folders import list_identities
 from facelib.prepare.lfw import read_lfw_pairs
 from facelib.safety.readers import is_number, read_arrays, read_text
 
