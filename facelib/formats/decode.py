@@ -143,6 +143,8 @@ def _to_8_bits(picture: Image.Image, content: bytes) -> Image.Image:
     if ";16" in str(picture.tile[:1]) and picture.mode in ("RGB", "RGBA", "LA"):
         picture.load()  # Pillow's word on whether it is whole
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if values is None or values.ndim < 3 or values.shape[2] < 3:
+            return picture  # a kind that OpenCV does not read so
         values = values[..., 2::-1].astype(np.float64)
     elif picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
         values = np.asarray(picture, dtype=np.float64)

@@ -67,7 +67,7 @@ def _lost(reader: RecordReader, keys: np.ndarray, without_key: int) -> list[str]
     if without_key > 0:
         problems.append(
             f"{without_key} bytes of {reader.rec_path.name} belong to no line of the index:"
-            f" images may be missing; try: {rebuild}"
+            f" images may be missing: copy both files again, or try: {rebuild}"
         )
     counted = _counted_images(reader)
     if counted and counted != np.float32(len(keys) + 1):
