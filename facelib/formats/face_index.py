@@ -102,7 +102,7 @@ def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.nd
     pairs = [np.ravel(header.label)[:2] for header, _ in records]
     if min(map(len, pairs)) < 2 or any(len(payload) for _, payload in records):
         return None
-    order = np.argsort(reader.offsets)
+    order = np.argsort(reader.offsets, kind="stable")  # nearly sorted already
     room = np.diff(reader.offsets[order], append=reader.size)  # of each record, nothing is read
     if room[(order > 0) & (order < first)].min() <= SMALLEST:
         return None
