@@ -23,6 +23,7 @@ from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_ima
 from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image
 from facelib.metrics.geometry import centroids, unit
 from facelib.runs.folder import load_run
+from facelib.runs.origin import file_digest
 from facelib.training.trained import load_model
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ PEOPLE_FILE = "people.txt"
 
 
 class TrainingSet:
-    """A face RecordIO set as an audit needs it; names, hashes and sums are made once."""
+    """A training set as an audit needs it; names, hashes and sums are made once."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -49,8 +50,8 @@ class TrainingSet:
         """Sums (2, N, d) of the unit embeddings of even and odd images, by a run's network."""
         run = load_run(run_dir)
         model, checkpoint = load_model(run)
-        stat = (self.folder / "train.rec").stat()
-        parts = [checkpoint, str(self.folder.resolve()), stat.st_size, stat.st_mtime_ns]
+        content = file_digest(self.records.reader.rec_path)
+        parts = [checkpoint, str(self.folder.resolve()), content]
         key = digest_values(parts)
         path = run.path / "embeddings" / f"overlap-{self.folder.name}.npz"
         found = cached_embeddings(path, key, lambda: tuple(self._sums(model, run.config)))

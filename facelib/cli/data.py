@@ -17,7 +17,7 @@ def add_inspect(verbs) -> None:
             from facelib.formats.rebuild import rebuild_index
 
             count = rebuild_index(options.path)
-            sys.stderr.write(f"train.idx written anew: {count} records\n")
+            sys.stderr.write(f"train.idx leads to {count} records\n")
         found = inspect(options.path, deep=options.deep)
         if options.json:
             print_json(found)
@@ -30,5 +30,9 @@ def add_inspect(verbs) -> None:
                  "inspect .data/ms1m-arcface --json\ninspect lfw.bin --deep")  # fmt: skip
     verb.add_argument("path", type=Path)
     verb.add_argument("--deep", action="store_true", help="decode every image")
-    verb.add_argument("--rebuild-idx", action="store_true", help="scan the .rec, write its .idx")
+    verb.add_argument(
+        "--rebuild-idx",
+        action="store_true",
+        help="scan the .rec; write its .idx if that leads to more",
+    )
     verb.add_argument("--json", action="store_true")

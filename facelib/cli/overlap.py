@@ -20,8 +20,8 @@ def add_overlap(verbs) -> None:
     )
     verb = add_verb(verbs, "overlap", "find a benchmark's people in a training set", _run,
                     examples)  # fmt: skip
-    verb.add_argument("--train", metavar="FOLDER", help="train.rec's folder, or rendered; without "
-                      "it, what --run was trained on")  # fmt: skip
+    verb.add_argument("--train", metavar="FOLDER", help="folder of train.rec or of people, or "
+                      "rendered; without it, what --run was trained on")  # fmt: skip
     verb.add_argument("--benchmark", action="extend", nargs="+", required=True, metavar="BIN",
                       help=".bin files, or their names beside train.rec")  # fmt: skip
     verb.add_argument("--names", type=Path, help="lines id<TAB>name of the benchmark's people")

@@ -58,8 +58,11 @@ def add_prepare(verbs) -> None:
         kind.add_argument("--size", type=int, help="pixels (default 112, loose 224)")
         kind.add_argument("--align", metavar="CSV|insightface",
                           help="landmarks file or detector; default: images are aligned already "
-                          "(cfp: its own fiducials where they are)")  # fmt: skip
-        kind.add_argument("--skip-bad", action="store_true", help="count and leave out bad images")
+                          "(cfp: its own fiducials where they are; folder: other sizes are padded "
+                          "to a square by their edge pixels, then resized)")  # fmt: skip
+        kind.add_argument(
+            "--skip-bad", action="store_true", help="leave out bad images, and count them by reason"
+        )
 
 
 def _add_known_list(kinds, name: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Training sets: the images of a face RecordIO set as tensors."""
+"""Training sets: the images of a face RecordIO set, or of a folder of people, as tensors."""
 
 import copy
 import logging
@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from facelib.data.folder import FolderReader
 from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.face_index import (
     check_gap_free,
-    count_problem,
     excluded_labels,
     read_face_index,
     read_names,
 )
 from facelib.formats.recordio import RecordReader, unpack
+from facelib.formats.trees import is_tree
 
 __all__ = ["FaceRecords", "Jpegs", "decode"]
 
@@ -32,7 +33,8 @@ class FaceRecords(Dataset):
     `dataset[i]` is (uint8 tensor (3, size, size) RGB, label). Safe in DataLoader workers.
 
     Args:
-        folder: holds train.rec and train.idx; or the `.rec` itself.
+        folder: holds train.rec and train.idx; or the `.rec` itself; or one folder of pictures per
+            person, see `facelib.data.folder`.
         size: side of the images in pixels.
         skip_bad: a record that is no image is replaced by a good neighbour (of the same identity if
             there is one; always the same one), logged and counted in `bad`, instead of an error.
@@ -46,6 +48,7 @@ class FaceRecords(Dataset):
         labels: int64 (N,), gap-free 0 … C − 1.
         names: name of each label, or None.
         keys: int64 (N,), record numbers.
+        stored: int64 (N,), labels as the set has them, which a list of exclusions counts.
 
     Raises:
         BadData: damaged files, labels with gaps. UserError: a wrong option.
@@ -66,15 +69,19 @@ class FaceRecords(Dataset):
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-        self.reader = RecordReader(folder, partial=skip_bad)
-        keys, labels = read_face_index(self.reader)
-        if problem := count_problem(self.reader, keys):
-            log.warning("%s: %s; all of them are used", self.reader.rec_path, problem)
+        if is_tree(folder):
+            self.reader = FolderReader(folder)
+            (keys, labels, problems), names = self.reader.index, self.reader.names
+        else:
+            self.reader, names = RecordReader(folder, partial=skip_bad), None
+            keys, labels, problems = read_face_index(self.reader)
+        for problem in problems:
+            log.warning("%s: %s", self.reader.rec_path, problem)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
         if not relabel:
             check_gap_free(labels, self.reader.rec_path)
-        names = read_names(self.reader.rec_path.parent / "names.txt", labels)
+        names = names or read_names(self.reader.rec_path.parent / "names.txt", labels)
         if exclude is not None:
             out = excluded_labels(exclude, names, int(labels.max()) + 1, exclude_nobody)
             kept = ~np.isin(labels, list(out))
@@ -84,6 +91,7 @@ class FaceRecords(Dataset):
         self._take(keys, labels, names)
 
     def _take(self, keys: np.ndarray, labels: np.ndarray, names: list[str] | None) -> None:
+        self.stored = labels
         present, self.labels = np.unique(labels, return_inverse=True)
         self.labels = self.labels.reshape(-1).astype(np.int64)
         self.names = names and [names[label] for label in present]
@@ -103,8 +111,7 @@ class FaceRecords(Dataset):
     def jpeg(self, i: int) -> bytes:
         """Encoded image `i`, as stored."""
         key = int(self.keys[i])
-        where = f"{self.reader.rec_path}: record {key}"
-        return bytes(unpack(self.reader.read(key), where)[1])
+        return bytes(unpack(self.reader.read(key), self.reader.where(key))[1])
 
     def offsets(self, indices: np.ndarray) -> np.ndarray:
         """Byte offsets int64 (B,) of images in the `.rec`."""
@@ -132,10 +139,9 @@ class FaceRecords(Dataset):
         try:
             return decode(payload, self.size, self.fill_border, self.decode_scale)
         except BadData as error:
-            rec = self.reader.rec_path
             raise BadRecord(
-                f"{rec}: record {self.keys[i]}: {error}; count such records: "
-                f"python -m facelib inspect {rec} --deep"
+                f"{self.reader.where(int(self.keys[i]))}: {error}; count such records: "
+                f"python -m facelib inspect {self.reader.rec_path} --deep"
             ) from None
 
     def _neighbours(self, i: int) -> Iterable[int]:
@@ -155,6 +161,7 @@ class FaceRecords(Dataset):
             raise UserError(f"{self.reader.rec_path}: a subset without images")
         part = copy.copy(self)
         part._take(self.keys[indices], self.labels[indices], self.names)
+        part.stored = self.stored[indices]
         return part
 
     def load(self, indices: np.ndarray) -> np.ndarray:

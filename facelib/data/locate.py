@@ -6,6 +6,7 @@ import numpy as np
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.formats.trees import is_tree
 from facelib.paths import data_root
 from facelib.rendered.dataset import (
     RenderedSpec,
@@ -41,16 +42,18 @@ def shapes_spec(cfg: Config) -> ShapesSpec:
 
 
 def train_folder(cfg: Config) -> Path:
-    """Folder with train.rec, train.idx and property; what is drawn here is made on first use."""
+    """Folder with train.rec and train.idx, or with one folder per person; what is drawn here is
+    made on first use."""
     if cfg.data == "shapes":
         return shapes_dataset(shapes_spec(cfg))
     if cfg.data == "rendered":
         return rendered_dataset(rendered_spec(cfg))
     folder = _resolve(cfg.data)
-    if not (folder / "train.rec").is_file():
+    if not (folder / "train.rec").is_file() and not is_tree(folder):
         raise UserError(
-            f"data={cfg.data!r}: no train.rec in {folder}; give a folder with train.rec and "
-            f"train.idx, or make one with: python -m facelib prepare folder IMAGES --out {folder}"
+            f"data={cfg.data!r}: no train.rec in {folder}, and no pictures in folders of people; "
+            "give a folder with either, or make one with: python -m facelib prepare folder IMAGES "
+            f"--out {folder}"
         )
     return folder
 
@@ -58,6 +61,8 @@ def train_folder(cfg: Config) -> Path:
 def training_files(cfg: Config) -> list[Path]:
     """The files that decide what a config trains on."""
     folder, exclude = train_folder(cfg), exclusion_file(cfg)
+    if is_tree(folder):
+        return [folder, exclude] if exclude else [folder]
     names = ("train.rec", "train.idx", "names.txt") if exclude else ("train.rec", "train.idx")
     found = [folder / name for name in names if (folder / name).is_file()]
     return [*found, exclude] if exclude else found

@@ -9,6 +9,7 @@ A picture is aligned already (then it is square), or landmarks say where its fac
 
 import logging
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import embed_images, evaluate_run, unit_rows
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.decode import IMAGE_SUFFIXES, decode, map_in_threads
+from facelib.formats.trees import list_identities, sort_pictures
 from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import far_name, load_scores
 from facelib.paths import atomic_file, check_folder_name
 from facelib.prepare.align import TEMPLATE_SIZE
 from facelib.prepare.aligner import Aligner
 from facelib.prepare.draw import draw_pairs
-from facelib.prepare.folders import list_identities
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run
 from facelib.training.trained import load_model
@@ -58,27 +59,32 @@ def read_square(path: Path) -> bytes:
         BadData: no such file, no picture, or not square: then it is not aligned.
     """
     if not path.is_file():
-        raise BadData(f"{path}: no such image")
+        raise BadData(f"{path}: no such image", "no such file")
     content = path.read_bytes()
     try:
         height, width = decode(content).shape[:2]
     except BadData as error:
-        raise BadData(f"{path}: {error}") from None
+        raise BadData(f"{path}: {error}", error.reason) from None
     if height != width:
         raise BadData(
             f"{path}: {width}×{height} pixels, wanted an aligned, square image; or align it: "
-            "--align CSV|insightface"
+            "--align CSV|insightface",
+            "not square",
         )
     return content
 
 
 def _encode_all(
-    paths: Sequence[Path], encode: Callable[[Path], bytes], skip_bad: bool | None
+    paths: Sequence[Path],
+    encode: Callable[[Path], bytes],
+    skip_bad: bool | None,
+    left_out: Counter | None = None,
 ) -> Iterator[tuple[list[Path], list[bytes]]]:
     """(paths, encoded images) in blocks; bad ones are an error, or logged and left out.
 
     Args:
         skip_bad: None: the caller has no such choice, so an error names none.
+        left_out: gets the number of bad ones, by reason.
     """
 
     def one(path: Path) -> bytes | BadData:
@@ -94,18 +100,24 @@ def _encode_all(
     for start, made in zip(range(0, len(paths), BLOCK), map_in_threads(one, paths, BLOCK)):
         block = paths[start : start + BLOCK]
         good = [(p, image) for p, image in zip(block, made) if not isinstance(image, BadData)]
+        if left_out is not None:
+            left_out.update(image.reason for image in made if isinstance(image, BadData))
         if good:
             yield tuple(map(list, zip(*good)))
 
 
 def embed_paths(
-    run: Run, paths: Sequence[Path], encode: Callable[[Path], bytes], skip_bad: bool | None = None
+    run: Run,
+    paths: Sequence[Path],
+    encode: Callable[[Path], bytes],
+    skip_bad: bool | None = None,
+    left_out: Counter | None = None,
 ) -> tuple[list[Path], np.ndarray, str]:
     """(paths that were embedded, emb (N, d) not normalised, digest of the checkpoint)."""
     model, checkpoint = load_model(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     done, parts = [], []
-    for good, images in _encode_all(paths, encode, skip_bad):
+    for good, images in _encode_all(paths, encode, skip_bad, left_out):
         emb, _ = embed_images(
             model.to(device), images, run.config.image_size, device,
             fill_border=run.config.fill_border, where=lambda i, good=good: str(good[i]),
@@ -126,18 +138,26 @@ def embed_folder(
     run, folder, out = load_run(run), Path(folder), Path(out)
     if out.suffix != ".npz":
         raise UserError(f"--out {out}: wanted a name that ends in .npz")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    left_out: Counter[str] = Counter()
+    paths = sort_pictures((p for p in folder.rglob("*") if p.is_file()), left_out)
     if not paths:
         raise UserError(f"{folder}: no picture below it; wanted {', '.join(IMAGE_SUFFIXES)}")
-    done, emb, checkpoint = embed_paths(run, paths, open_pictures(folder, align), skip_bad)
+    encode = open_pictures(folder, align)
+    done, emb, checkpoint = embed_paths(run, paths, encode, skip_bad, left_out)
     names = [path.relative_to(folder) for path in done]
     label = np.array([name.parent.as_posix() for name in names])
     facts = {"run": run.name, "checkpoint": checkpoint, "align": align or "aligned already"}
     path = np.array([name.as_posix() for name in names])
     with atomic_file(out) as temporary, open(temporary, "wb") as target:
         np.savez(target, emb=emb, path=path, label=label, **facts)
-    counts = {"images": len(done), "skipped": len(paths) - len(done), "dim": emb.shape[1]}
-    return {"out": str(out), **counts, "people": len(np.unique(label)), **facts}
+    counts = {"images": len(done), "skipped": len(paths) - len(done), "left_out": dict(left_out)}
+    return {
+        "out": str(out),
+        **counts,
+        "dim": emb.shape[1],
+        "people": len(np.unique(label)),
+        **facts,
+    }
 
 
 def known_threshold(run: Run, fmr: float, benchmark: str | None = None) -> dict:

@@ -13,7 +13,7 @@ from os import cpu_count
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from facelib.errors import BadData, UserError
 
@@ -26,10 +26,17 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns on a second line: `che
 # Pillow reads more, among them formats that start other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF", "AVIF")
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff",
-    ".webp", ".gif", ".avif", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".pbm", ".pgm", ".ppm", ".pnm", ".tif",
+    ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".hif",
 )  # fmt: skip
+BRANDS = 64  # bytes that hold the brands of an AVIF or HEIF file
 LONGEST = 1 << 12  # pixels of a side
+# What makes a picture (H, W, 3) upright, by its EXIF orientation.
+UPRIGHT = {
+    1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2), 6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90,
+}  # fmt: skip
 # The warp leaves pure black; JPEG noise lifts it by a few grey levels.
 BLACK = 8
 # JPEG blurs the edge of the picture into the black (chroma is stored at half the resolution):
@@ -44,8 +51,8 @@ def decode(
 
     Args:
         jpeg: a JPEG (decoded by simplejpeg), or another of `FORMATS`, read by Pillow (of several
-            frames the first); grey becomes three equal channels, and grey of more than 8 bits is
-            scaled from its own darkest and brightest pixel to 0 … 255.
+            frames the first); grey becomes three equal channels, and values of more than 8 bits
+            are scaled from the darkest and the brightest of the picture to 0 … 255.
         size: side of the square result in pixels; area averaging where it shrinks, bilinear where
             it grows; a picture that is not square is padded by its edge first (`pad_to_square`).
             None keeps the image as it is.
@@ -84,9 +91,9 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
         if is_plain_jpeg(jpeg):
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
         with _open(jpeg) as picture:
-            turn = orientation(picture)
-            upright = ImageOps.exif_transpose(picture) if turn > 1 else picture
-            return np.array(_to_8_bits(upright).convert("RGB"))
+            pixels = np.array(_to_8_bits(picture, jpeg).convert("RGB"))
+            turn = _orientation(picture)  # loading a TIFF turns it, and takes the tag away
+        return np.ascontiguousarray(UPRIGHT[turn](pixels))
     except (BadData, MemoryError):
         raise
     except Exception as error:  # the decoders raise nearly anything, TypeError for one
@@ -106,22 +113,22 @@ def is_plain_jpeg(image: bytes) -> bool:
     if bytes(image).find(b"Exif\0\0") < 0:
         return True
     with _open(image) as picture:
-        return orientation(picture) == 1
+        return _orientation(picture) == 1
 
 
-def orientation(picture: Image.Image) -> int:
-    """EXIF's number of how a picture is stored; 1 (upright) where the block cannot be read."""
+def _orientation(picture: Image.Image) -> int:
+    """How a picture is stored, a key of `UPRIGHT`; 1 (upright) where its EXIF cannot be read."""
     try:
         turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # the picture is whole, a block beside it is not
         log.info("EXIF that cannot be read, taken as upright: %s", error)
         turn = 1
-    return turn if turn in range(1, 9) else 1
+    return turn if turn in UPRIGHT else 1
 
 
 def _open(image: bytes) -> Image.Image:
-    formats = FORMATS
-    if bytes(image[4:8]) == b"ftyp" and bytes(image[8:12]) not in (b"avif", b"avis"):
+    formats, head = FORMATS, bytes(image[:BRANDS])
+    if head[4:8] == b"ftyp" and not (b"avif" in head or b"avis" in head):
         import pillow_heif  # optional: HEIC is a format of phones, not of face sets
 
         pillow_heif.register_heif_opener()
@@ -129,11 +136,22 @@ def _open(image: bytes) -> Image.Image:
     return Image.open(io.BytesIO(image), formats=formats)
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or of floats, scaled by its own range; other pictures as they are."""
-    if picture.mode not in ("F", "I") and not picture.mode.startswith("I;16"):
+def _to_8_bits(picture: Image.Image, content: bytes) -> Image.Image:
+    """Values of 16 or 32 bits or of floats, scaled by their own range; other pictures as they are.
+
+    Args:
+        content: the encoded picture: of 16 bits per colour Pillow gives the upper 8 alone.
+    """
+    if ";16" in str(picture.tile[:1]) and picture.mode in ("RGB", "RGBA", "LA"):
+        picture.load()  # Pillow's word on whether it is whole
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if values is None or values.ndim < 3 or values.shape[2] < 3:
+            return picture  # a kind that OpenCV does not read so
+        values = values[..., 2::-1].astype(np.float64)
+    elif picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture, dtype=np.float64)
+    else:
         return picture
-    values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
         raise BadData(f"pixels of kind {picture.mode!r} that are not all finite numbers")
     low, high = values.min(), values.max()
@@ -155,7 +173,8 @@ def check_size(image: bytes) -> None:
     if width * height > MAX_PIXELS:
         raise BadData(
             f"{len(image)} bytes that claim {width}×{height} pixels, allowed are {MAX_PIXELS:,}"
-            " pixels: damaged or hostile; make the picture smaller, or leave it out"
+            " pixels: damaged or hostile; make the picture smaller, or leave it out",
+            "too many pixels",
         )
 
 

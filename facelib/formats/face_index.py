@@ -4,56 +4,78 @@ import logging
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from facelib.errors import BadData, UserError
-from facelib.formats.recordio import RecordReader
+from facelib.formats.recordio import PARTIAL, RecordReader, unpack
 from facelib.safety.readers import is_number, read_rows
 
 log = logging.getLogger(__name__)
 
 # Up to here every image header is read; above, the identity records spare most of that.
 SCAN_LIMIT = 1_000_000
+SMALLEST = 64  # bytes of a record that may be without a picture
 
 
-def read_face_index(
-    reader: RecordReader, scan_limit: int = SCAN_LIMIT
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the image records and their labels.
+class FaceIndex(NamedTuple):
+    """int64 keys (N,) ascending, int64 labels (N,) as stored, and what is wrong, in sentences."""
 
-    Every record is an image, but for those that hold labels and no picture: record 0 and the
-    identity records of `face2rec2`. Their counts are float32 (rounded above 16,777,216), so the
-    index and the records are believed; `count_problem` says where record 0 differs.
+    keys: np.ndarray
+    labels: np.ndarray
+    problems: list[str]
+
+
+def read_face_index(reader: RecordReader, scan_limit: int = SCAN_LIMIT) -> FaceIndex:
+    """Find the image records and their labels (the first label of each record).
+
+    Every record with a picture is an image. Record 0 and the identity records of `face2rec2` hold
+    labels alone; their counts are float32 (rounded above 16,777,216), so the index and the records
+    are believed.
 
     Args:
         reader: a face set.
-        scan_limit: with more images than this the labels come from the identity records, where
+        scan_limit: with more records than this the labels come from the identity records, where
             record 0 and they add up: one image at each end of an identity is read instead of all
             (5.8 million images: 30 GB of pages).
-
-    Returns:
-        int64 keys (N,) ascending and int64 labels (N,) as stored (the first label of each record).
 
     Raises:
         BadData: no image, images that record 0 counts and the index lacks, or a label that is no
             whole number ≥ 0.
     """
-    first, labels = _first_identity_record(reader), None
+    first, labels, problems = _first_identity_record(reader), None, []
     if len(reader) > scan_limit and first:
         keys = np.arange(1, first)
         labels = _labels_from_identities(reader, first, int(reader.keys[-1]) + 1)
     if labels is None:
-        keys = reader.keys[reader.holds_picture()]
+        found, without_key = reader.survey()
+        keys = reader.keys[found]
+        if len(keys) == 0:
+            raise BadData(f"{reader.rec_path}: a face set without images")
         labels = reader.first_labels(keys)
-    if len(keys) == 0:
-        raise BadData(f"{reader.rec_path}: a face set without images")
-    if counted_images(reader) > np.float32(len(keys) + 1):
-        raise BadData(
-            f"{reader.idx_path}: {count_problem(reader, keys)};"
-            " the files are not of one set: copy both again"
+        problems = _lost(reader, keys, without_key)
+    return FaceIndex(keys, _whole(reader, keys, labels), problems)
+
+
+def _lost(reader: RecordReader, keys: np.ndarray, without_key: int) -> list[str]:
+    """What may be missing from the images `keys`: bytes and records that are none, a count."""
+    problems, rebuild = [], f"python -m facelib inspect {reader.rec_path} --rebuild-idx"
+    empty = np.setdiff1d(reader.keys[(reader.keys > 0) & (reader.keys < keys[-1])], keys)
+    if len(empty):
+        problems.append(f"{len(empty)} records among the images hold no picture, first {empty[0]}")
+    if without_key > 0:
+        problems.append(
+            f"{without_key} bytes of {reader.rec_path.name} belong to no line of the index:"
+            f" images may be missing: copy both files again, or try: {rebuild}"
         )
-    return keys, _whole(reader, keys, labels)
+    counted = _counted_images(reader)
+    if counted and counted != np.float32(len(keys) + 1):
+        problems.append(f"record 0 counts {counted - 1:.0f} images, the index has {len(keys)}")
+        if counted > len(keys) + 1 and without_key > 0 and not reader.partial:
+            problem = "; ".join([problems[-1], *problems[:-1]])
+            raise BadData(f"{reader.idx_path}: {problem}{PARTIAL}")
+    return problems
 
 
 def _first_identity_record(reader: RecordReader) -> int | None:
@@ -67,27 +89,22 @@ def _first_identity_record(reader: RecordReader) -> int | None:
     return low if 1 < low < len(reader) else None
 
 
-def counted_images(reader: RecordReader) -> float:
+def _counted_images(reader: RecordReader) -> float:
     """First number of record 0, one more than the images; 0 where there is no such record."""
     if reader.keys[0] or reader.has_picture(0):
         return 0
     return float(np.ravel(reader.header(0).label)[0])
 
 
-def count_problem(reader: RecordReader, keys: np.ndarray) -> str | None:
-    """What record 0 says of the number of images, where it differs from the images found."""
-    counted = counted_images(reader)
-    if not counted or counted == np.float32(len(keys) + 1):
-        return None
-    return f"record 0 counts {counted - 1:.0f} images, the index has {len(keys)}"
-
-
 def _labels_from_identities(reader: RecordReader, first: int, end: int) -> np.ndarray | None:
     """Labels of images 1 … first − 1 from the ranges of the identity records; None if they lie."""
-    if not np.isin([first, end - 1], reader.keys).all():
+    records = [unpack(reader.read(key), reader.where(key)) for key in range(first, end)]
+    pairs = [np.ravel(header.label)[:2] for header, _ in records]
+    if min(map(len, pairs)) < 2 or any(len(payload) for _, payload in records):
         return None
-    pairs = [np.ravel(reader.header(key).label)[:2] for key in range(first, end)]
-    if min(map(len, pairs)) < 2:
+    order = np.argsort(reader.offsets, kind="stable")  # nearly sorted already
+    room = np.diff(reader.offsets[order], append=reader.size)  # of each record, nothing is read
+    if room[(order > 0) & (order < first)].min() <= SMALLEST:
         return None
     starts, ends = np.array(pairs, dtype=np.int64).T
     tiles = starts[0] == 1 and ends[-1] == first and np.array_equal(starts[1:], ends[:-1])

@@ -7,19 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import BadData
-from facelib.formats.record_bytes import read_record, unpack
+from facelib.formats.record_bytes import MAGIC, MIDDLE, read_record, unpack
 from facelib.formats.recordio import PARTIAL, read_index, rec_file, write_text
 
 log = logging.getLogger(__name__)
 
 
-def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:
+def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Find the records of a `.rec` without its index, by walking from frame to frame.
 
+    After a damaged place the walk goes on at the next magic number that begins a record.
+
     Returns:
-        ids int64 (N,) from the headers, byte offsets int64 (N,), and "" or what stopped the walk.
+        ids int64 (N,) from the headers, byte offsets int64 (N,), and what each damaged place is.
     """
-    ids, offsets, problem = [], [], ""
+    ids, offsets, problems = [], [], []
     if Path(rec_path).stat().st_size == 0:
         raise BadData(f"{rec_path}: an empty file, wanted RecordIO frames")
     with (
@@ -27,24 +29,35 @@ def scan_records(rec_path: Path) -> tuple[np.ndarray, np.ndarray, str]:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
         at = 0
-        while at < len(data):
+        while 0 <= at < len(data):
+            where = f"{rec_path}: record at byte {at}"
             try:
-                record, following = read_record(data, at, f"{rec_path}: record at byte {at}")
-                ids.append(unpack(record, f"{rec_path}: record at byte {at}")[0].id)
+                record, following = read_record(data, at, where)
+                ids.append(unpack(record, where)[0].id)
             except BadData as error:
-                problem = str(error)
-                break
+                problems.append(str(error))
+                at = _next_frame(data, at + 4)
+                continue
             offsets.append(at)
             at = following
     # A damaged id becomes negative.
-    return np.array(ids, np.uint64).astype(np.int64), np.array(offsets, np.int64), problem
+    return np.array(ids, np.uint64).astype(np.int64), np.array(offsets, np.int64), problems
+
+
+def _next_frame(data: mmap.mmap, at: int) -> int:
+    """Where the next record can begin, from byte `at` on; -1 at the end of the file."""
+    at = data.find(MAGIC, at)
+    while at >= 0 and (at % 4 or data[at + 7 : at + 8] >= bytes([MIDDLE << 5])):
+        at = data.find(MAGIC, at + 1)
+    return at
 
 
 def rebuild_index(rec_path: Path) -> int:
     """Write `train.idx` anew from the ids in the record headers; return the number of records.
 
     Ids that repeat are no keys (a shuffled copy, a set of several): records are then numbered from
-    0 in their order. Records after a damaged place are lost; that is logged.
+    0 in their order. Damaged records are left out, and logged. An index that leads to as much is
+    kept as it is.
 
     Raises:
         BadData: nothing readable is there, or the file is damaged and its index knows as much.
@@ -52,29 +65,34 @@ def rebuild_index(rec_path: Path) -> int:
     rec_path = rec_file(rec_path)
     if not rec_path.is_file():
         raise BadData(f"{rec_path}: no such file; wanted a RecordIO file (train.rec)")
-    keys, offsets, problem = scan_records(rec_path)
+    keys, offsets, problems = scan_records(rec_path)
     if len(keys) == 0:
-        raise BadData(problem or f"{rec_path}: no record; copy the file again")
+        raise BadData(problems[0] if problems else f"{rec_path}: no record; copy the file again")
     idx_path = rec_path.with_suffix(".idx")
-    if problem and (known := _records_known(idx_path, offsets)):
+    known = _offsets_known(idx_path)
+    if np.isin(offsets, known).all() and (problems or len(known) == len(offsets)):
+        if not problems:
+            log.info("%s: kept, it leads to all %d records", idx_path, len(known))
+            return len(known)
         raise BadData(
-            f"{idx_path}: kept, it knows {known} records and a new one would know {len(keys)};"
-            f" {problem}{PARTIAL}"
+            f"{idx_path}: kept, it knows {len(known)} records and a new one would know"
+            f" {len(keys)}; {problems[0]}{PARTIAL}"
         )
     if keys.min() < 0 or len(np.unique(keys)) < len(keys):
         log.warning("%s: record ids repeat, so records are numbered in their order", rec_path)
         keys = np.arange(len(keys))
-    if problem:
-        log.warning("kept the %d records before a damaged place: %s", len(keys), problem)
+    if problems:
+        log.warning(
+            "found %d records around %d damaged places: %s", len(keys), len(problems), problems[0]
+        )
     lines = "".join(f"{key}\t{at}\n" for key, at in zip(keys.tolist(), offsets.tolist()))
     write_text(idx_path, lines)
     return len(keys)
 
 
-def _records_known(idx_path: Path, offsets: np.ndarray) -> int:
-    """Records of an index that has all places found by a walk; 0 where a new one is better."""
+def _offsets_known(idx_path: Path) -> np.ndarray:
+    """Places of the records that an index knows; none where it cannot be read."""
     try:
-        _, known = read_index(idx_path)
+        return read_index(idx_path)[1]
     except (BadData, OSError):
-        return 0
-    return len(known) if np.isin(offsets, known).all() else 0
+        return np.empty(0, np.int64)

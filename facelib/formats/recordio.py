@@ -29,6 +29,7 @@ from facelib.formats.record_bytes import (
     MappedFile,
     frame,
     pack,
+    read_record,
     unpack,
 )
 from facelib.paths import atomic_file
@@ -127,26 +128,24 @@ class RecordReader:
             )
         if not self.idx_path.is_file():
             raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
-        self.size = self.rec_path.stat().st_size
+        self.size, self.partial = self.rec_path.stat().st_size, partial
         self.keys, self.offsets = _sorted_index(self.idx_path)
-        self._check_end(partial)
+        self._check_end()
         # A dense index (the normal case) needs no search.
         self._first = int(self.keys[0])
         self._dense = int(self.keys[-1]) - self._first + 1 == len(self.keys)
         self.file = MappedFile(self.rec_path)
 
-    def _check_end(self, partial: bool) -> None:
+    def _check_end(self) -> None:
         """A truncated copy is noticed at once: an error, or what is behind its end is left out."""
         file = MappedFile(self.rec_path) if self.size else None
         whole = self.offsets + FRAME.size + HEADER.size <= self.size
         last = self.offsets == self.offsets[whole].max(initial=-1)
         if file and last.any():
             try:
-                file.read(
-                    int(self.offsets[last][0]), f"{self.rec_path}: record {self.keys[last][0]}"
-                )
+                file.read(int(self.offsets[last][0]), self.where(self.keys[last][0]))
             except BadData as error:
-                if not partial:
+                if not self.partial:
                     raise BadData(f"{error}{PARTIAL}") from None
                 whole &= ~last
         lost = np.flatnonzero(~whole)
@@ -157,7 +156,7 @@ class RecordReader:
             f" {self.keys[lost[0]]} at byte {self.offsets[lost[0]]} ({len(lost)} of"
             f" {len(whole)} records are cut off)"
         )
-        if not partial or not whole.any():
+        if not self.partial or not whole.any():
             raise BadData(f"{where}; copy both files again{PARTIAL if whole.any() else ''}")
         log.warning("%s: they are left out", where)
         self.keys, self.offsets = self.keys[whole], self.offsets[whole]
@@ -177,30 +176,38 @@ class RecordReader:
 
     def read(self, key: int) -> bytes:
         """Return the record (header, labels and payload) with this key, its parts joined."""
-        return self.file.read(self.offset(key), f"{self.rec_path}: record {key}")
+        return self.file.read(self.offset(key), self.where(key))
+
+    def where(self, key: int) -> str:
+        """What an error calls this record."""
+        return f"{self.rec_path}: record {key}"
 
     def header(self, key: int) -> Header:
         """Return the header of record `key`."""
-        return unpack(self.read(key), f"{self.rec_path}: record {key}")[0]
+        return unpack(self.read(key), self.where(key))[0]
 
     def has_picture(self, key: int) -> bool:
         """False for a record of labels alone: record 0 and the identity records."""
-        header, payload = unpack(self.read(key), f"{self.rec_path}: record {key}")
-        return header.flag == 0 or len(payload) > 0
+        return len(unpack(self.read(key), self.where(key))[1]) > 0
 
-    def holds_picture(self) -> np.ndarray:
-        """`has_picture` of every key, bool (N,), read from the map without a copy."""
+    def survey(self) -> tuple[np.ndarray, int]:
+        """`has_picture` of every key, bool (N,), and how many bytes of the file have no key."""
         data = np.frombuffer(self.file.map, dtype=np.uint8)
-        found = np.empty(len(self), dtype=bool)
+        found, sizes = np.empty(len(self), dtype=bool), np.empty(len(self), dtype=np.int64)
         for start in range(0, len(self), CHUNK):
-            keys, at = self.keys[start : start + CHUNK], self.offsets[start : start + CHUNK]
-            flag, length = self._words(data, at, 8), self._words(data, at, 4)
-            labels = HEADER.size + 4 * flag.astype(np.int64)
-            found[start : start + CHUNK] = (flag == 0) | ((length & LENGTH_MASK) > labels)
+            part = slice(start, start + CHUNK)
+            at = self.offsets[part]
+            flag, length = (self._words(data, at, shift).astype(np.int64) for shift in (8, 4))
+            found[part] = length > HEADER.size + 4 * flag
+            sizes[part] = FRAME.size + length + -length % 4
             # Cut by the magic number, or damaged: joined by the reader (or a clear error).
-            for i in np.flatnonzero((length > LENGTH_MASK) | (self._words(data, at, 0) != WORD)):
-                found[start + i] = self.has_picture(int(keys[i]))
-        return found
+            odd = (length > LENGTH_MASK) | (self._words(data, at, 0) != WORD)
+            for i in (start + np.flatnonzero(odd)).tolist():
+                where, offset = self.where(int(self.keys[i])), int(self.offsets[i])
+                record, following = read_record(self.file.map, offset, where)
+                found[i], sizes[i] = len(unpack(record, where)[1]) > 0, following - offset
+        once = np.unique(self.offsets, return_index=True)[1]
+        return found, self.size - int(sizes[once].sum())
 
     def announce(self, keys: np.ndarray) -> None:
         """Say which records are read next, so that a cold disk fetches many of them at once."""

@@ -49,18 +49,18 @@ class Aligner:
             BadData: no such file, not an image, no face found, or no landmarks for it.
         """
         if not path.is_file():
-            raise BadData(f"{path}: no such image")
+            raise BadData(f"{path}: no such image", "no such file")
         content = path.read_bytes()
         try:
             image = decode(content)
         except BadData as error:
-            raise BadData(f"{path}: {error}") from None
+            raise BadData(f"{path}: {error}", error.reason) from None
         if self._landmarks is not None:
             landmarks = self._landmarks(path, image)
             if landmarks is not None:
                 return encode_jpeg(align(image, landmarks, self.size, crop=self.crop))
             if self.crop != "tight":
-                raise BadData(f"{path}: no landmarks for a {self.crop} crop")
+                raise BadData(f"{path}: no landmarks for a {self.crop} crop", "no landmarks")
         if image.shape[:2] == (self.size, self.size):
             return content if is_plain_jpeg(content) else encode_jpeg(image)
         if not self.fit:
@@ -68,7 +68,8 @@ class Aligner:
             raise BadData(
                 f"{path}: {width}×{height} pixels, wanted an aligned {self.size}×{self.size}"
                 " image; align it with landmarks: a CSV (file,x1,y1,…,x5,y5) or a detector"
-                f" ({', '.join(DETECTORS)})"
+                f" ({', '.join(DETECTORS)})",
+                "not aligned",
             )
         self.fitted += 1
         return encode_jpeg(resize(pad_to_square(image), self.size))
@@ -82,7 +83,7 @@ def _landmark_source(method: Path | str | Landmarks | None, root: Path) -> Landm
         def detect(path: Path, image: np.ndarray) -> np.ndarray:
             landmarks = detect_landmarks(image, str(method))
             if landmarks is None:
-                raise BadData(f"{path}: no face found by {method}")
+                raise BadData(f"{path}: no face found by {method}", "no face found")
             return landmarks
 
         return detect
@@ -93,7 +94,7 @@ def _landmark_source(method: Path | str | Landmarks | None, root: Path) -> Landm
     def look_up(path: Path, image: np.ndarray) -> np.ndarray:
         name = path.relative_to(root).as_posix()
         if name not in table:
-            raise BadData(f"{path}: {method} has no landmarks for {name}")
+            raise BadData(f"{path}: {method} has no landmarks for {name}", "no landmarks")
         return table[name]
 
     return look_up

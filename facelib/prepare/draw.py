@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import UserError
-from facelib.prepare.folders import list_identities
+from facelib.formats.trees import list_identities
 from facelib.prepare.lists import Pair
 
 FOLDS = 10

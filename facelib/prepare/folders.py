@@ -3,47 +3,18 @@
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from facelib.errors import BadData, UserError
-from facelib.formats.decode import IMAGE_SUFFIXES
 from facelib.formats.recordio import write_face_records
+from facelib.formats.trees import list_identities
 from facelib.prepare.aligner import Aligner, Landmarks
-from facelib.safety.readers import one_line
 
 log = logging.getLogger(__name__)
-
-
-def list_identities(src: Path) -> dict[str, list[Path]]:
-    """Image files by identity; identities and files sorted by name.
-
-    Raises:
-        UserError: no such folder, or no image in a folder of its own identity.
-    """
-    src = Path(src)
-    if not src.is_dir():
-        raise UserError(f"{src}: no such folder; wanted one folder of images for each identity")
-    identities = {
-        folder.name: [
-            path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES
-        ]
-        for folder in sorted(src.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
-    for name in identities:
-        if not one_line(name):
-            raise UserError(
-                f"{src}: a folder is called {name!r}: a name with a line break cannot be a line of"
-                " names.txt; rename the folder"
-            )
-    if not any(identities.values()):
-        raise UserError(
-            f"{src}: no image found; wanted {src}/NAME/*.jpg, one folder for each identity"
-        )
-    return identities
 
 
 def folder_to_records(
@@ -72,16 +43,17 @@ def folder_to_records(
 
     Returns:
         `{out, images, identities, skipped_images, left_out_identities, resized_unaligned,
-        other_files}`.
+        left_out}`; `left_out` counts the files that gave no image, by reason.
 
     Raises:
         UserError: wrong folders or options. BadData: a bad image, without `skip_bad`.
     """
-    out, identities = Path(out), list_identities(src)
+    left_out: Counter[str] = Counter()
+    out, identities = Path(out), list_identities(src, left_out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; delete it or choose another folder")
     encode = Aligner(src, size, align, fit=align is None, crop=crop)
-    counts = {"images": 0, "skipped_images": 0, "left_out_identities": 0}
+    counts = {"images": 0, "skipped_images": 0, "left_out_identities": 0, "left_out": left_out}
     names: list[str] = []
 
     def images() -> Iterator[tuple[int, bytes]]:
@@ -105,11 +77,7 @@ def folder_to_records(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     result = {"out": str(out), "identities": len(names), "resized_unaligned": encode.fitted}
-    result |= counts
-    others = sum(path.is_file() for path in Path(src).glob("[!.]*/[!.]*")) - sum(
-        map(len, identities.values())
-    )
-    result["other_files"] = others  # no picture by their names
+    result |= counts | {"left_out": dict(left_out)}
     log.info("%s", result)
     return result
 
@@ -123,5 +91,6 @@ def _encode_all(paths: list[Path], encode: Aligner, skip_bad: bool, counts: dict
             if not skip_bad:
                 raise BadData(f"{error}; leave such files out with --skip-bad") from None
             counts["skipped_images"] += 1
+            counts["left_out"][error.reason] += 1
             log.warning("skipped (%d so far): %s", counts["skipped_images"], error)
     return good

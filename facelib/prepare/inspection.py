@@ -10,11 +10,11 @@ from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark, sidecar_path
 from facelib.formats.decode import decode
-from facelib.formats.face_index import check_gap_free, count_problem, read_face_index, read_names
+from facelib.formats.face_index import check_gap_free, read_face_index, read_names
 from facelib.formats.recordio import RecordReader, unpack
+from facelib.formats.trees import list_identities
 from facelib.metrics.scores import STAMPS, load_scores
 from facelib.prepare.cfp import read_cfp_pairs
-from facelib.prepare.folders import list_identities
 from facelib.prepare.lfw import read_lfw_pairs
 from facelib.safety.readers import is_number, read_arrays, read_text
 
@@ -72,11 +72,9 @@ def _inspect_folder(path: Path, deep: bool) -> dict:
 
 def _inspect_records(path: Path, deep: bool) -> dict:
     reader = RecordReader(path)
-    keys, labels = read_face_index(reader)
-    report = {"kind": "face records", "records": len(reader), "images": len(keys), "problems": []}
-    report |= _describe_identities(labels)
-    if problem := count_problem(reader, keys):
-        report["problems"].append(problem)
+    keys, labels, problems = read_face_index(reader)
+    report = {"kind": "face records", "records": len(reader), "images": len(keys)}
+    report |= {"problems": problems, **_describe_identities(labels)}
     try:
         check_gap_free(labels, path)
         names = read_names(reader.rec_path.parent / "names.txt", labels)
@@ -97,8 +95,8 @@ def _inspect_records(path: Path, deep: bool) -> dict:
 
 
 def _check_property(path: Path, identities: int) -> list[str]:
-    if not path.is_file():
-        return [f"{path.name} is missing (identities,height,width)"]
+    if not path.is_file():  # only face2rec2 writes one, and nothing here needs it
+        return []
     try:
         fields = read_text(path, "identities,height,width").split("\n")[0].split(",")
     except BadData as error:
@@ -174,10 +172,12 @@ def _inspect_list(pairs: list, deep: bool) -> dict:
 
 
 def _inspect_identities(path: Path, deep: bool) -> dict:
-    identities = list_identities(path)
+    left_out: Counter[str] = Counter()
+    identities = list_identities(path, left_out)
     files = [file for images in identities.values() for file in images]
     counts = [len(images) for images in identities.values()]
     report = {"kind": "folder of identities", "images": len(files), "problems": []}
+    report["left_out"] = dict(left_out)
     report |= _describe_identities(np.repeat(np.arange(len(counts)), counts))
     empty = [name for name, images in identities.items() if not images]
     if empty:

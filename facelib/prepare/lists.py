@@ -1,6 +1,7 @@
 """A list of image pairs to a `.bin` benchmark: what LFW and CFP share."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,21 +39,22 @@ def pairs_to_bin(
         skip_bad: drop a pair with an image that is missing or cannot be aligned, and count it.
 
     Returns:
-        `{out, pairs, folds, images, identities, skipped_pairs, bad_images}`.
+        `{out, pairs, folds, images, identities, skipped_pairs, bad_images, left_out}`; `left_out`
+        counts the bad images by reason.
 
     Raises:
         BadData: an image is missing or cannot be aligned, and `skip_bad` is not set.
     """
     paths = sorted({path for pair in pairs for path in (pair.image1, pair.image2)})
     encoded: dict[Path, bytes] = {}
-    bad: list[str] = []
+    bad: list[BadData] = []
     for path in tqdm(paths, desc=f"{Path(out_bin).name}: images", disable=None):
         try:
             encoded[path] = encode(path)
         except BadData as error:
             if not skip_bad:
                 raise BadData(f"{error}; drop such pairs with --skip-bad") from None
-            bad.append(str(error))
+            bad.append(error)
     kept = [pair for pair in pairs if pair.image1 in encoded and pair.image2 in encoded]
     skipped = len(pairs) - len(kept)
     if skipped:
@@ -80,4 +82,5 @@ def pairs_to_bin(
         "identities": len({identity for pair in kept for identity in (pair.id1, pair.id2)}),
         "skipped_pairs": skipped,
         "bad_images": len(bad),
+        "left_out": dict(Counter(error.reason for error in bad)),
     }

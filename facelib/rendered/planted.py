@@ -100,7 +100,7 @@ def _images(spec, base: Path, identities, bar, copied: list[tuple]) -> Iterator[
     """
     benches = [load_benchmark(base / f"{name}.bin") for name in ("cfp_ff", "lfw")]
     reader = RecordReader(base)
-    keys, labels = read_face_index(reader)
+    keys, labels, _ = read_face_index(reader)
     written = len(keys)
     for key, label in zip(keys.tolist(), labels.tolist(), strict=True):
         yield label, bytes(unpack(reader.read(key), f"{base}: record {key}")[1])

@@ -75,10 +75,15 @@ def check_name(run) -> None:
 def file_digest(path: Path) -> str:
     """Digest of a file's size and bytes; of a `.rec` above 64 MB, of 64 blocks of 64 KB.
 
+    Of a folder of people it is that of the names and sizes of their files.
+
     The blocks lie evenly from the first byte (record 0) to the last. A change of a few bytes of a
     large file between them is not seen; one that moves, adds or removes records is, by the size or
     the index beside it, which is read whole.
     """
+    if path.is_dir():
+        files = sorted(file for file in path.glob("[!.]*/[!.]*") if file.is_file())
+        return digest_values([(f.relative_to(path).as_posix(), f.stat().st_size) for f in files])
     size = path.stat().st_size
 
     def parts() -> Iterator[bytes]:
@@ -128,7 +133,7 @@ def check_data(run, files: Iterable[Path] | None = None) -> None:
     if kept is None:
         return
     now = {p.name: p for p in files} if files is not None else {
-        name: path for name, entry in kept.items() if (path := Path(entry["path"])).is_file()
+        name: path for name, entry in kept.items() if (path := Path(entry["path"])).exists()
     }  # fmt: skip
     names = set(now) | set(kept) if files is not None else set(now)
     for name in sorted(names):

@@ -22,7 +22,6 @@ from facelib.data.split import open_records, split_records
 from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import person_of_image
-from facelib.formats.face_index import read_face_index
 from facelib.metrics import geometry as an
 from facelib.paths import atomic_file, data_root
 from facelib.safety.readers import read_rows
@@ -81,11 +80,9 @@ def without(cfg: Config, people: np.ndarray) -> Config:
     left_out = np.asarray(people)
     if cfg.split == "identity":
         left_out = np.r_[left_out, np.unique(records.labels[split_records(cfg, records.labels)[1]])]
-    keys, labels = read_face_index(records.reader)  # numbered as in the file, exclusions included
-    gone = records.keys[np.isin(records.labels, left_out)]
     before = exclusion_file(cfg)
     lines = read_rows(before, "one name or label a line") if before else []
-    lines += [str(label) for label in np.unique(labels[np.isin(keys, gone)])]
+    lines += [str(label) for label in np.unique(records.stored[np.isin(records.labels, left_out)])]
     text = "".join(f"{line}\n" for line in lines if line.strip())
     name = f"held-out-{digest(text, digits=8)}.txt"
     with atomic_file(data_root() / name) as temporary:

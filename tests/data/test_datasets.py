@@ -16,6 +16,7 @@ from facelib.data.split import split_identities, split_within
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.face_index import normalise_name, read_face_index
+from facelib.formats.rebuild import rebuild_index
 from facelib.formats.recordio import Header, RecordReader, RecordWriter, pack, write_face_records
 
 LABELS = [0, 0, 1, 2, 2, 2, 3]
@@ -88,7 +89,7 @@ def test_identity_records_spare_the_scan_only_where_they_agree(tmp_path, labels,
         for key, ends in ((0, [4, 6]), (4, ranges[0]), (5, ranges[1])):
             writer.write(key, pack(Header(0, ends, key, 0), b""))
     for limit in (0, 10**6):
-        keys, found = read_face_index(RecordReader(tmp_path), scan_limit=limit)
+        keys, found, _ = read_face_index(RecordReader(tmp_path), scan_limit=limit)
         assert keys.tolist() == [1, 2, 3] and found.tolist() == expected
 
 
@@ -118,10 +119,33 @@ def test_a_label_that_is_no_whole_number_is_an_error(tmp_path: Path, label: floa
         FaceRecords(write_raw(tmp_path, [0.0, label], first=[3, 2]), size=8)
 
 
-def test_missing_records_are_an_error(tmp_path: Path):
-    write_raw(tmp_path, [0.0, 1.0], first=[9, 2])
-    with pytest.raises(BadData, match="record 0 counts 8 images, the index has 2"):
+def test_records_that_the_index_lacks_are_said_and_an_error_where_record_0_counts_them(
+    tmp_path: Path, caplog
+):
+    # Mutation: trusting the index where the .rec holds more.
+    write_raw(tmp_path, [0.0, 1.0, 1.0], first=[4, 2])
+    lines = (tmp_path / "train.idx").read_text().splitlines(keepends=True)
+    (tmp_path / "train.idx").write_text("".join(lines[:1] + lines[3:]))  # records 1 and 0
+    with pytest.raises(BadData, match="counts 3 images, the index has 1; .* belong to no line"):
         FaceRecords(tmp_path, size=8)
+    assert len(FaceRecords(tmp_path, size=8, skip_bad=True)) == 1
+    (tmp_path / "train.idx").write_text("".join(lines[:2]))
+    assert len(FaceRecords(tmp_path, size=8)) == 2 and "belong to no line" in caplog.text
+    assert rebuild_index(tmp_path) == 4 and len(FaceRecords(tmp_path, size=8)) == 3
+
+
+def test_a_count_above_the_records_of_a_whole_file_is_said_and_not_believed(tmp_path: Path, caplog):
+    assert len(FaceRecords(write_raw(tmp_path, [0.0, 1.0], first=[9, 2]), size=8)) == 2
+    assert "record 0 counts 8 images, the index has 2" in caplog.text
+
+
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_an_image_record_without_picture_is_left_out_and_said(tmp_path: Path, limit: int):
+    # Mutation: identity records believed though an image among theirs is empty.
+    write_face_records(tmp_path, [(0, jpeg(0)), (0, b""), (1, jpeg(1))])
+    keys, labels, problems = read_face_index(RecordReader(tmp_path), limit)
+    assert keys.tolist() == [1, 3] and labels.tolist() == [0, 1]
+    assert problems[0] == "1 records among the images hold no picture, first 2"
 
 
 def packed(folder: Path, keys: list[int], flag: int, first: list | None = None) -> Path:

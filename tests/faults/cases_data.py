@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from tests.faults.cases import Case
@@ -158,6 +159,7 @@ def pictures(folder: Path) -> Iterator[Case]:
     """A picture of every format that is read."""
     from PIL import Image
 
+    from facelib.data.datasets import FaceRecords
     from facelib.errors import BadData
     from facelib.evaluate.pictures import read_square
     from facelib.formats.decode import FORMATS, decode
@@ -171,6 +173,13 @@ def pictures(folder: Path) -> Iterator[Case]:
 
     yield Case("picture: JPEG, scaled", "p.jpg", jpegs(1, 40)[0], read_scaled)
     yield Case("picture: JPEG, square", "square.jpg", jpegs(1, 40)[0], read_square)
+    yield Case("picture: JPEG of a folder of people", "tree/ann/p.jpg", jpegs(1)[0],
+               lambda path: FaceRecords(path.parent.parent, 8)[0])  # fmt: skip
+    deep = np.arange(192, dtype=np.uint16).reshape(8, 8, 3) * 300
+    for suffix in (".png", ".tiff"):
+        yield Case(f"picture: 16 bits, {suffix}", f"deep{suffix}",
+                   cv2.imencode(suffix, deep)[1].tobytes(),
+                   lambda path: Aligner(path.parent, 8, fit=True)(path))  # fmt: skip
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 9, 3), np.uint8))
     for kind in FORMATS:
         out = io.BytesIO()

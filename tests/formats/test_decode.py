@@ -268,6 +268,35 @@ def test_grey_of_more_than_8_bits_is_scaled_by_its_range(form: str, kind: type, 
     assert np.abs(grey[..., 0] - wanted).max() <= 0.5 and (grey[..., 0] == grey[..., 2]).all()
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+def test_colours_of_16_bits_are_scaled_by_their_range_too(form: str, orientation: int):
+    # Mutation: the upper 8 bits alone, which are black where a camera fills 10 of 16.
+    dark = corners().astype(np.uint16) * 4
+    data = cv2.imencode(form, np.ascontiguousarray(dark[..., ::-1]))[1].tobytes()
+    if form == ".png" and orientation == 6:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        block = b"eXIf" + exif.tobytes()[6:]
+        block = struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
+        data, dark = data[:33] + block + data[33:], np.rot90(dark, -1)
+    assert np.abs(decode(data) - dark / dark.max() * 255).max() <= 0.5
+
+
+def test_an_exif_block_is_found_wherever_it_lies_and_a_broken_one_is_passed_over():
+    # Mutation: EXIF sought at the start alone; a picture refused for what lies beside it.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = stored(corners(), "JPEG", exif=exif)
+    colours = b"\xff\xe2" + struct.pack(">H", 20_002) + bytes(20_000)
+    late = data[:2] + colours + data[2:]
+    assert np.array_equal(decode(late), decode(data)) and decode(late).shape == (64, 48, 3)
+    broken = data.replace(b"Exif\0\0II*\0", b"Exif\0\0ZZ*\0").replace(
+        b"Exif\0\0MM\0*", b"Exif\0\0ZZ\0*"
+    )
+    assert broken != data and decode(broken).shape == (48, 64, 3)
+
+
 def test_pixels_that_are_no_number_are_refused():
     with pytest.raises(BadData, match="not all finite"):
         decode(stored(np.full((4, 4), np.nan, np.float32), "TIFF"))
@@ -279,6 +308,14 @@ def test_pictures_of_phones_and_of_several_frames_are_read():
     pillow_heif.from_pillow(Image.fromarray(image)).save(heif, quality=95)
     for data in (heif.getvalue(), stored(image, "AVIF", quality=95), stored(image, "GIF")):
         assert np.abs(decode(data).astype(int) - image)[4:-4, 4:-4].mean() < 6
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(image)).save(turned, quality=95, exif=exif.tobytes())
+    mif1 = stored(image, "AVIF", quality=95, exif=exif).replace(b"ftypavif", b"ftypmif1", 1)
+    for data in (turned.getvalue(), mif1):
+        found = decode(data).astype(int)
+        assert np.abs(found - np.rot90(image, -1))[4:-4, 4:-4].mean() < 6
 
 
 def test_a_picture_that_is_not_square_is_padded_and_not_stretched():

@@ -240,12 +240,26 @@ def test_the_index_is_rebuilt_from_the_records(faces: Path):
     assert (faces / "train.idx").read_text() == before
 
 
-def test_rebuilding_keeps_what_is_before_the_damage(faces: Path, caplog):
+def test_rebuilding_finds_what_is_around_the_damage(faces: Path, caplog):
+    # Mutation: the walk ends at the first damaged place.
+    offset = RecordReader(faces).offset(3)
     truncate(faces)
+    rec = bytearray((faces / "train.rec").read_bytes())
+    rec[offset : offset + 8] = bytes(8)
+    (faces / "train.rec").write_bytes(rec)
     (faces / "train.idx").unlink()
-    assert rebuild_index(faces / "train.rec") == 9
-    assert "kept the 9 records before a damaged place" in caplog.text
-    assert len(RecordReader(faces)) == 9
+    assert rebuild_index(faces / "train.rec") == 8
+    assert "found 8 records around 2 damaged places" in caplog.text
+    assert RecordReader(faces).keys.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+def test_an_index_that_leads_to_every_record_is_kept(tmp_path: Path):
+    # Mutation: keys replaced by the ids of the records, which a shuffled copy keeps from before.
+    with RecordWriter(tmp_path) as writer:
+        for key, number in ((5, 1), (9, 0), (2, 2)):
+            writer.write(key, pack(Header(0, 0.0, number, 0), b"picture"))
+    before = (tmp_path / "train.idx").read_bytes()
+    assert rebuild_index(tmp_path) == 3 and (tmp_path / "train.idx").read_bytes() == before
 
 
 def test_an_index_that_cannot_be_improved_is_kept(faces: Path, caplog):
@@ -271,6 +285,7 @@ def test_records_whose_ids_repeat_are_numbered_in_their_order(tmp_path: Path):
     with RecordWriter(tmp_path) as writer:
         for key in range(4):
             writer.write(key, pack(Header(0, float(key % 2), 7, 0), b"picture"))
+    (tmp_path / "train.idx").unlink()
     assert rebuild_index(tmp_path) == 4
     assert RecordReader(tmp_path).keys.tolist() == [0, 1, 2, 3]
 

@@ -64,6 +64,25 @@ def test_a_bad_file_is_an_error_or_a_counted_skip_and_leaves_no_half_folder(peop
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "people"]
 
 
+def test_what_gave_no_image_is_counted_by_reason(people: Path, tmp_path: Path):
+    # Mutation: a Finder's ._0.jpg taken for a picture; files passed over without a word.
+    (people / "Bea" / "._0.jpg").write_bytes(b"\0\5\x16\7")
+    (people / "Bea" / "1.jpg").write_bytes(b"\xff\xd8\xff")
+    (people / "Bea" / "2.cr2").write_bytes(b"II*\0")
+    write_jpeg(people / "adam" / "more" / "9.jpg", 9)
+    write_jpeg(people / "beside.jpg", 9)
+    counts = folder_to_records(people, tmp_path / "out", skip_bad=True)
+    assert counts["images"] == 6 and counts["skipped_images"] == 1
+    assert counts["left_out"] == {
+        "hidden file": 1,
+        "no picture by its name (.txt)": 1,
+        "no picture by its name (.cr2)": 1,
+        "folder in a person's folder": 1,
+        "picture outside of a person's folder": 1,
+        "no readable picture": 1,
+    }
+
+
 def test_landmarks_of_a_csv_must_cover_every_image(people: Path, tmp_path: Path):
     points = "40,50,70,50,55,70,42,90,68,90"
     csv = tmp_path / "points.csv"

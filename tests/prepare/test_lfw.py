@@ -53,6 +53,7 @@ def test_a_missing_image_is_an_error_or_a_counted_skip(tmp_path: Path, caplog):
         lfw_to_bin(root / "pairs.txt", root / "images", tmp_path / "lfw.bin")
     counts = lfw_to_bin(root / "pairs.txt", root / "images", tmp_path / "lfw.bin", skip_bad=True)
     assert (counts["pairs"], counts["skipped_pairs"], counts["bad_images"]) == (6, 2, 1)
+    assert sum(counts["left_out"].values()) == 1
     assert "dropped 2 of 8 pairs" in caplog.text
     assert load_benchmark(tmp_path / "lfw.bin").fold.tolist() == [0, 0, 1, 1, 1, 1]
 
