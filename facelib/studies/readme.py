@@ -71,7 +71,7 @@ def difference_table(frame: pd.DataFrame) -> list[str]:
             "comparisons. Bold: the interval leaves out 0; the others are not significant (n.s.). "
             "≥x: a difference of x would have been found with a power of 80 %; 13_results says it "
             "of each.")  # fmt: skip
-    return [table, "", _pose_line(frame), "", note]
+    return [table, "", pose_line(frame), "", note]
 
 
 def loss_sentences(frame: pd.DataFrame) -> list[str]:
@@ -79,7 +79,7 @@ def loss_sentences(frame: pd.DataFrame) -> list[str]:
 
     First source A's own question, which is about pose; then all pairs of losses, one family.
     """
-    lines = ["- " + _pose_line(frame)]
+    lines = ["- " + pose_line(frame)]
     gaps = loss_differences(frame)
     for (comparison, protocol), part in gaps.groupby(["comparison", "protocol"], sort=False):
         lines.append(f"- {comparison}, {protocol}: {points_by(part)}")
@@ -94,7 +94,7 @@ def _pose(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return pose, "is reproduced" if found else "is not reproduced"
 
 
-def _pose_line(frame: pd.DataFrame) -> str:
+def pose_line(frame: pd.DataFrame) -> str:
     pose, seen = _pose(frame)
     return (
         "**Does InfoNCE fall behind on profile faces only?** (ArcFace − InfoNCE on CFP-FP) − "
