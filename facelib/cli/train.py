@@ -49,6 +49,10 @@ def add_train(verbs) -> None:
             from facelib.data.split import checked_split, open_records
 
             checked_split(cfg, open_records(cfg).labels)
+        elif cfg.data in ("rendered", "shapes"):
+            from facelib.data.locate import train_folder
+
+            train_folder(cfg)  # drawn here, where its progress is seen
         trained = launch(cfg, processes=options.processes, root=root)
         if evaluated:
             show_evaluation(trained.path, options.json)

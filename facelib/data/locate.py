@@ -58,6 +58,13 @@ def train_folder(cfg: Config) -> Path:
     return folder
 
 
+def drawn_labels(cfg: Config) -> np.ndarray | None:
+    """Labels (N,) of an embedded set, drawn or not; None where files decide them."""
+    if cfg.data not in ("rendered", "shapes") or cfg.exclude or cfg.data_planted:
+        return None
+    return np.repeat(np.arange(cfg.data_identities), cfg.data_images)
+
+
 def training_files(cfg: Config) -> list[Path]:
     """The files that decide what a config trains on."""
     folder, exclude = train_folder(cfg), exclusion_file(cfg)

@@ -9,6 +9,7 @@ import torch
 
 from facelib.config import Config
 from facelib.data.feed import DECODED_LIMIT, memory_format
+from facelib.data.locate import drawn_labels
 from facelib.data.sampler import build_sampler
 from facelib.data.split import checked_split, open_records
 from facelib.limits import (
@@ -33,18 +34,19 @@ HEAVY = 10_000_000  # parameters above which a CPU probes with 8 images
 def plan(cfg: Config) -> dict:
     """Estimates for a config on this machine; the speed is measured on a few steps.
 
-    The rendered faces are made if they are not there yet (the counts come from the data).
+    Counts come from the data; rendered faces are not drawn for it, their settings say how many.
 
     Returns:
         JSON-able dict with images, identities, steps, negatives, chunk, parameters, images_per_s,
         minutes, memory_mb and memory (of one process, see `memory_parts`), disk_mb. `images_per_s`
         is of one process of this machine, times `processes`: on other hardware, run the plan there.
     """
-    records = open_records(cfg)
-    train, val = checked_split(cfg, records.labels)
+    labels = drawn_labels(cfg)
+    labels = open_records(cfg).labels if labels is None else labels
+    train, val = checked_split(cfg, labels)
     entry = LOSS_ROWS[cfg.loss]
-    classes = len(np.unique(records.labels[train]))
-    sampler = build_sampler(cfg, entry.layout, records.labels[train], cfg.global_batch)
+    classes = len(np.unique(labels[train]))
+    sampler = build_sampler(cfg, entry.layout, labels[train], cfg.global_batch)
     steps = total_steps(cfg, sampler.steps_per_epoch)
     learner = build_learner(cfg, classes)
     trained, parameters = count_parameters(learner)
@@ -72,7 +74,7 @@ def plan(cfg: Config) -> dict:
         "memory": ", ".join(f"{name} {round(mb)}" for name, mb in parts.items() if round(mb)),
         "disk_mb": round(saved * 4 * (1 if cfg.select == "last" else 2) / 2**20, 1),
         "decoded_in_memory": not cfg.workers
-        and len(records) * cfg.image_size**2 * 3 <= DECODED_LIMIT,
+        and len(labels) * cfg.image_size**2 * 3 <= DECODED_LIMIT,
     }
 
 

@@ -1,11 +1,14 @@
 """Memory that a plan states: what it is made of, and how settings move it."""
 
+import numpy as np
 import pytest
 import torch
 
 from facelib.config import make_config
+from facelib.data.locate import drawn_labels
+from facelib.data.split import open_records
 from facelib.training.learner import build_learner
-from facelib.training.plan import memory_parts
+from facelib.training.plan import memory_parts, plan
 
 
 def parts(classes=1000, **settings):
@@ -52,3 +55,21 @@ def test_logits_follow_the_batch_the_centres_and_the_blocks():
     assert pairs == pytest.approx(4 * 64 * 64 * 4 / 2**20)
     assert parts(loss="infonce", bank="queue", bank_slots=192)["logits"] == 4 * pairs
     assert parts(loss="infonce", loss_block=16)["logits"] == pytest.approx(2 * 256 * 4 / 2**20)
+
+
+def test_a_plan_of_faces_that_are_not_drawn_draws_none(tmp_path, monkeypatch):
+    # Catches: an estimate that first renders for hours.
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    found = plan(make_config("rendered-r50", backbone="iresnet10", width=4, image_size=16))
+    assert (found["images"], found["identities"]) == (9900 * 40, 9900)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_an_embedded_set_are_those_of_its_file(planted_root, monkeypatch):
+    # Catches: a plan of another order or number of people than will be drawn.
+    monkeypatch.setenv("FACELIB_DATA", str(planted_root))
+    cfg = make_config(
+        data_identities=50, data_images=2, test_identities=20, data_size=32, data_seed=5
+    )
+    assert np.array_equal(drawn_labels(cfg), open_records(cfg).labels)
+    assert drawn_labels(cfg.replace(data_planted=12)) is None
