@@ -262,6 +262,8 @@ def main() -> int:
     parser.add_argument("--long", type=float, default=0.5, help="share of long cases of commands")
     parser.add_argument("--out", type=Path, help="add to the record in this folder")
     options = parser.parse_args()
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:
         campaign = Campaign(Path(name), options.seed, options.starts, options.long)
         found = summary(run_campaign(campaign, options.kills, options.out))
