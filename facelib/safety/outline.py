@@ -37,6 +37,9 @@ OTHERS = {
     "SETITEMS", "MARK", "TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BINPERSID", "BINGET",
     "LONG_BINGET", "BINPUT", "LONG_BINPUT",
 }  # fmt: skip
+BYTES = {f"torch.{name}Storage": size for name, size in {
+    "ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2,
+    "BFloat16": 2, "Short": 2}.items()}  # fmt: skip
 KNOWN = {*PLAIN, *VALUES, *TUPLES, *OTHERS}
 
 
@@ -48,8 +51,15 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Stands for the numbers of one or more tensors."""
+
+    elements: int
+
+
+@dataclass(frozen=True)
 class Thing:
-    """Stands for anything else that is no plain value: a name, a storage, a type."""
+    """Stands for anything else that is no plain value: a name, a type."""
 
     name: str
 
@@ -64,14 +74,16 @@ def outline_of(path: Path) -> Any:
         return _outline_of_old(path)
     with zipfile.ZipFile(path) as archive:
         sizes = {one.filename: one.file_size for one in archive.infolist()}
-        found = [name for name in sizes if name.split("/")[1:] == ["data.pkl"]]
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} entries data.pkl, wanted one")
-        if sizes[found[0]] > LARGEST:
-            raise ValueError(f"names of {sizes[found[0]]:,} bytes")
-        storages = {name.rpartition("/")[2]: size for name, size in sizes.items()
-                    if "/data/" in name}  # fmt: skip
-        return _Outline(archive.read(found[0]), storages).read()
+        root = next(iter(sizes), "").partition("/")[0] + "/"
+        if len(sizes) < len(archive.infolist()) or not all(n.startswith(root) for n in sizes):
+            raise ValueError("entries of one name, or beside the archive's folder")
+        lacks = [name for name in ("data.pkl", "version") if root + name not in sizes
+                 and f"{root}.data/{name}" not in sizes]  # fmt: skip
+        if lacks or sizes[f"{root}data.pkl"] > LARGEST:
+            raise ValueError(f"no entry {lacks[0]}" if lacks else "names of more than 64 MB")
+        place = f"{root}data/"
+        storages = {k.removeprefix(place): v for k, v in sizes.items() if k.startswith(place)}
+        return _Outline(archive.read(f"{root}data.pkl"), storages).read()
 
 
 def _outline_of_old(path: Path) -> Any:
@@ -209,9 +221,10 @@ class _Outline:
         if type(key) is not tuple or len(key) < 5 or key[0] != "storage":
             raise ValueError("a reference to what is no storage")
         held = None if self.storages is None else self.storages.get(str(key[2]), -1)
-        if held is not None and (type(key[4]) is not int or not 0 <= key[4] <= held):
-            raise ValueError(f"a storage of {key[4]} elements in {held} bytes")
-        self.stack.append(Thing("storage"))
+        count = key[4] * BYTES.get(getattr(key[1], "name", ""), 1) if _natural(key[4]) else -1
+        if count < 0 or (held is not None and count > held):
+            raise ValueError(f"a storage of {str(key[4])[:20]} elements in {held} bytes")
+        self.stack.append(Storage(key[4]))
 
 
 def _call(name: str, args: tuple) -> Any:
@@ -221,10 +234,25 @@ def _call(name: str, args: tuple) -> Any:
         return _call(args[0].name, args[2])
     if last.startswith("_rebuild_parameter") or last == "Parameter":
         return args[0]
-    if last.startswith("_rebuild_tensor"):
-        return Tensor(args[2])
+    if last.startswith("_rebuild_tensor"):  # (storage, offset, size, stride, …)
+        return _tensor(*args[:4])
     if last.startswith("_rebuild"):
         return Tensor()
     if last == "Size":
         return args[0]
     return {} if last in ("OrderedDict", "Counter", "set") else Thing(name)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
+    """A tensor whose numbers all lie inside its storage."""
+    plain = type(storage) is Storage and all(map(_natural, (offset, *size, *stride)))
+    if not plain or len(size) != len(stride):
+        raise ValueError("a tensor of other arguments")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    if 0 not in size and last >= storage.elements:
+        raise ValueError(f"a tensor to number {last:,} of {storage.elements:,}")
+    return Tensor(tuple(size))
+
+
+def _natural(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -5,6 +5,7 @@ once, beside the project. Each command must end with one line, exit code 2, in t
 processor time and without torch, and must write nothing.
 """
 
+import argparse
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from tests.faults.cases_data import jpegs
@@ -58,8 +60,9 @@ def run(attack: Attack, folder: Path) -> Outcome:
     """Run it in an empty folder; `folder` holds the inputs."""
     place = folder / "place"
     place.mkdir(exist_ok=True)
-    environment = {**os.environ, "FACELIB_RUNS": str(folder / "runs"), "FACELIB_DATA": str(place),
-                   "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    own = {"FACELIB_RUNS": folder / "runs", "FACELIB_DATA": place, "OMP_NUM_THREADS": 1,
+           "PYTHONPATH": Path(__file__).parents[2]}  # fmt: skip
+    environment = os.environ | {key: str(value) for key, value in own.items()}
     line = [sys.executable, "-c", MEASURE, str(folder / "used"), sys.executable, "-m", "facelib"]
     done = subprocess.run([*line, *attack.command], cwd=place, env=environment, text=True,
                           capture_output=True)  # fmt: skip
@@ -124,7 +127,8 @@ def _tensor(elements: int, size: int) -> bytes:
                b"cpu\x8a\x08" + struct.pack("<q", elements) + b"tQ")  # fmt: skip
     shape = b"\x8a\x08" + struct.pack("<q", size) + b"\x85"
     return (b"\x80\x02}X\x0c\x00\x00\x00conv1.weightctorch._utils\n_rebuild_tensor_v2\n("
-            + storage + b"K\x00" + shape + b"K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.")  # fmt: skip
+            + storage + b"K\x00" + shape
+            + b"K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.")  # fmt: skip
 
 
 def weights_files() -> dict[str, bytes]:
@@ -154,6 +158,8 @@ def weights_files() -> dict[str, bytes]:
         "storage negative": _archive(_tensor(-1, 4), data__0=bytes(16)),
         "storage absent": _archive(_tensor(4, 4)),
         "packed": _archive(b"\x80\x02" + b"N0" * 10**6 + b"N.", packed=True),
+        "outside its storage": _archive(_tensor(4, 400), data__0=bytes(16)),
+        "no version": whole.replace(b"a/version", b"a/verzion"),
         "two pickles": twice.replace(b"a/data/1", b"b/data.p"),
         "other names": _archive(_tensor(4, 4).replace(b"conv1.weight", b"xxxxx.weight"),
                                 data__0=bytes(16)),
@@ -164,12 +170,14 @@ def _weights(folder: Path) -> Iterator[Attack]:
     path = folder / "weights.pt"
     train = ("train", "--no-eval", "--set", f"init={path}", f"data={folder / 'set'}", *SETTINGS)
     last = _bad(folder) / "checkpoints" / "last.pt"
+    verbs = cycle([("eval", "bad"), ("train", "--no-eval", "--run", "bad"),
+                   ("embed", "bad", str(folder / "people"), "--out", str(folder / "made.npz")),
+                   ("export", "bad", "--onnx", str(folder / "made.onnx"))])  # fmt: skip
     for name, content in weights_files().items():
         path.write_bytes(content)
         yield Attack(f"init: {name}", train, str(path))
         last.write_bytes(content)
-        for verb in (("eval", "bad"), ("train", "--no-eval", "--run", "bad")):
-            yield Attack(f"{verb[0]}: checkpoint, {name}", verb, "last.pt")
+        yield Attack(f"checkpoint: {name}", next(verbs), "last.pt")
         last.unlink()
     published = folder / "published"
     published.mkdir()
@@ -185,8 +193,10 @@ def _weights(folder: Path) -> Iterator[Attack]:
 def _lists(folder: Path) -> Iterator[Attack]:
     path = folder / "exclude.txt"
     for data in (str(folder / "set"), "rendered"):
-        for name, content in {"latin-1": b"1\nJos\xe9\n", "utf-16, no mark": "1\nJos\u00e9\n".encode("utf-16le"),
-                              "zero bytes": b"1\0\0\n2\n", "binary": bytes(range(256))}.items():  # fmt: skip
+        for name, content in {
+            "latin-1": b"1\nJos\xe9\n", "utf-16, no mark": "1\nJos\u00e9\n".encode("utf-16le"),
+            "zero bytes": b"1\0\0\n2\n", "binary": bytes(range(256)),
+        }.items():  # fmt: skip
             path.write_bytes(content)
             yield Attack(f"exclude: {name}, {data[-8:]}", ("train", "--no-eval", "--set",
                          f"data={data}", f"exclude={path}", *SETTINGS), str(path))  # fmt: skip
@@ -205,6 +215,9 @@ def _pickles(folder: Path) -> Iterator[Attack]:
     path = folder / "b.bin"
     dtype = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR"
     reconstruct = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+    verbs = cycle([("inspect",), ("eval", "good", "--benchmarks"),
+                   ("frozen", "generic-vit", "--benchmarks"),
+                   ("overlap", "--train", str(folder / "set"), "--benchmark")])  # fmt: skip
     for name, content in {
         "calls": GLOBAL % (b"os", b"system"), "dtype with a shape": dtype + b"(I3\nS'|'\n((I9\nt"
         b"(I99999\nttNNI-1\nI-1\nI0\ntb.", "array without end": reconstruct + b"(I1\n(I999999999\nt"
@@ -214,10 +227,8 @@ def _pickles(folder: Path) -> Iterator[Attack]:
         "negative shape": reconstruct + b"(I1\n(I-5\nt" + dtype + b"I0\nS'x'\ntb.",
     }.items():  # fmt: skip
         path.write_bytes(content)
-        yield Attack(f"bin: {name}, inspect", ("inspect", str(path)), str(path))
-        yield Attack(f"bin: {name}, eval", ("eval", "good", "--benchmarks", str(path)), str(path))
-        yield Attack(f"bin: {name}, frozen", ("frozen", "generic-vit", "--benchmarks", str(path)),
-                     str(path))  # fmt: skip
+        verb = next(verbs)
+        yield Attack(f"bin: {name}, {verb[0]}", (*verb, str(path)), str(path))
 
 
 def pictures() -> dict[str, bytes]:
@@ -250,11 +261,10 @@ def _pictures(folder: Path) -> Iterator[Attack]:
         path.write_bytes(content)
         where = str(folder / "people")
         for verb in (("prepare", "folder", where, "--out", str(folder / "made")),
-                     ("inspect", "--deep", where), ("same", "good", str(path), str(good)),
+                     ("same", "good", str(path), str(good)),
                      ("embed", "good", where, "--out", str(folder / "made.npz")),
                      ("evaluate-on", "good", where)):  # fmt: skip
-            says = "" if verb[0] == "inspect" else str(path)
-            yield Attack(f"picture: {name}, {verb[0]}", verb, says)
+            yield Attack(f"picture: {name}, {verb[0]}", verb, str(path))
         path.write_bytes(before) if before else path.unlink()
 
 
@@ -273,6 +283,7 @@ def _arrays(folder: Path) -> Iterator[Attack]:
         text = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
         return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
 
+    verbs = cycle(["inspect", "verify", "megaface", "cluster"])
     good = archive(npy("(2,)", body=bytes(16)))
     for name, content in {
         "encrypted": good.replace(b"\x14\x00\x00\x00\x00\x00", b"\x14\x00\x01\x00\x00\x00"),
@@ -283,15 +294,17 @@ def _arrays(folder: Path) -> Iterator[Attack]:
         "deep header": archive(npy("(" * 3000)), "two shapes": archive(npy("(2,3)", body=bytes(9))),
     }.items():  # fmt: skip
         path.write_bytes(content)
-        yield Attack(f"npz: {name}, inspect", ("inspect", str(path)), str(path))
-        yield Attack(f"npz: {name}, verify", ("verify", str(path)), str(path))
+        verb = next(verbs)
+        yield Attack(f"npz: {name}, {verb}", (verb, str(path)), str(path))
 
 
 def _texts(folder: Path) -> Iterator[Attack]:
     pairs, points = folder / "pairs.txt", folder / "points.csv"
     people, out = str(folder / "people"), str(folder / "made.bin")
-    for name, content in {"latin-1": b"1\nJos\xe9\t1\t2\n", "zero bytes": b"1\n\0\t1\t2\n",
-                          "deep": b"[" * 10**5, "binary": bytes(range(256)) * 9}.items():  # fmt: skip
+    for name, content in {
+        "latin-1": b"1\nJos\xe9\t1\t2\n", "zero bytes": b"1\n\0\t1\t2\n",
+        "deep": b"[" * 10**5, "binary": bytes(range(256)) * 9,
+    }.items():  # fmt: skip
         pairs.write_bytes(content)
         yield Attack(f"lfw: {name}", ("prepare", "lfw", str(pairs), people, "--out", out),
                      str(pairs))  # fmt: skip
@@ -314,8 +327,10 @@ def _run_files(folder: Path) -> Iterator[Attack]:
     run = _bad(folder)
     for file in ("status.json", "eval.json", "config.json", "metrics.jsonl"):
         before = (run / file).read_bytes() if (run / file).is_file() else None
-        for name, content in {"a list": b"[]", "a number": b"5", "deep": b"[" * 10**5,
-                              "not UTF-8": b'{"a": "\xff"}', "zeros": bytes(400)}.items():  # fmt: skip
+        for name, content in {
+            "a list": b"[]", "a number": b"5", "deep": b"[" * 10**5, "not UTF-8": b'{"a": "\xff"}',
+            "zeros": bytes(400),
+        }.items():  # fmt: skip
             (run / file).write_bytes(content)
             yield Attack(f"runs: {file} {name}", ("runs",), "good", code=0)
             if file != "metrics.jsonl":
@@ -371,21 +386,26 @@ def _cfp(path: Path, folder: Path) -> Iterator[Attack]:
                  str(folder / "c.bin")), "Pair_list_F.txt")  # fmt: skip
 
 
-def campaign(folder: Path, shared: Path | None = None) -> Iterator[tuple[Attack, Outcome, list]]:
+def campaign(folder: Path, shared: Path | None = None, only: str = ""
+             ) -> Iterator[tuple[Attack, Outcome, list[str]]]:  # fmt: skip
     """(attack, outcome, faults) of all attacks, or of a folder of known files."""
     prepare(folder)
     for attack in known(shared, folder) if shared else attacks(folder):
+        if only not in attack.name:
+            continue
         found = run(attack, folder)
         yield attack, found, faults(attack, found, folder)
 
 
 def main() -> int:
     """All attacks: what is wrong, then a summary; exit code 1 with a fault."""
-    shared, count, wrong, most = None, 0, 0, [0.0, 0.0]
-    if len(sys.argv) > 1:
-        shared = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--shared", type=Path, help="a folder with hostile/ and damaged/, instead")
+    parser.add_argument("--only", default="", help="attacks with this in their name")
+    options = parser.parse_args()
+    count, wrong, most = 0, 0, [0.0, 0.0]
     with tempfile.TemporaryDirectory() as name:
-        for attack, found, bad in campaign(Path(name), shared):
+        for attack, found, bad in campaign(Path(name), options.shared, options.only):
             count, wrong = count + 1, wrong + bool(bad)
             most = [max(most[0], found.seconds), max(most[1], found.mb)]
             if bad:
