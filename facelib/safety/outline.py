@@ -1,6 +1,6 @@
 """The outline of a weights file: its names and shapes, read without torch and without its tensors.
 
-`torch.load(weights_only=True)` refuses a name or an opcode that it does not know, seconds after a
+`torch.load`, data only, refuses a name or an opcode that it does not know, seconds after a
 command began: torch must be imported first. This pass over the file's pickle knows the same names
 and opcodes, calls nothing, and takes memory in proportion to the pickle.
 """
