@@ -1,10 +1,16 @@
 """The outline of a weights file: what torch reads, seen without torch."""
 
 import pickletools
+import subprocess
+import sys
 
+import pytest
+import torch
 from torch import _weights_only_unpickler as own
 
-from facelib.safety.outline import KNOWN, NAMES
+from facelib.errors import BadData
+from facelib.safety.archive import check_archive
+from facelib.safety.outline import KNOWN, NAMES, Tensor, flat
 
 
 def test_names_and_opcodes_are_those_of_torch():
@@ -21,8 +27,8 @@ def test_names_and_opcodes_are_those_of_torch():
 KINDS = {
     "views": lambda: torch.arange(10.0)[2:8:2], "turned": lambda: torch.ones(2, 3).T,
     "spread": lambda: torch.zeros(1).expand(5), "empty": lambda: torch.zeros(0, 3),
-    "parameter": lambda: torch.nn.Parameter(torch.ones(2)), "half": lambda: torch.ones(2).bfloat16(),
-    "sparse": lambda: torch.eye(3).to_sparse(), "complex": lambda: torch.ones(2) * 1j,
+    "parameter": lambda: torch.nn.Parameter(torch.ones(2)),
+    "half": lambda: torch.ones(2).bfloat16(), "sparse": lambda: torch.eye(3).to_sparse(), "complex": lambda: torch.ones(2) * 1j,
     "values": lambda: [1.5, None, (1, 2), {3}, 1j, b"x", torch.float32, torch.Size([2]), "é"],
 }  # fmt: skip
 
