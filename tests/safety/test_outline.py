@@ -28,7 +28,8 @@ KINDS = {
     "views": lambda: torch.arange(10.0)[2:8:2], "turned": lambda: torch.ones(2, 3).T,
     "spread": lambda: torch.zeros(1).expand(5), "empty": lambda: torch.zeros(0, 3),
     "parameter": lambda: torch.nn.Parameter(torch.ones(2)),
-    "half": lambda: torch.ones(2).bfloat16(), "sparse": lambda: torch.eye(3).to_sparse(), "complex": lambda: torch.ones(2) * 1j,
+    "half": lambda: torch.ones(2).bfloat16(), "complex": lambda: torch.ones(2) * 1j,
+    "sparse": lambda: torch.eye(3).to_sparse(),
     "values": lambda: [1.5, None, (1, 2), {3}, 1j, b"x", torch.float32, torch.Size([2]), "é"],
 }  # fmt: skip
 
