@@ -72,7 +72,7 @@ def check_init(cfg: Config) -> None:
 
 
 def check_names(state: Any, kind: type, path: Path) -> None:
-    """BadData where a weights file holds no tensor by name."""
+    """BadData where a weights file, or its outline, holds no tensor by name."""
     if not isinstance(state, dict):
         raise BadData(f"{path}: holds a {type(state).__name__}, wanted a dict of tensors by name")
     if next(flat(state, kind), None) is None:
@@ -101,13 +101,18 @@ def check_kinds(state: Any, path: Path) -> None:
 
 def _check_folder(folder: Path) -> None:
     """The files of a published model, as far as they can be looked at without building it."""
-    from safetensors import safe_open
-
     again = "fetch it again"
     for name in ("config.json", "open_clip_config.json", "model.safetensors.index.json"):
         read_object(folder / name, again, default=None)
     for path in sorted(folder.glob("*model*.safetensors")):
-        with reading(path, "a weights file", again), safe_open(path, framework="np") as file:
-            check_names(dict.fromkeys(file.keys(), Tensor()), Tensor, path)
+        check_safetensors(path, again)
     if (path := folder / "open_clip_pytorch_model.bin").is_file():
         check_names(check_archive(path, again), Tensor, path)
+
+
+def check_safetensors(path: Path, again: str) -> None:
+    """BadData where a file's header is not that of named tensors over all of its bytes."""
+    from safetensors import safe_open
+
+    with reading(path, "a safetensors file", again), safe_open(path, framework="np") as file:
+        check_names(dict.fromkeys(file.keys(), Tensor()), Tensor, path)
