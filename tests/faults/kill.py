@@ -32,7 +32,7 @@ from facelib.runs.files import read_status
 from facelib.runs.folder import write_json
 from tests.faults.trees import Tree, make_records, result, role
 
-LEFT_AFTER, HANGS_AFTER, IMPORTS = 10, 120, 8  # seconds
+LEFT_AFTER, HANGS_AFTER, IMPORTS = 10, 120, 8  # seconds, the first of a machine without other work
 STEPS, LONG = 30, 30_000  # steps
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SELECTS = ("last", "val_auc", "val_loss", "train_loss")
@@ -92,6 +92,11 @@ def draw_case(rng: random.Random, starts: Sequence[str], long: float = 0) -> Cas
     return Case(how, *(rng.choice(ON_TWO_RANKS) if how == "ranks" else (loss, select)))
 
 
+def patience() -> float:
+    """`LEFT_AFTER`, longer as there is more work than cores: a stop saves a checkpoint first."""
+    return LEFT_AFTER * min(5, max(1, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
 def step_of(root: Path) -> int:
     """How far the runs below a folder are, all together."""
     files = root.glob("*/status.json")
@@ -140,7 +145,7 @@ def strike(tree: Tree, root: Path, rng: random.Random, whole: float) -> dict | N
 def finish(tree: Tree, root: Path, whole: dict) -> list[str]:
     """Let the last start of a command come to its end; what is wrong then."""
     ended = tree.wait(5 * HANGS_AFTER)
-    faults = [f"left at the end: {name}" for name in tree.clear(LEFT_AFTER)]
+    faults = [f"left at the end: {name}" for name in tree.clear(patience())]
     if not ended or tree.code:
         return [*faults, "not resumed"]
     halves = list(root.glob("*/checkpoints/.*"))
@@ -192,7 +197,7 @@ class Campaign:
         """Kill a long case once and see that nothing goes on."""
         tree = Tree(case.start, root, case.config(self.records))
         if row := strike(tree, root, rng, 3 * IMPORTS):
-            row["faults"] += [f"left: {name}" for name in tree.clear(LEFT_AFTER)]
+            row["faults"] += [f"left: {name}" for name in tree.clear(patience())]
             yield {"start": f"long {case.how}", "loss": case.loss, "select": case.select,
                    "again": "never", **row}  # fmt: skip
 
@@ -207,9 +212,9 @@ class Campaign:
             if row is None:
                 break
             at_once = rng.random() < 0.5
-            left = [] if at_once else tree.clear(LEFT_AFTER)
+            left = [] if at_once else tree.clear(patience())
             before, tree = tree, Tree(case.start, root, cfg)
-            left += before.clear(LEFT_AFTER)
+            left += before.clear(patience())
             row["faults"] += [f"left: {name}" for name in left]
             struck.append({"start": case.how, "loss": case.loss, "select": case.select,
                            "again": "at once" if at_once else "later", **row})  # fmt: skip
