@@ -74,9 +74,10 @@ def _megaface(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: wanted 1 or more distractors")
     from facelib.metrics.features import open_features
-    from facelib.metrics.identification import identify, identify_people
 
     probes = open_features(options.probes, options.probe_folder, options.suffix)
+    from facelib.metrics.identification import identify, identify_people
+
     if not options.distractors:
         if options.limit or options.distractor_folder:
             raise UserError(

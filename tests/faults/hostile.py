@@ -187,8 +187,8 @@ def _arrays(folder: Path) -> Iterator[Attack]:
         out = io.BytesIO()
         kind = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
         with zipfile.ZipFile(out, "w", kind) as zipped:
-            zipped.writestr("score.npy", header)
-            zipped.writestr("same.npy", header)
+            for name in ("score", "same", "emb", "label"):
+                zipped.writestr(f"{name}.npy", header)
         return out.getvalue()
 
     def npy(shape: str, kind: str = "<f8", body: bytes = b"") -> bytes:
