@@ -2,18 +2,22 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json
+from facelib.cli.common import add_verb, find_run, print_json
+from facelib.errors import BadData
 
 RUN = "run folder, run name, or a unique beginning of it"
+FEW = 64  # pictures
 
 
 def add_embed(verbs) -> None:
     """The verb `embed`."""
 
     def run(options: argparse.Namespace) -> None:
-        _find(options.name)
+        find_run(options.name)
+        _check_pictures(_below(options.folder), options)
         from facelib.evaluate.pictures import embed_folder
 
         print_json(embed_folder(options.name, options.folder, options.out, options.align,
@@ -36,7 +40,8 @@ def add_same(verbs) -> None:
     """The verb `same`."""
 
     def run(options: argparse.Namespace) -> None:
-        _find(options.name)
+        find_run(options.name)
+        _check_pictures((options.a, options.b), options)
         from facelib.evaluate.pictures import compare_pictures, describe_comparison
 
         found = compare_pictures(options.name, options.a, options.b, options.fmr,
@@ -64,7 +69,7 @@ def add_export(verbs) -> None:
     """The verb `export`."""
 
     def run(options: argparse.Namespace) -> None:
-        _find(options.name)
+        find_run(options.name)
         from facelib.evaluate.export import export_onnx
 
         print_json(export_onnx(options.name, options.onnx))
@@ -81,7 +86,8 @@ def add_evaluate_on(verbs) -> None:
     """The verb `evaluate-on`."""
 
     def run(options: argparse.Namespace) -> None:
-        _find(options.name)
+        find_run(options.name)
+        _check_pictures(_below(options.folder), options)
         from facelib.evaluate.pictures import evaluate_on
         from facelib.metrics.tables import figures_table, warning_lines
 
@@ -106,11 +112,26 @@ def add_evaluate_on(verbs) -> None:
     verb.add_argument("--json", action="store_true")
 
 
-def _find(name: str) -> None:
-    """A wrong name is said at once, before torch is imported."""
-    from facelib.runs.folder import load_run
+def _below(folder: Path) -> list[Path]:
+    from facelib.formats.decode import IMAGE_SUFFIXES
 
-    load_run(name)
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _check_pictures(paths: Sequence[Path], options: argparse.Namespace) -> None:
+    """A bad list of landmarks, or a bad picture of the first few, is said before torch is there."""
+    from facelib.prepare.align import read_landmarks_csv
+    from facelib.prepare.aligner import read_picture
+
+    if (options.align or "").endswith(".csv"):
+        read_landmarks_csv(Path(options.align))
+    skip = getattr(options, "skip_bad", None)  # None: the verb has no such choice
+    for path in () if skip else paths[:FEW]:
+        try:
+            read_picture(path)
+        except BadData as error:
+            hint = "" if skip is None else "; leave such files out with --skip-bad"
+            raise BadData(f"{error}{hint}") from None
 
 
 def _add_align(verb: argparse.ArgumentParser, skip: bool = False) -> None:

@@ -25,13 +25,17 @@ def cluster_file(path: Path, eps: float | None, tune: Path | None, lgcn: Path | 
     import numpy as np
 
     from facelib.evaluate.labelled import load_labelled
+    from facelib.runs.weights import check_safetensors
+
+    emb, label = load_labelled(path)
+    if lgcn:  # before torch is imported
+        check_safetensors(lgcn, "write it with --train-lgcn")
     from facelib.metrics.clustering import choose_eps, cluster_all
     from facelib.metrics.lgcn import load_links
     from facelib.metrics.neighbours import neighbour_graph
 
     if eps is not None and not 0 < eps < 2:
         raise UserError(f"--eps {eps}: wanted a cosine distance above 0 and below 2, e.g. 0.4")
-    emb, label = load_labelled(path)
     log.info("%s: %d items of %d identities", path, len(emb), len(np.unique(label)))
     links = load_links(lgcn) if lgcn else None
     rule = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from facelib.config import parse_settings
+from facelib.runs.folder import Run, load_run
 
 
 def add_verb(verbs, name: str, text: str, run: Callable, examples: str) -> argparse.ArgumentParser:
@@ -60,3 +61,10 @@ def check_benchmarks(paths: Iterable[Path | str]) -> None:
 
     for path in filter(Path.is_file, map(Path, paths)):
         read_bin(path)
+
+
+def find_run(name: Path | str) -> Run:
+    """A run whose weights are whole: a wrong name or file is said before torch is imported."""
+    from facelib.runs.weights import check_run
+
+    return check_run(load_run(name))

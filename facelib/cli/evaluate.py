@@ -4,14 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, check_benchmarks, print_json
+from facelib.cli.common import add_verb, check_benchmarks, find_run, print_json
 
 
 def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
               force: bool = False) -> None:  # fmt: skip
-    from facelib.runs.folder import load_run
-
-    run = load_run(run)  # before torch is imported: a wrong name or file is said at once
+    run = find_run(run)
     check_benchmarks(benchmarks or ())
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from facelib.cli.common import add_settings, add_verb
+from facelib.paths import check_folder_name
+from facelib.safety.readers import read_object_lines
 
 
 def add_sweep(verbs) -> None:
@@ -29,9 +31,11 @@ def add_report(verbs) -> None:
 
     def run(options: argparse.Namespace) -> None:
         if options.publish:
+            results, name, *command = [*options.publish, ""][: max(2, len(options.publish))]
+            check_folder_name(name, "--publish NAME")
+            read_object_lines(results)  # before torch is imported
             from facelib.studies.records import publish_sweep
 
-            results, name, *command = options.publish
             found = publish_sweep(Path(results), name, " ".join(command), options.note)
             sys.stdout.write(f"{found}\n")
             return

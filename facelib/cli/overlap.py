@@ -5,7 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
+from facelib.cli.common import (
+    add_settings,
+    add_verb,
+    check_benchmarks,
+    find_run,
+    print_json,
+    settings_of,
+)
 from facelib.config import make_config
 from facelib.errors import UserError
 
@@ -33,14 +40,12 @@ def add_overlap(verbs) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """Print one table (or JSON), write the exclusion list."""
-    from facelib.runs.folder import load_run
-
     # What is wrong is said before torch is imported.
     if not (options.train or options.run_name):
         raise UserError("overlap: give --train FOLDER, --train rendered, or a --run")
     if options.names and not options.names.is_file():
         raise UserError(f"--names: no file {options.names}; wanted lines id<TAB>name")
-    run = load_run(options.run_name) if options.run_name else None
+    run = find_run(options.run_name) if options.run_name else None
     check_benchmarks(options.benchmark)
     from facelib.audit import checks
     from facelib.audit.overlap import TrainingSet, audit, summary

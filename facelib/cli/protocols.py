@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, print_json
+from facelib.cli.common import add_verb, find_run, print_json
 from facelib.errors import UserError
 
 
@@ -30,6 +30,8 @@ def _ijb(options: argparse.Namespace) -> None:
         raise UserError("give either --features EMBEDDINGS.npy, or --run RUN with --images FOLDER")
     if options.save and options.save.suffix != ".npy":
         raise UserError(f"--save {options.save}: wanted a name that ends with .npy")
+    if options.run_name:
+        find_run(options.run_name)
     from facelib.evaluate import ijb
     from facelib.metrics.features import open_features
     from facelib.metrics.templates import verify_templates
@@ -72,9 +74,10 @@ def _megaface(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: wanted 1 or more distractors")
     from facelib.metrics.features import open_features
-    from facelib.metrics.identification import identify, identify_people
 
     probes = open_features(options.probes, options.probe_folder, options.suffix)
+    from facelib.metrics.identification import identify, identify_people
+
     if not options.distractors:
         if options.limit or options.distractor_folder:
             raise UserError(

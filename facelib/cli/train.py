@@ -9,13 +9,13 @@ from facelib.cli.settings import settings_table
 from facelib.config import Config, make_config
 from facelib.errors import UserError
 from facelib.presets import PRESETS
+from facelib.runs.folder import Run
 
 
 def add_train(verbs) -> None:
     """The verb `train`."""
 
     def run(options: argparse.Namespace) -> None:
-        from facelib.data.locate import benchmark_paths
         from facelib.runs.folder import create_run, load_run
         from facelib.runs.launch import launch
         from facelib.runs.origin import check_name
@@ -31,30 +31,24 @@ def add_train(verbs) -> None:
             from facelib.training.continued import longer
 
             cfg, given = longer(given, options.images_seen), None
+        if options.create:
+            sys.stdout.write(f"{create_run(cfg, root).path}\n")
+            return
+        _check_inputs(cfg, given, options)
         if options.dry_run:
             from facelib.training.plan import describe_plan, plan
 
             found = plan(cfg)
             print_json(found) if options.json else sys.stdout.write(describe_plan(found) + "\n")
             return
-        if options.create:
-            sys.stdout.write(f"{create_run(cfg, root).path}\n")
-            return
-        evaluated = cfg.benchmarks and not options.no_eval
-        if evaluated and cfg.data != "rendered":  # rendered faces make theirs
-            check_benchmarks(benchmark_paths(cfg))
         if given and options.skip_bad:
             given.set_status(skip_bad=True)
-        elif not given and cfg.data not in ("rendered", "shapes"):
-            from facelib.data.split import checked_split, open_records
-
-            checked_split(cfg, open_records(cfg).labels)
-        elif cfg.data in ("rendered", "shapes"):
+        if cfg.data in ("rendered", "shapes"):
             from facelib.data.locate import train_folder
 
             train_folder(cfg)  # drawn here, where its progress is seen
         trained = launch(cfg, processes=options.processes, root=root)
-        if evaluated:
+        if cfg.benchmarks and not options.no_eval:
             show_evaluation(trained.path, options.json)
         else:
             sys.stdout.write(f"{trained.path}\n")
@@ -91,6 +85,26 @@ def _new_config(options: argparse.Namespace) -> Config:
     flags = {"skip_bad": options.skip_bad, "exclude_nobody": options.allow_empty}
     given = {name: True for name, value in flags.items() if value}
     return make_config(options.preset, **settings_of(options), **given)
+
+
+def _check_inputs(cfg: Config, given: Run | None, options: argparse.Namespace) -> None:
+    """Read what a training will, as far as that needs no torch: a bad file is said at once."""
+    from facelib.data.locate import benchmark_paths
+    from facelib.data.people import people_of
+    from facelib.data.split import checked_split
+    from facelib.runs.weights import check_init, check_run
+
+    last = given and given.path / "checkpoints" / "last.pt"
+    if last and last.is_file():
+        check_run(given, last)
+        return
+    check_init(cfg)
+    if cfg.benchmarks and cfg.data != "rendered" and not (options.no_eval or options.dry_run):
+        check_benchmarks(benchmark_paths(cfg))  # rendered faces make theirs
+    if cfg.exclude or cfg.data not in ("rendered", "shapes"):
+        labels = people_of(cfg.replace(skip_bad=cfg.skip_bad or options.skip_bad)).labels
+        if not given:
+            checked_split(cfg, labels)
 
 
 def add_follow(verbs) -> None:

@@ -9,22 +9,31 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from facelib.data.folder import FolderReader
+from facelib.config import Config
+from facelib.data.locate import exclusion_file, train_folder
+from facelib.data.people import read_people
 from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
-from facelib.formats.face_index import (
-    check_gap_free,
-    excluded_labels,
-    read_face_index,
-    read_names,
-)
-from facelib.formats.recordio import RecordReader, unpack
-from facelib.formats.trees import is_tree
+from facelib.formats.recordio import unpack
 
 __all__ = ["FaceRecords", "Jpegs", "decode"]
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # images that wait for a thread
+
+
+def open_records(cfg: Config) -> "FaceRecords":
+    """The training records of a config, its excluded identities left out."""
+    return FaceRecords(
+        train_folder(cfg),
+        cfg.image_size,
+        skip_bad=cfg.skip_bad,
+        fill_border=cfg.fill_border,
+        exclude=exclusion_file(cfg),
+        relabel=cfg.relabel,
+        exclude_nobody=cfg.exclude_nobody,
+        decode_scale=cfg.decode_scale,
+    )
 
 
 class FaceRecords(Dataset):
@@ -69,26 +78,11 @@ class FaceRecords(Dataset):
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
         if fill_border not in FILL_BORDER:
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
-        if is_tree(folder):
-            self.reader = FolderReader(folder)
-            (keys, labels, problems), names = self.reader.index, self.reader.names
-        else:
-            self.reader, names = RecordReader(folder, partial=skip_bad), None
-            keys, labels, problems = read_face_index(self.reader)
-        for problem in problems:
-            log.warning("%s: %s", self.reader.rec_path, problem)
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
-        if not relabel:
-            check_gap_free(labels, self.reader.rec_path)
-        names = names or read_names(self.reader.rec_path.parent / "names.txt", labels)
-        if exclude is not None:
-            out = excluded_labels(exclude, names, int(labels.max()) + 1, exclude_nobody)
-            kept = ~np.isin(labels, list(out))
-            if not kept.any():
-                raise UserError(f"{self.reader.rec_path}: exclude leaves no image")
-            keys, labels = keys[kept], labels[kept]
-        self._take(keys, labels, names)
+        people = read_people(folder, skip_bad, exclude, relabel, exclude_nobody)
+        self.reader = people.reader
+        self._take(people.keys, people.labels, people.names)
 
     def _take(self, keys: np.ndarray, labels: np.ndarray, names: list[str] | None) -> None:
         self.stored = labels

@@ -9,9 +9,10 @@ import torch
 from facelib import distributed
 from facelib.config import Config
 from facelib.data.augment import augment_batch, chances
+from facelib.data.datasets import open_records
 from facelib.data.loader import load_batches
 from facelib.data.sampler import build_sampler, flips, local_slice
-from facelib.data.split import checked_split, open_records
+from facelib.data.split import checked_split
 from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.rows import LOSS_ROWS
 

@@ -3,27 +3,11 @@
 import numpy as np
 
 from facelib.config import Config
-from facelib.data.datasets import FaceRecords
-from facelib.data.locate import exclusion_file, train_folder
 from facelib.errors import UserError
 from facelib.limits import group_size
 from facelib.rows import LOSS_ROWS
 
 _EPS = 1e-9  # 5 · 0.2 must give 1 whatever the last bit of the product is
-
-
-def open_records(cfg: Config) -> FaceRecords:
-    """The training records of a config, its excluded identities left out."""
-    return FaceRecords(
-        train_folder(cfg),
-        cfg.image_size,
-        skip_bad=cfg.skip_bad,
-        fill_border=cfg.fill_border,
-        exclude=exclusion_file(cfg),
-        relabel=cfg.relabel,
-        exclude_nobody=cfg.exclude_nobody,
-        decode_scale=cfg.decode_scale,
-    )
 
 
 def split_records(cfg: Config, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

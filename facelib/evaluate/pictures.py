@@ -19,13 +19,13 @@ import torch
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import embed_images, evaluate_run, unit_rows
 from facelib.formats.benchmarks import save_benchmark
-from facelib.formats.decode import IMAGE_SUFFIXES, decode, map_in_threads
+from facelib.formats.decode import IMAGE_SUFFIXES, map_in_threads
 from facelib.formats.trees import list_identities, sort_pictures
 from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import far_name, load_scores
 from facelib.paths import atomic_file, check_folder_name
 from facelib.prepare.align import TEMPLATE_SIZE
-from facelib.prepare.aligner import Aligner
+from facelib.prepare.aligner import Aligner, read_picture
 from facelib.prepare.draw import draw_pairs
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run
@@ -58,13 +58,8 @@ def read_square(path: Path) -> bytes:
     Raises:
         BadData: no such file, no picture, or not square: then it is not aligned.
     """
-    if not path.is_file():
-        raise BadData(f"{path}: no such image", "no such file")
-    content = path.read_bytes()
-    try:
-        height, width = decode(content).shape[:2]
-    except BadData as error:
-        raise BadData(f"{path}: {error}", error.reason) from None
+    content, image = read_picture(path)
+    height, width = image.shape[:2]
     if height != width:
         raise BadData(
             f"{path}: {width}×{height} pixels, wanted an aligned, square image; or align it: "

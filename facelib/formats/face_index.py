@@ -162,6 +162,14 @@ def normalise_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", composed).split())
 
 
+def read_exclusions(path: Path) -> list[str]:
+    """The entries of a list of people to leave out: names and labels, one a line."""
+    if not path.is_file():
+        raise UserError(f"exclude: no file {path}; wanted one name or label a line")
+    lines = read_rows(path, "one name or label a line")
+    return [line.strip() for line in lines if line.strip()]
+
+
 def excluded_labels(
     exclude: Iterable[str | int] | Path | str,
     names: list[str] | None,
@@ -181,11 +189,7 @@ def excluded_labels(
     """
     where, from_file = "exclude", isinstance(exclude, str | Path)
     if from_file:
-        path = Path(exclude)
-        if not path.is_file():
-            raise UserError(f"exclude: no file {path}; wanted one name or label a line")
-        where, lines = f"exclude: {path}", read_rows(path, "one name or label a line")
-        exclude = [line.strip() for line in lines if line.strip()]
+        where, exclude = f"exclude: {exclude}", read_exclusions(Path(exclude))
     labels, unknown = set(), []
     by_name: dict[str, list[int]] = {}
     for label, name in enumerate(names or []):

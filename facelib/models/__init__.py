@@ -8,10 +8,11 @@ from torch import nn
 
 from facelib.config import Config
 from facelib.models.foundation import FOUNDATIONS, load_foundation
-from facelib.models.initial import init_file, load_backbone
+from facelib.models.initial import load_backbone
 from facelib.models.iresnet import iresnet
 from facelib.models.lora import add_adapters
 from facelib.models.vit import SIZES, FaceViT
+from facelib.runs.weights import init_file
 
 
 def build_backbone(cfg: Config) -> nn.Module:

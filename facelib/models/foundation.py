@@ -30,6 +30,7 @@ from facelib.models.registry import FOUNDATIONS, cached_folder, download_hint, e
 from facelib.models.weights import build_encoder, load_encoder
 from facelib.paths import make_folder, runs_root
 from facelib.runs.folder import load_run
+from facelib.runs.weights import WEIGHTS_FOLDER
 
 __all__ = [
     "FOUNDATIONS",
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 STAND_IN = "generic-vit"
-WEIGHTS_FOLDER = "weights"  # of a run that trained all weights of the stand-in
 INPUT_LIMIT = 224  # DINOv2's config names 518 pixels, its last phase; source A feeds 224
 
 _LINEAR = {

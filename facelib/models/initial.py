@@ -7,7 +7,6 @@ checkpoint_gpu_0.pt), `module.` (DDP), `_orig_mod.` (torch.compile), `state_dict
 """
 
 import logging
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,55 +14,23 @@ import torch
 from torch import nn
 
 from facelib.config import Config
-from facelib.errors import BadData, UserError
-from facelib.paths import runs_root
-from facelib.runs.folder import load_run
+from facelib.errors import BadData
+from facelib.runs.weights import AGAIN, check_names, init_file
 from facelib.safety.archive import load_archive
+from facelib.safety.outline import MOST, flat
 
 log = logging.getLogger(__name__)
-DEEPEST, MOST = 5, 1_000_000  # dicts in dicts, and tensors, that are looked at
 OTHER = ("optim", "momentum", "exp_avg", "ema", "encoder")  # no weights of the network itself
 LABELS = ("data", "data_seed", "data_identities", "data_images", "exclude", "split",
           "val_fraction", "seed")  # fmt: skip
 
 
-def init_file(init: str) -> Path:
-    """The weights file that `init=` names: a file, a run's folder, or a run by name.
-
-    Raises:
-        UserError: nothing of that name.
-    """
-    path = Path(init).expanduser()
-    if path.is_file():
-        return path
-    try:
-        run = load_run(path)
-    except BadData:
-        raise
-    except UserError:
-        raise UserError(
-            f"init={init!r}: no such file, and no run in {runs_root()} of that name; give a "
-            "weights file, a run's folder or its name; list runs: python -m facelib runs"
-        ) from None
-    if not run.checkpoint.is_file():
-        raise UserError(f"init={init!r}: no checkpoint; python -m facelib train --run {run.name}")
-    return run.checkpoint
-
-
 def read_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """A weights file as it is, and its tensors by dotted name."""
-    state = load_archive(path, "give init= an existing backbone file")
-    if not isinstance(state, dict):
-        raise BadData(f"{path}: holds a {type(state).__name__}, wanted a dict of tensors by name")
-    return state, dict(islice(_flat(state), MOST))
-
-
-def _flat(state: dict, before: str = "", depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor) and value.layout == torch.strided:
-            yield f"{before}{key}", value
-        elif isinstance(value, dict) and depth < DEEPEST:
-            yield from _flat(value, f"{before}{key}.", depth + 1)
+    state = load_archive(path, AGAIN)
+    check_names(state, torch.Tensor, path)
+    found = islice(flat(state, torch.Tensor), MOST)
+    return state, {name: value for name, value in found if value.layout == torch.strided}
 
 
 def load_backbone(model: nn.Module, path: str | Path) -> None:

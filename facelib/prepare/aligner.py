@@ -12,6 +12,21 @@ from facelib.prepare.align import DETECTORS, align, detect_landmarks, read_landm
 Landmarks = Callable[[Path, np.ndarray], np.ndarray | None]
 
 
+def read_picture(path: Path) -> tuple[bytes, np.ndarray]:
+    """A picture's file as it is, and decoded (H, W, 3).
+
+    Raises:
+        BadData: no such file, or not an image.
+    """
+    if not path.is_file():
+        raise BadData(f"{path}: no such image", "no such file")
+    content = path.read_bytes()
+    try:
+        return content, decode(content)
+    except BadData as error:
+        raise BadData(f"{path}: {error}", error.reason) from None
+
+
 class Aligner:
     """Turns the path of an image into encoded bytes of size × size pixels.
 
@@ -48,13 +63,7 @@ class Aligner:
         Raises:
             BadData: no such file, not an image, no face found, or no landmarks for it.
         """
-        if not path.is_file():
-            raise BadData(f"{path}: no such image", "no such file")
-        content = path.read_bytes()
-        try:
-            image = decode(content)
-        except BadData as error:
-            raise BadData(f"{path}: {error}", error.reason) from None
+        content, image = read_picture(path)
         if self._landmarks is not None:
             landmarks = self._landmarks(path, image)
             if landmarks is not None:

@@ -185,15 +185,13 @@ def held(folder: Path, what: str) -> Iterator[None]:
 
 def run_child(notebook: Path, output: Path, values: dict, parent: int) -> int:
     """Execute a notebook with papermill; print one line per cell and, at the end, any error."""
+    die_with_parent(parent)  # before the imports, which take seconds
     import papermill
     from nbformat import NotebookNode
     from papermill.exceptions import PapermillExecutionError
 
     kernels: list = []
     stopping = _pass_signals_to(kernels)
-    die_with_parent()
-    if os.getppid() != parent:  # it died before the line above
-        return INTERRUPTED
     with reading(notebook, "a notebook"):
         cells = sum(cell["cell_type"] == "code" for cell in read_object(notebook)["cells"])
     cells += bool(values)  # papermill adds a cell with the values

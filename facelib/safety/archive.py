@@ -7,21 +7,42 @@ entry of the archive, which PyTorch does not look at and this reader does. Files
 
 import hashlib
 import mmap
-import pickletools
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from facelib.errors import BadData, UserError
+from facelib.safety.outline import outline_of
 from facelib.safety.seal import check_seal, has_mark, read_seal
 
 SAFE = (2, 10)  # in older ones weights_only=True breaks its promise: CVE-2025-32434, CVE-2026-24747
-SMALL = 1 << 24  # elements that any file may ask for
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_archive(path: Path | str, again: str) -> Any:
+    """The outline of a weights file whose bytes are whole and which holds data only; no torch.
+
+    Args:
+        again: next command, for the errors.
+
+    Raises:
+        BadData: as `load_archive`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadData(f"{path}: no such file; {again}")
+    try:
+        _check_bytes(path, again)
+        return outline_of(path)
+    except BadData:
+        raise
+    except Exception as error:  # a damaged archive or pickle raises nearly anything
+        raise _no_weights(path, error, again) from error
 
 
 def load_archive(path: Path | str, again: str) -> Any:
@@ -34,8 +55,9 @@ def load_archive(path: Path | str, again: str) -> Any:
         BadData: no such file, changed since it was written, or not data.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadData(f"{path}: no such file; {again}")
+    check_archive(path, again)
+    import torch
+
     if torch.torch_version.TorchVersion(torch.__version__) < SAFE:
         raise UserError(
             f"{path}: torch {torch.__version__} can run code that a weights file brings along; "
@@ -43,22 +65,25 @@ def load_archive(path: Path | str, again: str) -> Any:
             "conda env update -f environment.yml"
         )
     try:
-        _check_bytes(path, again)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle that it goes on to refuse
-            with _opened(path, again) as file:
+            with _opened(path) as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
-    except BadData:
-        raise
-    except Exception as error:  # a damaged archive or pickle raises nearly anything
-        reason = (str(error).splitlines() or [""])[0][:100]
-        raise BadData(
-            f"{path}: not a PyTorch weights file ({type(error).__name__}: {reason}); {again}"
-        ) from error
+    except Exception as error:
+        raise _no_weights(path, error, again) from error
 
 
-def tensors_digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+def _no_weights(path: Path, error: Exception, again: str) -> BadData:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    return BadData(
+        f"{path}: not a PyTorch weights file ({type(error).__name__}: {reason}); {again}"
+    )
+
+
+def tensors_digest(tensors: Mapping[str, "torch.Tensor"], text: str = "") -> str:
     """Digest of named tensors and a text: goes into the header of a safetensors file."""
+    import torch
+
     found = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -100,7 +125,7 @@ def _refuse_archive_like(path: Path, again: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, again: str) -> Iterator[Path | mmap.mmap]:
+def _opened(path: Path) -> Iterator[Path | mmap.mmap]:
     """What `torch.load` reads: the path of an archive, the map of an older file.
 
     A map gives the bytes that are there; a file first makes room for as many as it is asked for.
@@ -110,15 +135,4 @@ def _opened(path: Path, again: str) -> Iterator[Path | mmap.mmap]:
             yield path
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_claims(path, content, again)
-            content.seek(0)
             yield content
-
-
-def _check_claims(path: Path, content: mmap.mmap, again: str) -> None:
-    """BadData where an older file names more elements than it holds: they are allocated first."""
-    most = max(len(content), SMALL)
-    for number in range(5):  # pickles: magic, version, machine, object, keys of the tensors
-        for _, value, at in pickletools.genops(content):
-            if number > 2 and isinstance(value, int) and value > most:
-                raise BadData(f"{path}: byte {at}: names {value:,} elements; {again}")

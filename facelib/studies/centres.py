@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 
 from facelib.config import Config
-from facelib.data.datasets import Jpegs
-from facelib.data.split import open_records, split_records
+from facelib.data.datasets import Jpegs, open_records
+from facelib.data.split import split_records
 from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from facelib.config import Config
+from facelib.data.datasets import open_records
 from facelib.data.locate import exclusion_file
-from facelib.data.split import open_records, split_records
+from facelib.data.split import split_records
 from facelib.digests import digest
 from facelib.errors import UserError
 from facelib.formats.benchmarks import person_of_image

@@ -20,14 +20,13 @@ from facelib.errors import BadData, UserError
 from facelib.models.lora import is_adapter
 from facelib.paths import atomic_file
 from facelib.runs.folder import Run
+from facelib.runs.weights import MOVE as AGAIN
+from facelib.runs.weights import check_kinds
 from facelib.safety.archive import load_archive
 from facelib.safety.seal import seal_file
 from facelib.training import shards
 
-AGAIN = "move it away and run again"
-# What every checkpoint holds; `scaler`, `best`, `losses` and `base` may be absent or None.
 LENGTH = {"images_seen", "epochs", "continues"}  # may differ from a run that is continued
-KINDS = {"learner": dict, "optimizer": dict, "rng": list, "step": int, "digest": str}
 BACKBONE, ENCODER = "backbone.", "encoder."  # a momentum encoder is a copy of the backbone
 
 
@@ -122,13 +121,8 @@ def load_checkpoint(path: Path) -> dict:
     if not path.is_file():
         raise BadData(f"{path}: no such checkpoint; list runs: python -m facelib runs")
     state = load_archive(path, AGAIN)
-    found = "" if isinstance(state, dict) else f"holds a {type(state).__name__}, wanted a dict"
-    for name, kind in KINDS.items():
-        if not found and not isinstance(state.get(name), kind):
-            found = f"{name!r} is a {type(state.get(name)).__name__}, wanted {kind.__name__}"
-    if not found:
-        found = _wrong_tensors(state["learner"], path.stat().st_size)
-    if found:
+    check_kinds(state, path)
+    if found := _wrong_tensors(state["learner"], path.stat().st_size):
         raise BadData(f"{path}: cannot be read as a checkpoint: {found}; {AGAIN}")
     digest = _digest(state["learner"], str(state.get("base", "")))
     if digest != state["digest"]:

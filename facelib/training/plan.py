@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from facelib.config import Config
+from facelib.data.datasets import open_records
 from facelib.data.feed import DECODED_LIMIT, memory_format
 from facelib.data.locate import drawn_labels
 from facelib.data.sampler import build_sampler
-from facelib.data.split import checked_split, open_records
+from facelib.data.split import checked_split
 from facelib.limits import (
     bank_negatives,
     negative_centres,

@@ -32,7 +32,8 @@ from facelib.runs.files import read_status
 from facelib.runs.folder import write_json
 from tests.faults.trees import Tree, make_records, result, role
 
-LEFT_AFTER, HANGS_AFTER, STEPS = 10, 120, 30  # seconds, seconds, steps
+LEFT_AFTER, HANGS_AFTER, IMPORTS = 10, 120, 8  # seconds, the first of a machine without other work
+STEPS, LONG = 30, 30_000  # steps
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SELECTS = ("last", "val_auc", "val_loss", "train_loss")
 LOSSES = {
@@ -51,6 +52,7 @@ class Case:
     how: str
     loss: str
     select: str
+    long: bool = False
 
     def config(self, records: Path) -> Config:
         """30 steps of the tiniest network, at a rate at which the best step is seldom the last."""
@@ -58,9 +60,10 @@ class Case:
         workers = 2 if self.how == "workers" else 0
         return make_config(
             loss=self.loss.partition("+")[0], select=self.select, data=str(records), benchmarks="",
-            width=4, image_size=16, dim=8, global_batch=16, images_seen=16 * STEPS, split="within",
+            width=4, image_size=16, dim=8, global_batch=16, split="within",
             val_fraction=0.4, log_every=1, eval_every=4, save_every=3, workers=workers,
-            processes=ranks, lr=0.5, **LOSSES[self.loss],
+            images_seen=16 * (LONG if self.long else STEPS), processes=ranks, lr=0.5,
+            **LOSSES[self.loss],
         )  # fmt: skip
 
     @property
@@ -74,13 +77,24 @@ class Case:
         return Case("fork", self.loss, self.select) if self.how in ("train", "workers") else self
 
 
-def draw_case(rng: random.Random, starts: Sequence[str]) -> Case:
-    """A case; every loss with every `select` on one process, a few pairs otherwise."""
+def draw_case(rng: random.Random, starts: Sequence[str], long: float = 0) -> Case:
+    """A case; every loss with every `select` on one process, a few pairs otherwise.
+
+    Args:
+        long: the share of long cases among commands.
+    """
     (how,) = rng.choices(starts, [HOW[name] for name in starts])
+    if how != "fork" and rng.random() < long:
+        return Case(how, "arcface", "train_loss", long=True)
     loss, select = rng.choice(list(LOSSES)), rng.choice(SELECTS)
     if how in ("sweep", "study"):
         return Case(how, "arcface", "train_loss")
     return Case(how, *(rng.choice(ON_TWO_RANKS) if how == "ranks" else (loss, select)))
+
+
+def patience() -> float:
+    """`LEFT_AFTER`, longer as there is more work than cores: a stop saves a checkpoint first."""
+    return LEFT_AFTER * min(5, max(1, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 def step_of(root: Path) -> int:
@@ -114,6 +128,8 @@ def strike(tree: Tree, root: Path, rng: random.Random, whole: float) -> dict | N
     # Half of the time who was started, as a person's Ctrl-C or a scheduler's kill.
     victim = psutil.Process(tree.root) if rng.random() < 0.5 else rng.choice(members)
     who = role(victim)
+    if who == "worker":  # a loader's worker leaves Ctrl-C to its trainer
+        number = signal.SIGKILL
     try:
         victim.send_signal(number)
     except psutil.NoSuchProcess:
@@ -129,7 +145,7 @@ def strike(tree: Tree, root: Path, rng: random.Random, whole: float) -> dict | N
 def finish(tree: Tree, root: Path, whole: dict) -> list[str]:
     """Let the last start of a command come to its end; what is wrong then."""
     ended = tree.wait(5 * HANGS_AFTER)
-    faults = [f"left at the end: {name}" for name in tree.clear(LEFT_AFTER)]
+    faults = [f"left at the end: {name}" for name in tree.clear(patience())]
     if not ended or tree.code:
         return [*faults, "not resumed"]
     halves = list(root.glob("*/checkpoints/.*"))
@@ -149,8 +165,9 @@ def differences(found: dict, whole: dict) -> list[str]:
 class Campaign:
     """References, cases and their outcomes in one folder."""
 
-    def __init__(self, folder: Path, seed: int, starts: Sequence[str] = tuple(HOW)):
-        self.folder, self.seed, self.starts = folder, seed, starts
+    def __init__(self, folder: Path, seed: int, starts: Sequence[str] = tuple(HOW),
+                 long: float = 0):  # fmt: skip
+        self.folder, self.seed, self.starts, self.long = folder, seed, starts, long
         self.records = make_records(folder / "records")
         self.known: dict[Case, tuple[dict, float]] = {}
 
@@ -170,15 +187,24 @@ class Campaign:
         """One row per kill, for ever."""
         for number in itertools.count():
             rng = random.Random(f"{self.seed} {number}")
-            case, root = draw_case(rng, self.starts), self.folder / f"case{number}"
-            whole, seconds = self.reference(case.reference)
-            seconds += 8 if case.reference != case else 0  # imports
+            case = draw_case(rng, self.starts, self.long)
+            root = self.folder / f"case{number}"
             root.mkdir()
-            for row in self._kill(case, root, rng, whole, seconds):
+            for row in self._leave(case, root, rng) if case.long else self._kill(case, root, rng):
                 yield {"seed": self.seed, "case": number, **row, "faults": "; ".join(row["faults"])}
 
-    def _kill(self, case: Case, root: Path, rng: random.Random, whole: dict, seconds: float):
+    def _leave(self, case: Case, root: Path, rng: random.Random) -> Iterator[dict]:
+        """Kill a long case once and see that nothing goes on."""
+        tree = Tree(case.start, root, case.config(self.records))
+        if row := strike(tree, root, rng, 3 * IMPORTS):
+            row["faults"] += [f"left: {name}" for name in tree.clear(patience())]
+            yield {"start": f"long {case.how}", "loss": case.loss, "select": case.select,
+                   "again": "never", **row}  # fmt: skip
+
+    def _kill(self, case: Case, root: Path, rng: random.Random) -> Iterator[dict]:
         """Kill a case some times, each time start it again, half the times at once; see it end."""
+        whole, seconds = self.reference(case.reference)
+        seconds += IMPORTS if case.reference != case else 0
         cfg, struck = case.config(self.records), []
         tree = Tree(case.start, root, cfg)
         for _ in range(rng.randint(1, 4) if case.start == "fork" else 2):
@@ -186,9 +212,9 @@ class Campaign:
             if row is None:
                 break
             at_once = rng.random() < 0.5
-            left = [] if at_once else tree.clear(LEFT_AFTER)
+            left = [] if at_once else tree.clear(patience())
             before, tree = tree, Tree(case.start, root, cfg)
-            left += before.clear(LEFT_AFTER)
+            left += before.clear(patience())
             row["faults"] += [f"left: {name}" for name in left]
             struck.append({"start": case.how, "loss": case.loss, "select": case.select,
                            "again": "at once" if at_once else "later", **row})  # fmt: skip
@@ -238,10 +264,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--starts", nargs="+", choices=list(HOW), default=list(HOW))
+    parser.add_argument("--long", type=float, default=0.5, help="share of long cases of commands")
     parser.add_argument("--out", type=Path, help="add to the record in this folder")
     options = parser.parse_args()
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:
-        campaign = Campaign(Path(name), options.seed, options.starts)
+        campaign = Campaign(Path(name), options.seed, options.starts, options.long)
         found = summary(run_campaign(campaign, options.kills, options.out))
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     return 1 if found["faults"] else 0

@@ -68,4 +68,4 @@ def test_the_record_covers_losses_selects_signals_and_starts():
     assert kept == summary(rows)
     assert set(kept["signal"]) == {"SIGKILL", "SIGTERM", "SIGINT"}
     assert set(kept["loss"]) == set(LOSSES) and set(kept["select"]) == set(SELECTS)
-    assert set(kept["start"]) == set(HOW)
+    assert set(HOW) <= set(kept["start"]) <= {*HOW, *(f"long {how}" for how in HOW)}

@@ -1,10 +1,12 @@
 """What a campaign of kills starts: trainings and notebooks of seconds, and all their processes."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +22,7 @@ MARK = "FACELIB_KILL_TREE"  # in the environment of every process of a tree, who
 VOLATILE = ("images_per_s", "eta_s", "peak_memory_mb")
 KEPT = (
     "data", "benchmarks", "width", "image_size", "dim", "global_batch", "images_seen",
-    "val_fraction", "split", "log_every", "eval_every", "save_every", "select", "workers",
+    "val_fraction", "split", "log_every", "eval_every", "save_every", "select", "workers", "lr",
 )  # fmt: skip
 NOTEBOOK = """from facelib.config import make_config
 from facelib.runs.folder import record_row
@@ -77,6 +79,7 @@ class Tree:
         self.mark, self.how = f"{root.name}.{time.monotonic_ns()}", how
         self.output = root / "output.txt"
         self.code: int | None = None
+        self.seen: set[psutil.Process] = set()
         if how == "fork":
             self.root = self._fork(create_run(cfg, root))
             return
@@ -112,17 +115,15 @@ class Tree:
         return self.code
 
     def members(self) -> list[psutil.Process]:
-        """The live processes of the tree, those without a parent too."""
-        if self.how == "fork":
-            return [psutil.Process(self.root)] if self.poll() is None else []
-        wanted, found = f"{MARK}={self.mark}".encode(), []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes():
-                    found.append(psutil.Process(int(entry.name)))
-            except (OSError, psutil.Error):  # gone, or somebody else's
-                continue
-        return found
+        """The live processes of the tree: marked, or once below one that was."""
+        self.seen.update(_marked(f"{MARK}={self.mark}".encode()))
+        if self.poll() is None:
+            self.seen.add(psutil.Process(self.root))
+        for process in list(self.seen):
+            with contextlib.suppress(psutil.Error):
+                self.seen.update(process.children(recursive=True))
+        self.seen = {process for process in self.seen if _lives(process)}
+        return list(self.seen)
 
     def wait(self, seconds: float) -> bool:
         """Did the root end in time?"""
@@ -138,8 +139,25 @@ class Tree:
             time.sleep(0.1)
         names = [role(process) for process in left]
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         return names
+
+
+def _marked(mark: bytes) -> Iterator[psutil.Process]:
+    """Processes with a mark in their environment, in whatever session and below whomever."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, psutil.Error):  # gone, or somebody else's
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                yield psutil.Process(int(entry.name))
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it is there, and no zombie (`psutil` knows a number that was given anew)."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def role(process: psutil.Process) -> str:

@@ -7,9 +7,10 @@ import torch
 
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
-from facelib.models.initial import init_file, load_backbone
+from facelib.models.initial import load_backbone
 from facelib.models.iresnet import iresnet
 from facelib.runs.folder import create_run
+from facelib.runs.weights import init_file
 from facelib.training.learner import build_learner
 from facelib.training.train import train
 
