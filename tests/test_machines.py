@@ -219,7 +219,7 @@ def test_a_narrow_network_trains_on_large_images(width: int, size: int):
         "from facelib.data.feed import memory_format;"
         "from facelib.training.learner import build_learner;"
         f"cfg = make_config(width={width}, image_size={size}, dim=16);"
-        "images = torch.randn(8, 3, {size}, {size}).contiguous(memory_format=memory_format(cfg));"
+        f"images = torch.randn(8, 3, {size}, {size}).contiguous(memory_format=memory_format(cfg));"
         "learner = build_learner(cfg, 5);"
         "[learner(images, torch.arange(8) % 5)[0].backward() for _ in range(3)];"
         "assert all(p.grad.isfinite().all() for p in learner.parameters() if p.requires_grad)"
