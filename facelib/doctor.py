@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 
 import psutil
 import torch
@@ -100,10 +101,10 @@ def _problems(report: dict):
         if not disk["writable"]:
             yield f"{disk['path']} cannot be written", elsewhere
     for entry in (entry for entry in report["data"] if entry["no_index"]):
-        command = f"python -m facelib inspect {entry['path']} --rebuild-idx"
+        command = f"python -m facelib inspect {quote(entry['path'])} --rebuild-idx"
         yield f"{entry['path']}/train.rec has no train.idx beside it", command
     for run in (run for run in report["runs"] if run["state"] in ("died", "failed")):
-        command = f"python -m facelib train --run {run['name']}    (from its checkpoint)"
+        command = f"python -m facelib train --run {quote(run['name'])}    (from its checkpoint)"
         yield f"run {run['name']} {run['state']} at step {run['step']}", command
 
 

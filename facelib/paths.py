@@ -6,6 +6,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ def data_root() -> Path:
 def runs_root() -> Path:
     """Folder of the runs: `$FACELIB_RUNS`, else `runs/` in the repository."""
     return _root("FACELIB_RUNS", REPO / "runs")
+
+
+def named_run(folder: Path) -> str:
+    """A run's folder as an advised command names it: by name, or in full where it is elsewhere."""
+    folder = Path(folder).resolve()
+    return shlex.quote(folder.name if folder.parent == runs_root() else str(folder))
 
 
 def _root(variable: str, otherwise: Path) -> Path:

@@ -211,15 +211,15 @@ def test_a_compiled_backbone_gives_the_same_loss_and_names():
     assert list(plain.state_dict()) == names
 
 
-@pytest.mark.parametrize("width", [4, 8, 15])
-def test_a_narrow_network_trains_on_large_images(width: int):
+@pytest.mark.parametrize("width, size", [(4, 48), (8, 64), (15, 64)])
+def test_a_narrow_network_trains_on_large_images(width: int, size: int):
     # Mutation: channels last, whose backward corrupts memory here; a child process would crash.
     code = (
         "import torch; from facelib.config import make_config;"
         "from facelib.data.feed import memory_format;"
         "from facelib.training.learner import build_learner;"
-        f"cfg = make_config(width={width}, image_size=64, dim=16);"
-        "images = torch.randn(8, 3, 64, 64).contiguous(memory_format=memory_format(cfg));"
+        f"cfg = make_config(width={width}, image_size={size}, dim=16);"
+        f"images = torch.randn(8, 3, {size}, {size}).contiguous(memory_format=memory_format(cfg));"
         "learner = build_learner(cfg, 5);"
         "[learner(images, torch.arange(8) % 5)[0].backward() for _ in range(3)];"
         "assert all(p.grad.isfinite().all() for p in learner.parameters() if p.requires_grad)"

@@ -44,7 +44,7 @@ def pair_groups(scores: Scores, in_training: Collection[int]) -> dict[str, np.nd
     """
     if scores.id1 is None or scores.id2 is None:
         raise UserError(
-            "scores without id1 and id2: evaluate the run again (python -m facelib eval)"
+            "scores without id1 and id2: evaluate the run again: python -m facelib eval RUN --force"
         )
     seen = np.array(sorted(in_training))
     first, second = np.isin(scores.id1, seen), np.isin(scores.id2, seen)

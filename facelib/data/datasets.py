@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ class FaceRecords(Dataset):
         except BadData as error:
             raise BadRecord(
                 f"{self.reader.where(int(self.keys[i]))}: {error}; count such records: "
-                f"python -m facelib inspect {self.reader.rec_path} --deep"
+                f"python -m facelib inspect {quote(str(self.reader.rec_path))} --deep"
             ) from None
 
     def _neighbours(self, i: int) -> Iterable[int]:

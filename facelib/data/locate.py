@@ -1,6 +1,7 @@
 """From the names in a `Config` to folders and files."""
 
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def train_folder(cfg: Config) -> Path:
         raise UserError(
             f"data={cfg.data!r}: no train.rec in {folder}, and no pictures in folders of people; "
             "give a folder with either, or make one with: python -m facelib prepare folder IMAGES "
-            f"--out {folder}"
+            f"--out {quote(str(folder))}"
         )
     return folder
 

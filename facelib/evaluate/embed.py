@@ -29,7 +29,7 @@ from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.formats.decode import decode, map_in_threads
 from facelib.metrics.scores import Scores, make_scores, save_scores
-from facelib.paths import atomic_file
+from facelib.paths import atomic_file, named_run
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run, write_json
 from facelib.runs.origin import evaluation_key, unfinished
@@ -207,7 +207,7 @@ def kept_embeddings(folder: Path, name: str, report: dict) -> np.ndarray:
         BadData: they are gone, altered, or of another checkpoint or benchmark.
     """
     path = folder / "embeddings" / f"{name}.npz"
-    again = f"evaluate again: python -m facelib eval {folder.name} --force"
+    again = f"evaluate again: python -m facelib eval {named_run(folder)} --force"
     found = read_arrays(path, "embeddings", again, needed=("emb",))
     check_stamps(found, report["benchmarks"][name].get("embeddings") or None, path, again)
     return found["emb"]

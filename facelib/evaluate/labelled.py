@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -48,11 +49,10 @@ def load_labelled(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         BadData: no such file, no readable .npz, a missing or a wrong array; names the file.
     """
     path = Path(path)
+    command = f"python -m facelib cluster {quote(str(path))} --export RUN"
     if not path.is_file():
-        raise BadData(
-            f"{path}: no such file; write one with: python -m facelib cluster {path} --export RUN"
-        )
-    again = f"write it again with: python -m facelib cluster {path} --export RUN"
+        raise BadData(f"{path}: no such file; write one with: {command}")
+    again = f"write it again with: {command}"
     wanted = "an .npz with `emb` (N, d) and `label` (N,)"
     arrays = read_arrays(path, wanted, again, needed=("emb", "label"))
     try:

@@ -180,7 +180,7 @@ def known_threshold(run: Run, fmr: float, benchmark: str | None = None) -> dict:
         raise UserError(
             f"--fmr {fmr:g}: {name} has {impostors} impostor pairs, which tell of rates from "
             f"{1 / impostors:.1e} on; use --fmr {far_name(10.0 ** -int(np.log10(impostors)))} or "
-            f"evaluate a larger benchmark: python -m facelib eval {run.name} --benchmarks BIN"
+            f"evaluate a larger benchmark: python -m facelib eval {run.ref} --benchmarks BIN"
         )
     rendered = bool(report[name].get("rendered"))
     return {"benchmark": name, "impostor_pairs": impostors, "rendered": rendered, **point}

@@ -4,6 +4,7 @@ import logging
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def read_face_index(reader: RecordReader, scan_limit: int = SCAN_LIMIT) -> FaceI
 
 def _lost(reader: RecordReader, keys: np.ndarray, without_key: int) -> list[str]:
     """What may be missing from the images `keys`: bytes and records that are none, a count."""
-    problems, rebuild = [], f"python -m facelib inspect {reader.rec_path} --rebuild-idx"
+    problems, rebuild = [], f"python -m facelib inspect {quote(str(reader.rec_path))} --rebuild-idx"
     empty = np.setdiff1d(reader.keys[(reader.keys > 0) & (reader.keys < keys[-1])], keys)
     if len(empty):
         problems.append(f"{len(empty)} records among the images hold no picture, first {empty[0]}")

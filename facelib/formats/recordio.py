@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def _first_bad_line(text: bytes) -> str:
 
 def _rebuild_hint(path: Path) -> str:
     rec = path.with_suffix(".rec")
-    return f"; rebuild it with: python -m facelib inspect {rec} --rebuild-idx"
+    return f"; rebuild it with: python -m facelib inspect {quote(str(rec))} --rebuild-idx"
 
 
 class RecordReader:

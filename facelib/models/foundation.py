@@ -200,7 +200,7 @@ def _load_stand_in(weights: str) -> Foundation:
             f"wanted a generic-vit without adapters, for example {own}"
         )
     if run.state != "done":
-        raise UserError(f"{run.name} is not done: python -m facelib train --run {run.name}")
+        raise UserError(f"{run.name} is not done: python -m facelib train --run {run.ref}")
     model = Foundation("generic-vit", load_encoder("generic-vit", run.path / WEIGHTS_FOLDER)).eval()
     model.weights = "pretrained" if run.name == own else run.name
     return model

@@ -25,9 +25,10 @@ from facelib.safety.readers import is_number, read_table
 
 log = logging.getLogger(__name__)
 
-SAME = dict.fromkeys(("1", "same", "genuine", "true", "yes"), True) | dict.fromkeys(
-    ("0", "-1", "different", "diff", "impostor", "imposter", "false", "no"), False
-)
+YES = "1 1.0 same genuine true t yes y match positive"
+NO = "0 0.0 -1 -1.0 different diff impostor imposter false f no n mismatch negative"
+SAME = dict.fromkeys(YES.split(), True) | dict.fromkeys(NO.split(), False)
+LABELS = {"same", "is_same", "issame", "label", "match"}  # what lists call that column
 WANTED = "two paths and same/different on each line"
 Row = tuple[int, str, str, bool, int | None]  # line, two paths, same, fold
 
@@ -94,10 +95,11 @@ def _one_line(path: Path, table: list[tuple[int, list[str]]]) -> list[Row]:
     fold_at = header.index("fold") if "fold" in header else None
     if not table:
         raise BadData(f"{path}: holds no pair, wanted {WANTED}")
+    kept = _columns(header, table, fold_at)
     rows = []
     for line, fields in table:
-        rest = [field for i, field in enumerate(fields) if i != fold_at]
-        labels = [i for i, field in enumerate(rest) if field.lower() in SAME]
+        rest = [field for i, field in enumerate(fields) if i != fold_at and (not kept or i in kept)]
+        labels = [i for i, field in enumerate(rest) if _is_label(field)]
         fold = fields[fold_at] if fold_at is not None and fold_at < len(fields) else ""
         if len(rest) != 3 or len(labels) != 1 or (fold_at is not None and not is_number(fold)):
             raise BadData(
@@ -108,6 +110,24 @@ def _one_line(path: Path, table: list[tuple[int, list[str]]]) -> list[Row]:
         a, b = (field.replace("\\", "/") for field in rest)
         rows.append((line, a, b, same, int(fold) if fold else None))
     return rows
+
+
+def _columns(header: list[str], table: list[tuple[int, list[str]]], fold_at: int | None) -> set:
+    """Of a table with a header and more columns than wanted (ids, an index of pandas): the two of
+    pictures and the one of same/different; empty where these are not to be told."""
+    columns = list(zip(*(fields for _, fields in table), strict=False))
+    if len(header) - (fold_at is not None) <= 3 or len(columns) != len(header):
+        return set()
+    paths = [i for i, column in enumerate(columns) if all(PurePosixPath(f).suffix for f in column)
+             and not any(map(_is_label, column))]  # fmt: skip
+    labels = [i for i, c in enumerate(columns) if i != fold_at and all(map(_is_label, c))]
+    if len(labels) > 1:
+        labels = [i for i in labels if header[i] in LABELS]
+    return {*paths, *labels} if len(paths) == 2 and len(labels) == 1 else set()
+
+
+def _is_label(field: str) -> bool:
+    return field.lower() in SAME
 
 
 def _folds(rows: list[Row], same: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ def _provenance(run) -> dict[str, str]:
     data = (f"{name} {entry['digest']}" for name, entry in origin.get("data", {}).items())
     return {
         "run": plain(run.name),
-        "command": plain(f"python -m facelib train --run {run.name}"),
+        "command": plain(f"python -m facelib train --run {run.ref}"),
         "code": plain(origin.get("code", "not recorded")),
         "data": plain(", ".join(data) or "not recorded"),
     }

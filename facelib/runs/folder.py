@@ -23,7 +23,7 @@ from pathlib import Path
 from facelib.config import Config, plain_config
 from facelib.errors import BadData, UserError
 from facelib.locks import Locked, is_locked, locked
-from facelib.paths import REPO, runs_root
+from facelib.paths import REPO, named_run, runs_root
 from facelib.runs.files import AGAIN, read_evaluation, read_metrics, read_status, write_json
 from facelib.runs.origin import why_stale
 from facelib.safety.readers import read_object, read_object_lines
@@ -48,6 +48,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def ref(self) -> str:
+        """The run as an advised command names it."""
+        return named_run(self.path)
 
     @property
     def checkpoint(self) -> Path:
@@ -86,7 +91,7 @@ class Run:
         found = read_evaluation(self.path / "eval.json")
         if found is None:
             raise UserError(
-                f"{self.name}: not evaluated yet; run: python -m facelib eval {self.name}"
+                f"{self.name}: not evaluated yet; run: python -m facelib eval {self.ref}"
             )
         if reason := why_stale(self, found):
             raise BadData(reason)
@@ -303,7 +308,7 @@ def hold(path: Path) -> Iterator[None]:
     except Locked:
         raise AlreadyTraining(
             f"{path.name} is being trained by another process; "
-            f"watch it: python -m facelib follow {path.name}"
+            f"watch it: python -m facelib follow {named_run(path)}"
         ) from None
 
 

@@ -49,8 +49,8 @@ def launch(
     if processes and processes != cfg.processes and not cfg.elastic:
         raise UserError(
             f"processes={processes}: this run was made for processes={cfg.processes} (batch "
-            "statistics are those of a process); make one that takes any number with: python -m "
-            "facelib train --set elastic=true name=elastic ... --create"
+            "statistics are those of a process); make one that takes any number with: "
+            "python -m facelib train --set elastic=true name=elastic --create"
         )
     run = create_run(cfg, root)
     while run.state == "running":  # somebody else's: if they do not end it, this call does
@@ -169,7 +169,7 @@ def stop(run: Run, child: subprocess.Popen | None = None, patience: float = 60) 
     elif child is None and run.state == "running":
         raise UserError(
             f"{run.name}: process {pid} was asked to stop and still runs after {patience:.0f} s; "
-            f"watch it: python -m facelib follow {run.name}"
+            f"watch it: python -m facelib follow {run.ref}"
         )
 
 
@@ -210,7 +210,7 @@ def _raise_unless_done(run: Run) -> None:
         return
     log_file = run.path / "train.log"
     lines = log_file.read_text(errors="replace").splitlines() if log_file.is_file() else []
-    again = f"resume with: python -m facelib train --run {run.name}"
+    again = f"resume with: python -m facelib train --run {run.ref}"
     message = run.status.get("message") if state in ("failed", "stopped") else ""
     if message:
         helps = state == "stopped" or run.status.get("resumable", True)
@@ -240,6 +240,6 @@ def wait_and_follow(name: str) -> Run:
     rows = read_lines(run.path / "metrics.jsonl")
     if not rows and run.state == "new":
         raise UserError(
-            f"{run.name} has not started; start it: python -m facelib train --run {run.name}"
+            f"{run.name} has not started; start it: python -m facelib train --run {run.ref}"
         )
     return run

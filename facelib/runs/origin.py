@@ -45,7 +45,7 @@ def unfinished(run) -> str:
     return (
         f"{run.name} is not finished ({state} at step {status.get('step', 0)} of "
         f"{status.get('steps')}): its figures are of that step; go on with: "
-        f"python -m facelib train --run {run.name}"
+        f"python -m facelib train --run {run.ref}"
     )
 
 
@@ -57,7 +57,7 @@ def why_stale(run, report: dict) -> str:
     if key is not None and report.get("key", key) != key:
         return (
             f"{run.path / 'eval.json'}: figures of another checkpoint or configuration; evaluate "
-            f"again: python -m facelib eval {run.name}"
+            f"again: python -m facelib eval {run.ref}"
         )
     return ""
 

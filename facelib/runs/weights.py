@@ -43,7 +43,7 @@ def init_file(init: str) -> Path:
             "weights file, a run's folder or its name; list runs: python -m facelib runs"
         ) from None
     if not run.checkpoint.is_file():
-        raise UserError(f"init={init!r}: no checkpoint; python -m facelib train --run {run.name}")
+        raise UserError(f"init={init!r}: no checkpoint; python -m facelib train --run {run.ref}")
     return run.checkpoint
 
 

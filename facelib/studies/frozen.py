@@ -119,7 +119,7 @@ def frozen_reports(benchmarks: Sequence[Path]) -> dict[str, dict]:
     files = (runs_root() / "frozen").glob("*/report.json")
     for path in sorted(files, key=lambda path: path.stat().st_mtime):
         content = read_json(path)
-        with reading(path, "a report of: python -m facelib frozen"):
+        with reading(path, "a report that `frozen` wrote"):
             model, weights, plain = (content[name] for name in ("model", "weights", "plain"))
             figures = plain["benchmarks"].items()
             same = digests == {name: entry["digest"] for name, entry in figures}

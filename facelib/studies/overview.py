@@ -40,7 +40,7 @@ def add_finished(
         if run.state != "done":
             raise UserError(
                 f"{run.name} is {run.state}: only finished runs can be added; train it with: "
-                f"python -m facelib train --run {run.name}"
+                f"python -m facelib train --run {run.ref}"
             )
         found.append(Geometry(evaluate(run)))
     unique: dict[Path, Geometry] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
 from facelib.metrics.tables import accuracies, benchmark_name, figures_table, percent, with_interval
 from facelib.models import build_backbone
-from facelib.paths import runs_root
+from facelib.paths import named_run, runs_root
 from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
 from facelib.studies import ablation
@@ -120,7 +121,7 @@ class Result:
             raise UserError(
                 f"benchmark {name!r} of {self.label}: its file {path or kept or ''} {what}; "
                 "evaluate it again: python -m facelib eval "
-                f"{self.folder.name} --benchmarks {name}.bin"
+                f"{named_run(self.folder)} --benchmarks {quote(str(path or kept or name + '.bin'))}"
             )
         return bench
 

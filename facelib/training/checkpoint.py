@@ -66,7 +66,7 @@ def save_checkpoint(trainer, name: str) -> None:
             raise UserError(
                 f"cannot write {path} ({free:.0f} MB of disk are free): {str(error)[:80]}; "
                 "free space, then go on from the checkpoint before this one: "
-                f"python -m facelib train --run {trainer.run.name}"
+                f"python -m facelib train --run {trainer.run.ref}"
             ) from error
     trainer.accelerator.wait_for_everyone()
 

@@ -16,7 +16,7 @@ def longer(run: Run, images_seen: int) -> Config:
     """
     if run.state != "done":
         raise UserError(
-            f"{run.name} is {run.state}; finish it first: python -m facelib train --run {run.name}"
+            f"{run.name} is {run.state}; finish it first: python -m facelib train --run {run.ref}"
         )
     seen = run.status["step"] * run.config.global_batch
     if images_seen < seen + run.config.global_batch:

@@ -309,7 +309,7 @@ def main(arguments: list[str]) -> int:
         else:
             code = 2
             if isinstance(error, BadRecord):
-                again = f"python -m facelib train --run {run.name} --skip-bad"
+                again = f"python -m facelib train --run {run.ref} --skip-bad"
                 message += f"; go on without such records: {again}"
             log.error("error: %s", message)
         with contextlib.suppress(OSError):  # of a wrong setting or file the message says what to do

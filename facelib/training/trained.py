@@ -25,7 +25,7 @@ def load_trained(run: Run | str | Path) -> dict:
     if not run.checkpoint.is_file():
         raise UserError(
             f"{run.name}: no {run.checkpoint.name} yet; train it: "
-            f"python -m facelib train --run {run.name}"
+            f"python -m facelib train --run {run.ref}"
         )
     return load_checkpoint(run.checkpoint)
 

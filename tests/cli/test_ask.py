@@ -1,6 +1,7 @@
 """Questions to a trained run about people's own pictures, as they are typed."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from facelib.evaluate.labelled import load_labelled
 from facelib.evaluate.pictures import evaluate_on
 from facelib.metrics.operating import threshold_for
 from facelib.metrics.scores import load_scores
+from facelib.paths import REPO
 from facelib.prepare.align import ARCFACE_TEMPLATE, LANDMARK_COLUMNS, align
-from facelib.runs.folder import load_run
+from facelib.rendered.dataset import RenderedSpec, rendered_dataset
+from facelib.runs.folder import create_run, load_run
 from facelib.runs.launch import launch
+from facelib.training.train import train
 from facelib.training.trained import load_model
 
 
@@ -197,3 +201,32 @@ def test_figures_of_another_benchmark_are_not_overwritten(trained, tmp_path, cap
     finally:
         (run.path / "eval.json").unlink()
         evaluate_run(run.path, [source], bootstrap=0)
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_handbook_answer_on_rendered_faces(tmp_path, monkeypatch, capsys):
+    # Catches: a verb of the handbook that only parses, and fails on the pictures of this study.
+    page = (REPO / ".github" / "HANDBOOK.md").read_text()
+    block = page.split("A test runs these lines on\nrendered faces:")[1].split("```")[1]
+    monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    spec = RenderedSpec(identities=30, images=7, test_identities=20, size=32)
+    cfg = make_config(data=str(rendered_dataset(spec, tmp_path / "data")), image_size=32, width=4,
+                      dim=16, images_seen=640, benchmarks="lfw", val_fraction=0.2)  # fmt: skip
+    run = create_run(cfg.replace(name="smoke-arcface"))
+    train(run)
+    evaluate_run(run.path, bootstrap=0)
+    records = FaceRecords(cfg.data, 32)
+    for i in range(len(records)):
+        for folder in ("people", "my_faces"):
+            path = tmp_path / folder / f"person {records.labels[i]}" / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(records.jpeg(i))
+    for name, i in (("a.jpg", 0), ("b.jpg", 1)):
+        (tmp_path / name).write_bytes(records.jpeg(i))
+    lines = [line for line in block.splitlines() if line.startswith("python")]
+    assert {line.split()[3] for line in lines} >= {"same", "embed", "evaluate-on", "export"}
+    for line in lines:
+        assert main(shlex.split(line)[3:]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    assert "cosine" in told and "people" in told and Path("model.onnx").is_file()

@@ -16,6 +16,9 @@ LISTS = {
     "commas": "Ann/1.jpg,Ann/2.jpg,same\nAnn/1.jpg,Bo B/1.jpg,different\n",
     "semicolons, header": "file1;file2;same\nAnn/1.jpg;Ann/2.jpg;1\nAnn/1.jpg;Bo B/1.jpg;0\n",
     "tabs": "Ann/1.jpg\tAnn/2.jpg\tTrue\nAnn/1.jpg\tBo B/1.jpg\tFalse\n",
+    "more columns": ",left,right,label,day\n0,Ann/1.jpg,Ann/2.jpg,1.0,1\n"
+    "1,Ann/1.jpg,Bo B/1.jpg,0.0,0\n",
+    "match": "Ann/1.jpg,Ann/2.jpg,Match\nAnn/1.jpg,Bo B/1.jpg,mismatch\n",
     "label first, quotes": '1,"Ann/1.jpg","Ann/2.jpg"\n0,Ann/1.jpg,Bo B\\1.jpg\n',
 }
 
@@ -55,6 +58,7 @@ def test_people_of_agedb_are_read_from_its_names_and_others_from_genuine_pairs(t
 
 @pytest.mark.parametrize(("text", "said"), [
     ("a.jpg,b.jpg,maybe\n", "line 1 is 'a.jpg b.jpg maybe', wanted two paths and same/different"),
+    ("p,q,a,b\nx.jpg,y.jpg,1,0\nx.jpg,z.jpg,0,1\n", "line 2 is 'x.jpg y.jpg 1 0'"),
     ("a.jpg,b.jpg,1\n", "1 genuine and 0 impostor pairs, wanted both"),
     ("../a.jpg,b.jpg,1\na.jpg,c.jpg,0\n", "line 1: '../a.jpg' leads outside"),
     ("x/a.jpg x/b.jpg 1\nx/a.jpg x/b.jpg 0\n", "line 2: x/a.jpg and x/b.jpg are marked different"),

@@ -11,6 +11,7 @@ from facelib.errors import UserError
 from facelib.evaluate.embed import unit_rows
 from facelib.formats.benchmarks import Benchmark, person_of_image
 from facelib.formats.decode import decode, encode_jpeg
+from facelib.paths import named_run
 from facelib.runs.folder import Run, load_run
 from facelib.studies.results import LABELS, Result, method_of
 
@@ -39,7 +40,7 @@ def gather(
     if not names:
         raise UserError(
             "these runs share no benchmark: evaluate them on one: "
-            f"python -m facelib eval {results[-1].folder.name} --benchmarks FILE.bin"
+            f"python -m facelib eval {named_run(results[-1].folder)} --benchmarks FILE.bin"
         )
     room = PICTURE_BYTES // len(names)
     found = [_benchmark(results, name, room) for name in names]

@@ -1,0 +1,481 @@
+"""Each command that a message of the package advises is run, and does what the message promises.
+
+A case provokes a message, runs the command in it as it is typed, and provokes once more: the fault
+is gone, or (`after`) the next message is the true one. `test_advice.py` parses every command and
+asks that each has its case here.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from facelib.audit.overlap_pairs import pair_groups
+from facelib.cli.main import main
+from facelib.config import make_config
+from facelib.data.datasets import FaceRecords
+from facelib.data.locate import benchmark_path, train_folder
+from facelib.errors import UserError
+from facelib.evaluate.embed import evaluate_run, kept_embeddings
+from facelib.evaluate.labelled import load_labelled
+from facelib.evaluate.pictures import compare_pictures
+from facelib.formats.benchmarks import save_benchmark
+from facelib.formats.bins import read_bin
+from facelib.formats.recordio import RecordReader, write_face_records
+from facelib.metrics.lgcn import load_links
+from facelib.metrics.scores import load_scores
+from facelib.models.foundation import load_foundation
+from facelib.models.initial import init_file
+from facelib.models.registry import download_hint
+from facelib.prepare.inspection import inspect
+from facelib.prepare.lfw import read_lfw_pairs
+from facelib.rendered.spec import RenderedSpec
+from facelib.runner.pages import _provenance
+from facelib.runs.folder import create_run, hold, identify, load_run
+from facelib.runs.launch import launch, stop, wait_and_follow
+from facelib.runs.origin import check_name, unfinished
+from facelib.studies.explorer.gather import gather
+from facelib.studies.overview import add_finished
+from facelib.studies.results import Result
+from facelib.training.checkpoint import load_checkpoint
+from facelib.training.continued import longer
+from facelib.training.train import main as train_main
+from facelib.training.train import make_accelerator, train
+from facelib.training.trained import load_model, load_trained
+
+COMMAND = re.compile(r"python -m facelib ((?:[^\n;`()']|'[^']*')+)")
+CASES: dict[str, tuple] = {}
+
+
+def case(*advice: str, fill=lambda p: {}, after: str = ""):
+    """Registers what provokes the advice of these places (`file: command`, as test_advice says).
+
+    Args:
+        fill: what a person puts in place of the words that the message leaves open.
+        after: what is said next, where the command does not remove the fault itself.
+    """
+
+    def register(provoke):
+        for place in advice:
+            CASES[place] = (provoke, fill, after)
+        return provoke
+
+    return register
+
+
+def bench(path, records, pairs: int):
+    """A benchmark of the records' images with as many pairs, most of them impostors."""
+    images = [records.jpeg(i) for i in range(60)]
+    first, second = np.arange(pairs) % 60, (np.arange(pairs) // 60 + 1 + np.arange(pairs)) % 60
+    sides = [[images[i] for i in index] for index in (first, second)]
+    save_benchmark(path, *sides, records.labels[first] == records.labels[second],
+                   id1=records.labels[first], id2=records.labels[second],
+                   fold=np.arange(pairs) % 5)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_records, tmp_path_factory):
+    """A runs root with a finished, evaluated run and one that has not begun; a picture."""
+    root = tmp_path_factory.mktemp("advised")
+    records = FaceRecords(tiny_records, 16)
+    bench(root / "toy.bin", records, 300)
+    cfg = make_config(name="done", data=str(tiny_records), benchmarks=str(root / "toy.bin"),
+                      width=4, image_size=16, dim=8, global_batch=16, images_seen=32,
+                      val_fraction=0.25)  # fmt: skip
+    run = create_run(cfg, root / "runs")
+    train(run)
+    evaluate_run(run.path, bootstrap=0)
+    create_run(cfg.replace(name="fresh one", seed=1), root / "runs")
+    return root
+
+
+@pytest.fixture
+def place(trained, tiny_records, tmp_path, monkeypatch):
+    """A copy for one test. Trainings run in this process instead of one of their own."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    for name in ("toy.bin", "toy.meta.npz"):
+        shutil.copy(trained / name, tmp_path / name)
+    monkeypatch.setenv("FACELIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    def launch_here(cfg, processes=None, root=None):
+        if cfg.processes > 1:
+            return launch(cfg, processes=processes, root=root)
+        run = create_run(cfg, root)
+        if run.state != "done":
+            train(load_run(run.path))
+        return run
+
+    monkeypatch.setattr("facelib.runs.launch.launch", launch_here)
+    records = tmp_path / "my records"
+    shutil.copytree(tiny_records, records)
+    return SimpleNamespace(tmp=tmp_path, done=load_run("done"), fresh=load_run("fresh one"),
+                           records=records)  # fmt: skip
+
+
+def message_of(provoke, place) -> str:
+    try:
+        return provoke(place) or ""
+    except UserError as error:
+        return str(error)
+
+
+# Data
+
+
+@case("formats/bins.py: prepare --help", after="not a readable pickle")
+def damaged_bin(p):
+    (p.tmp / "bad.bin").write_bytes(b"no pickle")
+    read_bin(p.tmp / "bad.bin")
+
+
+@case("formats/face_index.py: inspect VALUE --rebuild-idx")
+def half_an_index(p):
+    index = p.records / "train.idx"
+    if "touched" not in vars(p):
+        p.touched = index.write_text("".join(index.read_text().splitlines(True)[:-40]))
+    return "; ".join(inspect(p.records)["problems"])
+
+
+@case("formats/recordio.py: inspect VALUE --rebuild-idx")
+def no_index(p):
+    if "touched" not in vars(p):
+        p.touched = (p.records / "train.idx").unlink()
+    RecordReader(p.records)
+
+
+@case("formats/recordio.py: prepare --help", after="no such file")
+def no_records(p):
+    RecordReader(p.tmp / "none")
+
+
+@case("doctor.py: inspect VALUE --rebuild-idx")
+def doctor_sees_no_index(p):
+    if "touched" not in vars(p):
+        shutil.copytree(p.records, p.tmp / "data" / "my set")
+        p.touched = (p.tmp / "data" / "my set" / "train.idx").unlink()
+    return problems("no train.idx")
+
+
+def problems(word: str) -> str:
+    from facelib.doctor import check
+
+    return "; ".join(f"{f['problem']}\n{f['next']}" for f in check()["problems"]
+                     if word in f["problem"])  # fmt: skip
+
+
+@case("data/datasets.py: inspect VALUE --deep", after="no readable image")
+def record_without_picture(p):
+    folder = p.tmp / "some bad"
+    if not folder.exists():
+        whole = FaceRecords(p.records, 16)
+        images = [(i // 6, whole.jpeg(i)) for i in range(12)]
+        images[5] = (0, b"no picture")
+        write_face_records(folder, images, size=(16, 16))
+    FaceRecords(folder, 16)[5]
+
+
+@case("data/locate.py: prepare folder IMAGES --out VALUE", fill=lambda p: {"IMAGES": people(p)})
+def no_training_set(p):
+    train_folder(make_config(data=str(p.tmp / "not yet")))
+
+
+def people(p):
+    records = FaceRecords(p.records, 16)
+    for i in range(12):
+        path = p.tmp / "people" / f"person {i // 6}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(records.jpeg(i))
+    return p.tmp / "people"
+
+
+@case("data/locate.py: prepare --help", after="not at")
+def no_benchmark(p):
+    benchmark_path("mine", p.tmp)
+
+
+@case("prepare/lfw.py: prepare pairs --help", after="wanted e.g. 10")
+def paths_for_lfw(p):
+    (p.tmp / "pairs.txt").write_text("a/1.jpg a/2.jpg 1\n")
+    read_lfw_pairs(p.tmp / "pairs.txt", p.tmp)
+
+
+@case("rendered/spec.py: prepare rendered --help", after="not allowed")
+def wrong_size(p):
+    RenderedSpec(size=5)
+
+
+@case("cli/settings.py: settings", after="unknown setting")
+def misspelt(p):
+    from facelib.cli.settings import describe_setting
+
+    describe_setting("tuu")
+
+
+# Runs
+
+
+@case("runs/folder.py: runs", "models/initial.py: runs", "training/checkpoint.py: runs",
+      after="o such")  # fmt: skip
+def unknown_run(p):
+    said = []
+    for look in (load_run, init_file, lambda n: load_checkpoint(p.tmp / n)):
+        with pytest.raises(UserError) as met:
+            look("nobody")
+        assert "python -m facelib runs" in str(met.value)
+        said.append(str(met.value))
+    return "\n".join(said)
+
+
+@case("runs/launch.py: train --run VALUE")
+def not_started(p):
+    wait_and_follow("fresh one")
+
+
+@case("training/trained.py: train --run VALUE")
+def not_trained(p):
+    load_trained(p.fresh)
+
+
+@case("training/continued.py: train --run VALUE")
+def not_finished(p):
+    longer(p.fresh, 500)
+
+
+@case("models/initial.py: train --run VALUE")
+def nothing_to_start_from(p):
+    init_file(p.fresh.name)
+
+
+@case("studies/overview.py: train --run VALUE")
+def not_to_be_added(p):
+    add_finished([], names=p.fresh.name)
+
+
+@case("runner/pages.py: train --run VALUE", after="train --run done")
+def page_of_runs(p):
+    return re.sub(r"\\(.)", r"\1", _provenance(p.done)["command"])
+
+
+@case("runs/origin.py: train --run VALUE")
+def figures_of_a_stopped_run(p):
+    if p.fresh.state == "new":
+        p.fresh.set_status(state="stopped", step=1, steps=2)
+    return unfinished(load_run(p.fresh.name))
+
+
+@case("doctor.py: train --run VALUE")
+def doctor_sees_a_failed_run(p):
+    if p.fresh.state == "new":
+        p.fresh.set_status(state="failed", step=1, steps=2, message="killed")
+    return problems("failed")
+
+
+@case("training/checkpoint.py: train --run VALUE")
+def disk_is_full(p):
+    with patch("torch.save", side_effect=OSError("no space")):
+        if p.fresh.state != "done":
+            train(p.fresh)
+
+
+@case("models/foundation.py: train --run VALUE")
+def stand_in_is_not_done(p):
+    cfg = make_config("generic-vit", data=str(p.records), global_batch=16, images_seen=16,
+                      image_size=32, val_fraction=0.25, threads=1, benchmarks="")  # fmt: skip
+    load_foundation("generic-vit", create_run(cfg).name)
+
+
+@case("models/registry.py: train --preset generic-vit",
+      fill=lambda p: {"generic-vit": "generic-vit --create"}, after="two minutes")  # fmt: skip
+def no_stand_in(p):
+    return download_hint("generic-vit")
+
+
+@case("training/train.py: train --run VALUE --skip-bad")
+def met_a_bad_record(p):
+    folder = p.tmp / "late"
+    if not folder.exists():
+        whole = FaceRecords(p.records, 16)
+        images = [(i // 6, whole.jpeg(i)) for i in range(144)]
+        images[70] = (11, b"no picture")
+        write_face_records(folder, images, size=(16, 16))
+    run = create_run(p.done.config.replace(name="late", data=str(folder), images_seen=160,
+                                           benchmarks="", val_fraction=0))  # fmt: skip
+    if run.state != "done":
+        assert train_main([str(run.path)]) == 2
+        return run.status["message"]
+
+
+@case("training/train.py: train --run RUN", fill=lambda p: {"RUN": two_processes(p).ref},
+      after="1 process")  # fmt: skip
+def too_few_processes(p):
+    make_accelerator(two_processes(p).config)
+
+
+def two_processes(p):
+    return create_run(p.done.config.replace(name="two", processes=2, benchmarks=""))
+
+
+@case("runs/launch.py: train --set elastic=true name=elastic --create", after="was made for")
+def another_number_of_processes(p):
+    launch(p.done.config, processes=2)
+
+
+@case("training/checkpoint.py: train --set KEY=VALUE", "runs/origin.py: train --set KEY=VALUE",
+      fill=lambda p: {"KEY=VALUE": f"name=own data={p.done.config.data} benchmarks= width=4 "
+                      "image_size=16 dim=8 global_batch=16 images_seen=32 val_fraction=0.25"},
+      after="a run of its own")  # fmt: skip
+def edited_configuration(p):
+    config = p.done.path / "config.json"
+    config.write_text(config.read_text().replace('"dim": 8', '"dim": 16').replace(
+        '"lr": ', '"lr": 1'))  # fmt: skip
+    said = []
+    for look in (check_name, load_model):
+        with pytest.raises(UserError) as met:
+            look(load_run("done"))
+        said.append(str(met.value))
+    return "\n".join(said)
+
+
+@case("runs/folder.py: follow VALUE", after="done")
+def trained_elsewhere(p):
+    with hold(p.done.path), hold(p.done.path):
+        pass
+
+
+# Figures
+
+
+@case("runs/folder.py: eval VALUE")
+def not_evaluated(p):
+    if "touched" not in vars(p):
+        p.touched = (p.done.path / "eval.json").unlink()
+    p.done.evaluation()
+
+
+@case("runs/origin.py: eval VALUE")
+def figures_of_another_checkpoint(p):
+    if "touched" not in vars(p):
+        train(p.fresh)
+        evaluate_run(p.fresh.path, bootstrap=0)
+        p.touched = shutil.copy(p.fresh.path / "eval.json", p.done.path / "eval.json")
+    p.done.evaluation()
+
+
+@case("evaluate/embed.py: eval VALUE --force")
+def embeddings_are_gone(p):
+    if "touched" not in vars(p):
+        p.touched = (p.done.path / "embeddings" / "toy.npz").unlink()
+    kept_embeddings(p.done.path, "toy", p.done.evaluation())
+
+
+@case("metrics/scores.py: eval RUN", fill=lambda p: {"RUN": "done"})
+def scores_are_gone(p):
+    if "touched" not in vars(p):
+        p.touched = (p.done.path / "scores" / "toy.npz").unlink()
+    load_scores(p.done.path / "scores" / "toy.npz")
+
+
+@case("audit/overlap_pairs.py: eval RUN --force", fill=lambda p: {"RUN": "done"})
+def scores_without_identities(p):
+    path = p.done.path / "scores" / "toy.npz"
+    if "touched" not in vars(p):
+        scores = load_scores(path)
+        p.touched = np.savez(path, score=scores.score, same=scores.same)
+    pair_groups(load_scores(path), [1])
+
+
+@case("evaluate/pictures.py: eval VALUE --benchmarks BIN", fill=lambda p: {"BIN": larger(p)})
+def too_few_impostors(p):
+    picture = people(p) / "person 0" / "0.jpg"
+    compare_pictures("done", picture, picture, fmr=1e-3)
+
+
+def larger(p):
+    bench(p.tmp / "larger.bin", FaceRecords(p.records, 16), 1800)
+    return p.tmp / "larger.bin"
+
+
+@case("studies/explorer/gather.py: eval VALUE --benchmarks FILE.bin",
+      fill=lambda p: {"FILE.bin": p.tmp / "toy.bin"})  # fmt: skip
+def no_benchmark_of_both(p):
+    if "touched" not in vars(p):
+        train(p.fresh)
+        p.touched = evaluate_run(p.fresh.path, [larger(p)], bootstrap=0)
+    gather(["done", p.fresh.name])
+
+
+@case("studies/results.py: eval VALUE --benchmarks VALUE")
+def benchmark_changed(p):
+    if "touched" not in vars(p):
+        p.touched = evaluate_run(p.done.path, [p.tmp / "toy.bin"], bootstrap=0)
+        bench(p.tmp / "toy.bin", FaceRecords(p.records, 16), 240)
+    Result(p.done.path, p.done.config, p.done.evaluation(), "done").benchmark("toy")
+
+
+@case("evaluate/labelled.py: cluster VALUE --export RUN",
+      fill=lambda p: {"RUN": "done --benchmark toy"})  # fmt: skip
+def no_embeddings(p):
+    load_labelled(p.tmp / "my embeddings.npz")
+
+
+@case("metrics/lgcn.py: cluster TRAIN.npz --train-lgcn MODEL.safetensors",
+      fill=lambda p: {"TRAIN.npz": labelled(p),
+                      "MODEL.safetensors": "links --steps 2"})  # fmt: skip
+def no_links(p):
+    load_links(p.tmp / "links")
+
+
+def labelled(p):
+    label = np.arange(300) // 10
+    emb = np.eye(30, dtype=np.float32)[label] + np.random.default_rng(0).normal(0, 0.1, (300, 30))
+    np.savez(p.tmp / "train.npz", emb=emb.astype(np.float32), label=label)
+    return p.tmp / "train.npz"
+
+
+@case("runs/launch.py: follow VALUE", after="nothing to stop")
+def does_not_stop(p):
+    if "touched" not in vars(p):
+        code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(4)"
+        p.touched = subprocess.Popen([sys.executable, "-c", code])
+        threading.Thread(target=p.touched.wait).start()
+        time.sleep(1)
+        p.fresh.set_status(state="running", **identify(p.touched.pid))
+    stop(p.fresh, patience=0.3)
+
+
+def as_typed(message: str, fill: dict) -> list[list[str]]:
+    """The commands of a message, the words that it leaves open filled in."""
+    lines = []
+    for found in COMMAND.findall(message):
+        text = re.split(r"  |, | and | writes | \(|\.$|: ", found)[0]
+        for word, value in fill.items():
+            text = re.sub(rf"(?<!\S){re.escape(word)}(?!\S)", str(value), text)
+        lines.append(shlex.split(text))
+    return lines
+
+
+@pytest.mark.parametrize("advice", sorted(CASES))
+def test_the_command_that_a_message_advises_does_what_it_promises(advice, place, capsys):
+    # Catches: advice that ends in another error, names a run or file it cannot find, or that
+    # leaves everything as it was.
+    provoke, fill, after = CASES[advice]
+    message = message_of(provoke, place)
+    command = advice.partition(": ")[2].split(" VALUE")[0].split()[0]
+    [words] = {tuple(w) for w in as_typed(message, fill(place)) if w[0] == command}
+    try:
+        code = main(list(words))
+    except SystemExit as stopped:  # --help
+        code = stopped.code
+    assert code == 0 or (after == "no readable image" and code == 2), capsys.readouterr().err
+    now = message_of(provoke, place)
+    assert (after in now) if after else not now, now
