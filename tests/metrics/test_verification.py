@@ -179,3 +179,52 @@ def test_report_has_the_promised_keys_and_the_spread_of_the_strict_threshold():
     assert list(report["tar_at_far"]) == ["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"]
     thresholds = [row["threshold"] for row in report["strict"]["folds"]]
     assert report["strict"]["threshold_std"] == pytest.approx(np.std(thresholds))
+
+
+def test_every_figure_of_eight_pairs_is_the_one_worked_out_by_hand():
+    # catches: any figure under another name, of another protocol, class or fold, or left out
+    score = np.array([0.875, 0.75, 0.125, 0.25, 0.6875, 0.3125, 0.4375, 0.0])
+    same, fold = np.array([1, 1, 0, 0] * 2), np.repeat([3, 8], 4)
+    report = v.verify(score, same, fold)
+    found = report.to_dict()
+    # Strict: just above the highest impostor of the other fold. Best: the first step of 0.01 above
+    # the distance 0.625 (0.5) of the genuine pair that the other fold accepts last.
+    assert found.pop("strict") == {
+        "accuracy": 0.875, "std": 0.125, "threshold": pytest.approx(0.34375 + 1e-6),
+        "threshold_std": pytest.approx(0.09375), "tar": 1.0, "far": 0.25,
+        "folds": [
+            {"fold": 3, "threshold": 0.4375 + 1e-6, "accuracy": 1.0, "tar": 1.0, "far": 0.0},
+            {"fold": 8, "threshold": 0.25 + 1e-6, "accuracy": 0.75, "tar": 1.0, "far": 0.5},
+        ],
+    }  # fmt: skip
+    assert found.pop("best") == {
+        "accuracy": 0.75, "std": 0.25, "threshold": pytest.approx(0.57),
+        "threshold_std": pytest.approx(0.06), "tar_at_far_1e-3": 1.0, "far_at_far_1e-3": 0.25,
+        "folds": [
+            {"fold": 3, "threshold": 0.63, "accuracy": 1.0},
+            {"fold": 8, "threshold": 0.51, "accuracy": 0.5},
+        ],
+    }  # fmt: skip
+    assert found.pop("tar_at_far") == dict.fromkeys(["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"])
+    assert found.pop("warnings")
+    assert found == {"pairs": 8, "genuine": 4, "impostors": 4, "folds": 2, "flip": False,
+                     "auc": 15 / 16, "eer": 0.25}  # fmt: skip
+    assert report.best.in_sample.tolist() == [True, True, False, False, True, False, False, False]
+    figures = report.figures()
+    assert figures["strict.far"] == figures["best.far_at_far_1e-3"] == figures["eer"] == 0.25
+    assert figures["tar_at_far.1e-3"] is None and not {"strict.std", "best.folds"} & set(figures)
+
+
+def test_the_people_and_the_seed_reach_the_intervals():
+    # catches: identities or the seed dropped on the way; estimates without their interval
+    score, same = made_scores("random", 400, seed=3)
+    people = np.arange(400) // 5
+    given = {"id1": people, "id2": np.where(same, people, people + 1)}
+    first, other = (v.verify(score, same, bootstrap=30, seed=s, **given).to_dict() for s in (1, 2))
+    again = v.verify_scores(v.make_scores(score, same, **given), 30, 1).to_dict()
+    assert first == again and first["intervals"] != other["intervals"]
+    assert first["bootstrap"] != v.verify(score, same, bootstrap=30, seed=1).to_dict()["bootstrap"]
+    low, high = first["intervals"]["strict.accuracy"]
+    assert low < first["strict"]["accuracy"] < high
+    assert first["intervals"]["best.threshold"] is None and first["intervals"]["auc"][0] < 1
+    assert v.verify(score, same, score_flip=score).to_dict()["flip"] is True
