@@ -54,7 +54,7 @@ class GroupSampler:
         seed: of the order. size: K, images per identity.
     """
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int, unit: int = 0):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int, unit: int = 2):
         self.labels, self.batch, self.seed, self.size = np.asarray(labels), batch, seed, size
         counts = np.unique(self.labels, return_counts=True)[1]
         self.single_images = int((counts == 1).sum())  # identities that can form no pair
@@ -117,7 +117,7 @@ class GroupSampler:
 class PairSampler(GroupSampler):
     """P identities × 2 images at adjacent indices (source A): see `GroupSampler`."""
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 0):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 2):
         super().__init__(labels, batch, seed, size=2, unit=unit)
 
 

@@ -48,10 +48,10 @@ def test_numpy_2_spells_its_modules_with_an_underscore(tmp_path: Path):
 
 def test_what_is_written_is_what_insightface_reads(tmp_path: Path):
     # InsightFace: `bins, issame_list = pickle.load(f, encoding='bytes')`.
-    write_bin(tmp_path / "x.bin", [RED, BLUE], np.array([False]))
+    write_bin(tmp_path / "x.bin", [RED, BLUE, RED, RED], np.array([False, True]))
     with open(tmp_path / "x.bin", "rb") as file:
         bins, same = pickle.load(file, encoding="bytes")
-    assert bins == [RED, BLUE] and same == [False] and type(same[0]) is bool
+    assert bins == [RED, BLUE, RED, RED] and same == [False, True] and type(same[0]) is bool
     assert (tmp_path / "x.bin").read_bytes()[:2] == b"\x80\x03"  # Python 3 before 3.4 reads it too
 
 
