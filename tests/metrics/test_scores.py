@@ -66,8 +66,8 @@ BAD = {
     "short index": ({"index1": np.zeros(3)}, r"`index1` has shape \(3,\), wanted \(40,\)"),
     "half the identities": ({"id1": np.arange(40)}, "one of `id1` and `id2` .* both or none$"),
     "people who contradict": ({"id1": np.arange(40), "id2": np.arange(40) // 2 * 2},
-                              r"pair 0 has same = 0, but its identities are 0 and 0 \(40 of 40 pairs "
-                              r"contradict\): mend `same`, or `id1` and `id2`$"),
+                              r"pair 0 has same = 0, but its identities are 0 and 0 \(40 of 40 "
+                              r"pairs contradict\): mend `same`, or `id1` and `id2`$"),
     "no pairs": ({"score": np.zeros(0)}, "`score` is empty: wanted one cosine a pair$"),
 }  # fmt: skip
 
