@@ -36,6 +36,12 @@ def test_same_may_be_booleans_or_ones_and_zeros(tmp_path, as_type):
     assert x == y
 
 
+def test_arrays_of_other_names_are_not_opened(tmp_path):
+    # catches: a foreign array that is read (here a pickle, which is refused) before it is left out
+    np.savez(tmp_path / "x.npz", **GOOD, notes=np.array([{}], object))
+    assert np.array_equal(load_scores(tmp_path / "x.npz").score, GOOD["score"])
+
+
 GOOD = {"score": np.linspace(-1, 1, 40), "same": np.arange(40) % 2, "fold": np.arange(40) // 10}
 FINITE = r"wanted finite cosines; look at the model or images that gave it$"
 REAL = r"wanted real numbers \(cosines\)$"
@@ -114,6 +120,8 @@ def test_files_that_are_no_scores_are_one_clear_error(tmp_path):
         again = "eval RUN` writes them" if name in (".", "absent.npz") else f"again with: {AGAIN}"
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
         assert again in str(caught.value)
+        what = " an .npz with `score`, `same`, maybe `fold`"
+        assert what in str(caught.value) or name in (".", "absent.npz")
 
 
 AGAIN = "python -m facelib eval RUN"

@@ -158,6 +158,7 @@ def test_flip_scores_serve_the_best_threshold_protocol_only():
     assert both.to_dict()["best"] == flipped.to_dict()["best"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_fold_without_impostors_has_no_far_and_says_so():
     # catches: 0/0 reported as FAR 0, or NaN that spoils the mean and the JSON
     score, same = made_scores("sorted by class", 400, seed=8)
@@ -166,6 +167,18 @@ def test_a_fold_without_impostors_has_no_far_and_says_so():
     assert 0 <= report["strict"]["far"] <= 1
     assert any("no impostor pair in fold" in line for line in report["warnings"])
     json.dumps(report, allow_nan=False)
+    turned = v.verify(score[::-1], same[::-1]).to_dict()
+    assert turned["strict"]["folds"][-1]["tar"] is None and turned["strict"]["tar"] <= 1
+    assert (turned["genuine"], turned["impostors"]) == (same.sum(), 400 - same.sum())
+
+
+def test_a_distance_on_the_threshold_is_refused_and_the_grid_is_tried_to_its_end():
+    # catches: <= for <, which accepts impostors at the threshold; a grid without its last step
+    same, fold = np.array([True, False] * 2), np.repeat([0, 1], 2)
+    for genuine, impostor, threshold in ((0.7525, 0.75, 0.5), (-0.9925, -1.0, 3.99)):
+        best = v.verify(np.array([genuine, impostor] * 2), same, fold).best
+        assert best.threshold == pytest.approx([threshold] * 2)
+        assert np.array_equal(best.in_sample, same) and np.array_equal(best.predicted, same)
 
 
 def test_report_has_the_promised_keys_and_the_spread_of_the_strict_threshold():
@@ -220,8 +233,9 @@ def test_the_people_and_the_seed_reach_the_intervals():
     score, same = made_scores("random", 400, seed=3)
     people = np.arange(400) // 5
     given = {"id1": people, "id2": np.where(same, people, people + 1)}
-    first, other = (v.verify(score, same, bootstrap=30, seed=s, **given).to_dict() for s in (1, 2))
-    again = v.verify_scores(v.make_scores(score, same, **given), 30, 1).to_dict()
+    first = v.verify(score, same, bootstrap=30, **given).to_dict()
+    other = v.verify(score, same, bootstrap=30, seed=2, **given).to_dict()
+    again = v.verify_scores(v.make_scores(score, same, **given), 30, 0).to_dict()
     assert first == again and first["intervals"] != other["intervals"]
     assert first["bootstrap"] != v.verify(score, same, bootstrap=30, seed=1).to_dict()["bootstrap"]
     low, high = first["intervals"]["strict.accuracy"]
