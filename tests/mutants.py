@@ -79,18 +79,23 @@ def mutmut(folder: Path, *words: str) -> str:
     return call(folder, sys.executable, "-m", "mutmut", *words)
 
 
-def states_of(folder: Path) -> dict[str, str]:
-    return dict(LINE.findall(mutmut(folder, "results", "--all", "true")))
+def forget(folder: Path, codes: tuple[int, ...] = (0, 33)) -> None:
+    """Have mutmut try mutants with these results again (survived: 0, no tests: 33)."""
+    for path in (folder / "mutants").rglob("*.py.meta"):
+        found = json.loads(path.read_text())
+        known = found["exit_code_by_key"].items()
+        found["exit_code_by_key"] = {k: None if code in codes else code for k, code in known}
+        path.write_text(json.dumps(found))
 
 
 def try_modules(modules: dict[str, str], folder: Path, children: int) -> dict[str, str]:
     """State of each mutant of some modules (module → its tests), in a copy that is kept."""
-    again = folder.exists()
-    if again:
+    if folder.exists():
         git(folder, "fetch", "-q", str(REPO), "HEAD")
         for path in git(folder, "diff", "--name-only", "FETCH_HEAD", "--", "facelib").split():
             (folder / "mutants" / path).unlink(missing_ok=True)  # mutmut keeps what is there
         git(folder, "reset", "-q", "--hard", "FETCH_HEAD")
+        forget(folder)
     else:
         git(REPO, "clone", "-q", str(REPO), str(folder))
     paths = json.dumps([f"facelib/{module}.py" for module in modules])
@@ -98,11 +103,7 @@ def try_modules(modules: dict[str, str], folder: Path, children: int) -> dict[st
         tests = json.dumps(sorted(set(modules.values())))
         settings.write(SETTINGS.format(modules=paths, tests=tests))
     mutmut(folder, "run", "--max-children", str(children))
-    if again:
-        alive = [name for name, state in states_of(folder).items() if state in UNSEEN]
-        if alive:
-            mutmut(folder, "run", "--max-children", str(children), *alive)
-    return states_of(folder)
+    return dict(LINE.findall(mutmut(folder, "results", "--all", "true")))
 
 
 def describe(folder: Path, mutants: list[str]) -> dict[str, str]:
