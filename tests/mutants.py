@@ -103,7 +103,10 @@ def try_modules(modules: dict[str, str], folder: Path, children: int) -> dict[st
         tests = json.dumps(sorted(set(modules.values())))
         settings.write(SETTINGS.format(modules=paths, tests=tests))
     mutmut(folder, "run", "--max-children", str(children))
-    return dict(LINE.findall(mutmut(folder, "results", "--all", "true")))
+    states = dict(LINE.findall(mutmut(folder, "results", "--all", "true")))
+    if "not checked" in states.values():
+        raise UserError(f"interrupted: the same command goes on in {folder}")
+    return states
 
 
 def describe(folder: Path, mutants: list[str]) -> dict[str, str]:
