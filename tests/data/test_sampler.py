@@ -100,6 +100,8 @@ def test_a_batch_larger_than_the_identities_says_the_largest_possible():
         PlainSampler(np.arange(8), 10, seed=0)
     with pytest.raises(UserError, match="use global_batch=8 or less"):
         GroupSampler(np.repeat([0, 1], 7), 12, seed=0, size=4)
+    with pytest.raises(UserError, match="use global_batch=8 or less"):
+        GroupSampler(np.repeat(np.arange(4), 2), 10, seed=0, size=2)
     with pytest.raises(UserError, match="no batch fits"):  # one identity has no negative
         GroupSampler(np.repeat([0], 7), 8, seed=0, size=4)
     with pytest.raises(UserError, match=r"have 0 \(20 have one .* no batch fits: use more data"):

@@ -21,6 +21,8 @@ def test_a_scores_file_round_trips_with_its_fold_numbers(tmp_path):
     save_scores(path, scores)
     back = load_scores(path)
     assert [p.name for p in tmp_path.iterdir()] == ["lfw.npz"]
+    with np.load(path) as file:
+        assert str(file["key"]) == ""  # of no embeddings
     assert back.fold_labels.tolist() == [5, 6, 7, 8]
     for name in ("score", "same", "fold", "score_flip", "id1", "id2"):
         assert np.array_equal(getattr(back, name), getattr(scores, name))

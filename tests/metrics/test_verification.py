@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from facelib.metrics import verification as v
+from facelib.metrics.caveats import interval_warnings
 from facelib.metrics.scores import contiguous_tenths
 from tests.evaluate.reference import (
     CASES,
@@ -235,10 +236,15 @@ def test_the_people_and_the_seed_reach_the_intervals():
     given = {"id1": people, "id2": np.where(same, people, people + 1)}
     first = v.verify(score, same, bootstrap=30, **given).to_dict()
     other = v.verify(score, same, bootstrap=30, seed=2, **given).to_dict()
-    again = v.verify_scores(v.make_scores(score, same, **given), 30, 0).to_dict()
+    scores = v.make_scores(score, same, **given)
+    again = v.verify_scores(scores, 30).to_dict()
+    assert "intervals" not in v.verify_scores(scores).to_dict()
     assert first == again and first["intervals"] != other["intervals"]
     assert first["bootstrap"] != v.verify(score, same, bootstrap=30, seed=1).to_dict()["bootstrap"]
     low, high = first["intervals"]["strict.accuracy"]
     assert low < first["strict"]["accuracy"] < high
     assert first["intervals"]["best.threshold"] is None and first["intervals"]["auc"][0] < 1
     assert v.verify(score, same, score_flip=score).to_dict()["flip"] is True
+    parted = v.verify(np.where(same, 0.9, 0.1), same, bootstrap=30).to_dict()
+    said = list(interval_warnings(parted))  # that all are right bounds a rate on one side only
+    assert said and parted["warnings"][-len(said) :] == said
