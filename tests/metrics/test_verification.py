@@ -132,6 +132,7 @@ def test_roc_auc_and_tar_at_far_agree_with_scikit_learn(case):
             assert value is None
         else:
             assert value == pytest.approx(theirs[1][theirs[0] <= target].max(), abs=1e-12)
+    assert v.tar_at_far(score, same, (1.0,)) == {1.0: 1.0}
 
 
 def test_eer_is_the_crossing_of_the_roc_polyline():
