@@ -57,5 +57,5 @@ def test_centres_are_counted_for_every_view():
     # Catches: 99 stated where two views of 64 images bring in the centres of 128 rows.
     cfg = make_config(loss="coreface", dropout=0.4, sampled_centres=100)
     assert negative_centres(cfg, 240) == 127
-    drawn = CentreDraw(240, cfg.sampled_centres)(torch.arange(64).repeat(2))
+    drawn = CentreDraw(240, cfg.sampled_centres, 0)(torch.arange(64).repeat(2))
     assert len(drawn) == 128

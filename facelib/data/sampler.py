@@ -29,14 +29,14 @@ class PlainSampler:
         self.images, self.batch, self.seed = len(labels), batch, seed
         self.steps_per_epoch = len(labels) // batch
         self.images_per_epoch = self.steps_per_epoch * batch
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._epoch = -1
 
     def indices(self, step: int) -> np.ndarray:
         """(batch,) image indices of a step."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.images)
-            self._epoch = epoch
+            rng = np.random.default_rng([self.seed, epoch])
+            self._order, self._epoch = rng.permutation(self.images), epoch
         return self._order[index * self.batch : (index + 1) * self.batch]
 
 
@@ -54,33 +54,31 @@ class GroupSampler:
         seed: of the order. size: K, images per identity.
     """
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int, unit: int = 0):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, size: int, unit: int = 2):
         self.labels, self.batch, self.seed, self.size = np.asarray(labels), batch, seed, size
         counts = np.unique(self.labels, return_counts=True)[1]
         self.single_images = int((counts == 1).sum())  # identities that can form no pair
-        most = counts.max() // size
-        per_round = np.array([(counts // size > r).sum() for r in range(most)], int)
-        if not len(per_round) or per_round[0] < batch // size:
-            able = int(per_round[0]) if len(per_round) else 0
+        self.identities = batch // size
+        able = int((counts >= size).sum())
+        if able < self.identities:
             raise UserError(
-                f"global_batch={batch} takes {batch // size} identities with {size} images or "
+                f"global_batch={batch} takes {self.identities} identities with {size} images or "
                 f"more, the training images have {able} ({self.single_images} have one image): "
                 f"{_smaller(size * able, max(unit, size), 2 * size)}"
             )
-        self.rounds = int((per_round >= batch // size).sum())
-        groups = int(per_round[: self.rounds].sum())
-        self.steps_per_epoch = groups // (batch // size)
+        per_round = np.array([(counts // size > r).sum() for r in range(counts.max() // size)])
+        self.rounds = int((per_round >= self.identities).sum())
+        self.steps_per_epoch = int(per_round[: self.rounds].sum()) // self.identities
         self.images_per_epoch = self.steps_per_epoch * batch
         self.coverage = self.images_per_epoch / len(self.labels)
-        self._epoch, self._groups = -1, np.empty((0, size), np.int64)
+        self._epoch = -1
 
     def indices(self, step: int) -> np.ndarray:
         """(batch,) image indices of a step; kK … kK + K − 1 share an identity."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._groups, self._epoch = self._plan(epoch), epoch
-        identities = self.batch // self.size
-        return self._groups[index * identities : (index + 1) * identities].reshape(-1)
+        return self._groups[index * self.identities :][: self.identities].ravel()
 
     def _plan(self, epoch: int) -> np.ndarray:
         """(groups, K) image indices of an epoch, in order."""
@@ -90,20 +88,19 @@ class GroupSampler:
         starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
         counts = np.diff(np.r_[starts, len(ids)])
         position = np.arange(len(ids)) - np.repeat(starts, counts)
-        whole = position - position % size + size <= np.repeat(counts, counts)
+        whole = position + size <= np.repeat(counts, counts)
         first = np.flatnonzero((position % size == 0) & whole)
         round_of = position[first] // size
         keep = round_of < self.rounds
         first, round_of = first[keep], round_of[keep]
         first = first[np.lexsort((rng.random(len(first)), round_of))]
         groups = order[first[:, None] + np.arange(size)]
-        bounds = np.cumsum(np.bincount(round_of, minlength=self.rounds))
+        bounds = np.cumsum(np.bincount(round_of))
         return self._separate(groups, bounds[:-1])
 
     def _separate(self, groups: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         """Reorder the start of each round so that no batch meets an identity twice."""
-        size = self.batch // self.size
-        ids = self.labels[groups[:, 0]]
+        size, ids = self.identities, self.labels[groups[:, 0]]
         ends = np.r_[bounds[1:], len(groups)]
         for start, end in zip(bounds, ends):
             taken = start % size  # groups of the earlier round in the batch that spans the bound
@@ -120,7 +117,7 @@ class GroupSampler:
 class PairSampler(GroupSampler):
     """P identities × 2 images at adjacent indices (source A): see `GroupSampler`."""
 
-    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 0):
+    def __init__(self, labels: np.ndarray, batch: int, seed: int, unit: int = 2):
         super().__init__(labels, batch, seed, size=2, unit=unit)
 
 

@@ -42,7 +42,7 @@ def read_bin(path: Path) -> tuple[list[bytes], np.ndarray]:
     if not isinstance(content, tuple | list) or len(content) != 2:
         raise BadData(f"{path}: holds {kind_of(content)}, wanted (images, same); {AGAIN}")
     parts = [_items(part) for part in content]
-    if None in [part if part is None else True for part in parts]:
+    if any(part is None for part in parts):
         kinds = ", ".join(kind_of(part) for part in content)
         raise BadData(f"{path}: holds ({kinds}), wanted (list of images, list of bools); {AGAIN}")
     images, same = parts

@@ -94,7 +94,7 @@ class InfoNCE(nn.Module):
     def _whole(self, f, labels, columns, own, stored) -> LossOutput:
         """Loss and figures from the (B, R·B + S) matrix."""
         cos = f @ columns.T  # (B, R·B)
-        logits = (cos / self.tau).scatter(1, own[:, None], float("-inf"))
+        logits = (cos / self.tau).scatter(1, own[:, None], -math.inf)
         if stored:
             logits = torch.cat([logits, self._of_bank(f, labels, stored)], 1)
         partner = own ^ 1  # 0↔1, 2↔3, …
@@ -129,7 +129,7 @@ class InfoNCE(nn.Module):
     def _of_bank(self, f, labels, stored) -> torch.Tensor:
         """Logits (B, S) of the stored features, −∞ for those of the row's identity."""
         features, classes = stored
-        return (f @ features.T / self.tau).masked_fill(labels[:, None] == classes, float("-inf"))
+        return (f @ features.T / self.tau).masked_fill(labels[:, None] == classes, -math.inf)
 
     @torch.no_grad()
     def _count(self, f, labels, columns, own, stored) -> dict[str, torch.Tensor]:

@@ -160,9 +160,11 @@ def make_scores(score, same, fold=None, **optional) -> Scores:
     pairs = len(score)
     same = _check_same(same, pairs)
     fold, labels = _check_folds(fold, same)
-    extra = {k: _check_column(k, v, pairs) for k, v in optional.items() if v is not None}
-    if "score_flip" in extra:
-        extra["score_flip"] = _check_cosines("score_flip", extra["score_flip"], pairs)
+    extra = {
+        k: (_check_cosines if k == "score_flip" else _check_column)(k, v, pairs)
+        for k, v in optional.items()
+        if v is not None
+    }
     if ("id1" in extra) != ("id2" in extra):
         raise UserError("only one of `id1` and `id2` is given: wanted both or none")
     return Scores(score=score, same=same, fold=fold, fold_labels=labels, **extra)

@@ -92,7 +92,7 @@ def strict_protocol(score: np.ndarray, same: np.ndarray, fold: np.ndarray) -> St
     threshold = np.array([_kth_largest(falling[owner != f], STRICT_FAR) for f in range(folds)])
     predicted = score >= threshold[fold]
     tar, far = _rates_per_fold(predicted, same, fold, folds)
-    accuracy = _count(predicted == same, fold, folds) / np.bincount(fold, minlength=folds)
+    accuracy = _count(predicted == same, fold, folds) / np.bincount(fold)
     return StrictResult(threshold, accuracy, tar, far, predicted)
 
 
@@ -112,7 +112,7 @@ def best_threshold_protocol(score: np.ndarray, same: np.ndarray, fold: np.ndarra
     together = correct.sum(axis=0)
     threshold = DISTANCE_GRID[np.argmax(together - correct, axis=1)]
     predicted = distance < threshold[fold]
-    accuracy = _count(predicted == same, fold, folds) / np.bincount(fold, minlength=folds)
+    accuracy = _count(predicted == same, fold, folds) / np.bincount(fold)
     in_sample = distance < DISTANCE_GRID[np.argmax(together)]
     at_far = strict_protocol(score, same, fold)
     return BestResult(threshold, accuracy, at_far, predicted, in_sample)

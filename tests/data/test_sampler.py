@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from facelib.data.sampler import GroupSampler, PairSampler, PlainSampler, flips, local_slice
+from facelib.config import make_config
+from facelib.data.sampler import (
+    GroupSampler,
+    PairSampler,
+    PlainSampler,
+    build_sampler,
+    flips,
+    local_slice,
+)
 from facelib.errors import UserError
 
 
@@ -76,9 +84,9 @@ def test_epochs_pair_the_images_anew():
 
 def test_images_without_a_partner_are_counted_and_left_out():
     # Catches: an identity with one image paired with itself or with a stranger.
-    labels = np.array([0, 0, 1, 2, 2, 3])
+    labels = np.array([0, 0, 1, 2, 2, 3, 4])
     sampler = PairSampler(labels, 4, seed=0)
-    assert sampler.single_images == 2
+    assert sampler.single_images == 3
     assert set(labels[sampler.indices(0)]) == {0, 2}
 
 
@@ -86,11 +94,17 @@ def test_a_batch_larger_than_the_identities_says_the_largest_possible():
     # Catches: an endless loop or repeated identities.
     with pytest.raises(UserError, match=r"takes 32 identities .* images have 20.*global_batch=40"):
         PairSampler(np.repeat(np.arange(20), 5), 64, seed=0)
-    with pytest.raises(UserError, match=r"takes 16 identities with 4 .*global_batch=60"):
+    with pytest.raises(UserError, match=r"takes 16 identities with 4 .*global_batch=60 or less"):
         GroupSampler(np.repeat(np.arange(15), 5), 64, seed=0, size=4)
-    with pytest.raises(UserError, match="larger than the 6 training images"):
-        PlainSampler(np.arange(6), 8, seed=0)
-    with pytest.raises(UserError, match="no batch fits: use more data, or another loss"):
+    with pytest.raises(UserError, match="larger than the 8 training images: .*global_batch=8 or"):
+        PlainSampler(np.arange(8), 10, seed=0)
+    with pytest.raises(UserError, match="use global_batch=8 or less"):
+        GroupSampler(np.repeat([0, 1], 7), 12, seed=0, size=4)
+    with pytest.raises(UserError, match="use global_batch=8 or less"):
+        GroupSampler(np.repeat(np.arange(4), 2), 10, seed=0, size=2)
+    with pytest.raises(UserError, match="no batch fits"):  # one identity has no negative
+        GroupSampler(np.repeat([0], 7), 8, seed=0, size=4)
+    with pytest.raises(UserError, match=r"have 0 \(20 have one .* no batch fits: use more data"):
         PairSampler(np.arange(20), 8, seed=0)  # not "use global_batch=0 or less"
 
 
@@ -107,3 +121,43 @@ def test_flips_are_fair_and_belong_to_the_step():
     assert (flips(64, 0, 7) == flips(64, 0, 7)).all()
     assert (flips(64, 0, 7) != flips(64, 0, 8)).any()
     assert 0.45 < flips(10_000, 0, 0).mean() < 0.55
+
+
+def test_a_plain_epoch_shows_each_image_once_in_whole_batches():
+    # Catches: batches that overlap; a last batch that is not whole; a batch of all images refused.
+    sampler = PlainSampler(np.arange(11), 3, seed=0)
+    seen = np.concatenate([sampler.indices(step) for step in range(sampler.steps_per_epoch)])
+    assert len(set(seen)) == len(seen) == sampler.images_per_epoch == 9
+    assert sorted(PlainSampler(np.arange(6), 6, seed=0).indices(1)) == list(range(6))
+
+
+def test_the_batches_of_a_seed_are_those_of_published_runs():
+    # Catches: any change of the draws: the same run name would train on other batches.
+    labels = np.repeat(np.arange(5), [6, 2, 4, 3, 4])
+    assert PlainSampler(labels, 6, seed=0).indices(4).tolist() == [1, 18, 7, 11, 3, 17]
+    pairs = PairSampler(labels, 6, seed=0)
+    assert [pairs.indices(step).tolist() for step in (0, 1, 3)] == [
+        [6, 7, 15, 18, 3, 2], [13, 14, 11, 8, 1, 0], [7, 6, 12, 13, 9, 8],
+    ]  # fmt: skip
+    assert np.flatnonzero(flips(16, 0, 7)).tolist() == [0, 2, 3, 4, 8, 9, 10, 13, 14, 15]
+
+
+@pytest.mark.parametrize(
+    ("settings", "layout", "kind", "size"),
+    [
+        ({"images_per_identity": 4}, "pairs", GroupSampler, 4),
+        ({}, "pairs", PairSampler, 2),
+        ({}, "plain", PlainSampler, 1),
+    ],
+)
+def test_the_sampler_of_a_run_has_the_run_s_settings(settings, layout, kind, size):
+    # Catches: another class, batch, seed or size than the run asks for.
+    shared = {"loss": "supcon" if settings else "infonce", "processes": 2, "accumulate": 2}
+    cfg = make_config(seed=5, **shared, **settings)
+    labels = np.repeat(np.arange(9), 8)[:70]
+    sampler = build_sampler(cfg, layout, labels, 16)
+    again = kind(labels, 16, 5, *([size] if kind is GroupSampler else []))
+    assert type(sampler) is kind and (sampler.indices(1) == again.indices(1)).all()
+    most = {1: 64, 2: 16, 4: 32}[size]  # a multiple of two parts on each of two processes
+    with pytest.raises(UserError, match=f"use global_batch={most} or less"):
+        build_sampler(cfg, layout, labels, 80)

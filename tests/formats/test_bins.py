@@ -48,10 +48,11 @@ def test_numpy_2_spells_its_modules_with_an_underscore(tmp_path: Path):
 
 def test_what_is_written_is_what_insightface_reads(tmp_path: Path):
     # InsightFace: `bins, issame_list = pickle.load(f, encoding='bytes')`.
-    write_bin(tmp_path / "x.bin", [RED, BLUE], np.array([False]))
+    write_bin(tmp_path / "x.bin", [RED, BLUE, RED, RED], np.array([False, True]))
     with open(tmp_path / "x.bin", "rb") as file:
         bins, same = pickle.load(file, encoding="bytes")
-    assert bins == [RED, BLUE] and same == [False] and type(same[0]) is bool
+    assert bins == [RED, BLUE, RED, RED] and same == [False, True] and type(same[0]) is bool
+    assert (tmp_path / "x.bin").read_bytes()[:2] == b"\x80\x03"  # Python 3 before 3.4 reads it too
 
 
 class Hostile:
@@ -113,13 +114,26 @@ DAMAGED = {
     "truncated": (pickle.dumps(([RED, BLUE], [True]))[:-20], "not a readable pickle"),
     "empty": (b"", "an empty file"),
     "no pickle": (b"\xff\xd8 a picture", "not a readable pickle"),
-    "an odd number of images": (pickle.dumps(([RED] * 3, [True])), "3 images and 1 pairs"),
+    "an odd number of images": (
+        pickle.dumps(([RED] * 3, [True])),
+        "3 images and 1 pairs, .* pair; the .* make it again$",
+    ),
     "too few pairs": (pickle.dumps(([RED] * 4, [True])), "4 images and 1 pairs"),
     "no pair": (pickle.dumps(([], [])), "0 images and 0 pairs"),
     "one list": (pickle.dumps([RED, BLUE, RED]), "holds a list, wanted"),
     "a dict inside": (pickle.dumps(({}, [True])), "opcode EMPTY_DICT"),
     "text for an image": (pickle.dumps(([RED, "x"], [True])), "image 1 is a str"),
     "a word for a label": (pickle.dumps(([RED, RED], ["yes"])), "pair 0 is marked 'yes'"),
+    "a two for a label": (pickle.dumps(([RED] * 4, [1, 2])), "pair 1 is marked 2, wanted True or"),
+    "a real number for a label": (pickle.dumps(([RED, RED], [1.0])), "pair 0 is marked 1.0"),
+    "one image for the list": (
+        pickle.dumps((RED, [True])),
+        r"\(a bytes, a list\), wanted \(list of images, list of bools\)",
+    ),
+    "one label for the list": (
+        pickle.dumps(([RED, RED], True)),
+        r"holds \(a list, a bool\), wanted",
+    ),
 }
 
 
@@ -145,7 +159,8 @@ def test_object_arrays_of_images_are_read(tmp_path: Path, protocol: int):
     # Mutation: refusing numpy's dtype O, which `np.array(images)` makes of byte strings.
     images = np.array([RED, BLUE], object)
     (tmp_path / "x.bin").write_bytes(pickle.dumps((images, np.array([1])), protocol))
-    assert read_bin(tmp_path / "x.bin")[0] == [RED, BLUE]
+    read, same = read_bin(tmp_path / "x.bin")
+    assert read == [RED, BLUE] and same.tolist() == [True] and same.dtype == bool
 
 
 DTYPE = b"cnumpy\ndtype\n(X\x02\0\0\0u1\x89\x88tR"
@@ -183,12 +198,12 @@ def test_planted_opcodes_are_refused_at_once_and_within_the_memory_of_the_file(t
     path = tmp_path / "x.bin"
     path.write_bytes(PLANTED[case])
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadData) as caught:
         read_bin(path)
-    took, most = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
+    took, most = time.process_time() - began, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert took < 1 and most < 2**20 + 30 * len(PLANTED[case])
+    assert took < 5 and most < 2**20 + 30 * len(PLANTED[case])
     message = str(caught.value)
     assert message.startswith(str(path)) and len(message) < 500 and "\n" not in message
     assert "wanted" in message and "python -m facelib" in message

@@ -194,7 +194,7 @@ def test_losses_log_the_effective_number_of_their_negatives():
 def test_drawn_centres_are_the_batchs_and_random_others_up_to_the_number():
     # Catches: a class of the batch left out, the same draw at each step, a number that drifts.
     labels = torch.tensor([3, 90, 3, 41])
-    draw = CentreDraw(100, wanted=10)
+    draw = CentreDraw(100, wanted=10, seed=0)
     drawn = [draw(labels) for _ in range(200)]
     assert all(len(set(d.tolist())) == 10 and set(labels.tolist()) <= set(d.tolist())
                for d in drawn)  # fmt: skip
@@ -204,13 +204,17 @@ def test_drawn_centres_are_the_batchs_and_random_others_up_to_the_number():
     assert others.min() > 0 and others.max() < 2.5 * 14.4
     assert others.sum() == 200 * 7
     assert len(sample_classes(labels, 100, 2, 0)) == 4  # never fewer than the batch
+    # A seed is 2³² draws long, so that no run repeats the draws of a run with the next seed.
+    seeds = [sample_classes(labels, 100, 10, 3 * 2**32 + n).tolist() for n in (1, 2)]
+    draw = CentreDraw(100, wanted=10, seed=3)
+    assert [draw(labels).tolist() for _ in range(2)] == seeds
 
 
 @pytest.mark.parametrize("block", [0, 3])
 def test_the_softmax_over_drawn_centres_equals_one_written_with_loops(block):
     # Catches: labels not moved to the drawn columns, margins on another class, gradients elsewhere.
     z, labels = batch(5)
-    loss = ArcFace(9, DIM, s=8.0, m=0.3, draw=CentreDraw(9, 6), block=block).double()
+    loss = ArcFace(9, DIM, s=8.0, m=0.3, draw=CentreDraw(9, 6, 0), block=block).double()
     chosen = sample_classes(labels, 9, 6, 1).tolist()
     f, w = unit(z.numpy()), unit(loss.weight.detach().numpy())
     total = 0.0
@@ -229,7 +233,7 @@ def test_all_centres_drawn_is_plain_arcface():
     # Catches: a draw of N centres in another order that the labels do not follow.
     z, labels = batch(6)
     plain = ArcFace(9, DIM).double()
-    drawn = ArcFace(9, DIM, draw=CentreDraw(9, 9)).double()
+    drawn = ArcFace(9, DIM, draw=CentreDraw(9, 9, 0)).double()
     drawn.weight.data = plain.weight.data
     assert drawn(z, labels)[0].item() == pytest.approx(plain(z, labels)[0].item(), rel=1e-12)
     assert drawn.eval()(z, labels)[0].item() == pytest.approx(plain(z, labels)[0].item(), rel=1e-12)

@@ -125,7 +125,7 @@ def test_the_momentum_encoder_is_the_moving_average_of_the_weights():
 def test_the_momentum_encoder_uses_batch_statistics_but_no_dropout():
     # Catches: running statistics of other weights; stored features that are random views.
     layers = torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5)
-    encoder = MomentumEncoder(torch.nn.Sequential(*layers)).train()
+    encoder = MomentumEncoder(torch.nn.Sequential(*layers), 0.9).train()
     z = encoder(3 + 2 * torch.randn(64, 8))
     assert z.mean(0).abs().max() < 1e-5
     assert z.std(0, correction=0) == pytest.approx(torch.ones(8), abs=1e-4)

@@ -1,8 +1,14 @@
 """What every registered loss must do: gradients, precision, state, and settings that reach it."""
 
+import inspect
+import sys
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+from facelib.config import FIELDS, Config
+from facelib.errors import UserError
 from facelib.losses import build_loss
 from facelib.rows import LOSS_ROWS
 from facelib.studies.results import LABELS, method_of
@@ -14,6 +20,7 @@ CLASSES, DIM = 5, 4
 STILL = {"adaface": {"adaface_h": 0.0}}
 # The weights of Circle and μ of CoReFace are constants of the gradient: see their own tests.
 CONSTANTS = ("circle", "circle_pairs", "coreface")
+TERM = {"cluster_term": "triplet", "images_per_identity": 2}  # of cluster, that gathers
 
 
 def build(name, **changes):
@@ -88,3 +95,127 @@ def test_every_loss_has_a_name_for_tables():
         settings = config_of(loss).to_dict()
         assert method_of(settings) in LABELS
         assert method_of({**settings, "backbone": "generic-vit"}) in LABELS
+
+
+def settings_in(module, path="") -> dict:
+    """What a loss was built with: plain attributes, shapes of buffers, classes of its parts."""
+    plain = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+    found = {path + k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple)}
+    found |= {path + k: tuple(b.shape) for k, b in module.named_buffers(recurse=False)}
+    for name, part in module.named_children():
+        found |= {path + name: type(part).__name__, **settings_in(part, f"{path}{name}.")}
+    return found
+
+
+def changed(cfg: Config, name: str) -> Config:
+    """The same run with another value of one setting."""
+    field, now = FIELDS[name], getattr(cfg, name)
+    values = field.metadata["choices"]
+    if field.type is bool:
+        values = [not now]
+    elif field.type in (int, float):
+        values = [field.type(value) for value in (now / 2 + 0.3, now * 2, now + 2, 8192)]
+    for value in values:
+        try:
+            if value != now:
+                return cfg.replace(**{name: value})
+        except UserError:
+            continue
+    raise AssertionError(f"no other value of {name} is allowed")
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"), [(loss, name) for loss, row in LOSS_ROWS.items() for name in row.taken]
+)
+def test_every_setting_of_a_loss_reaches_it(loss, name):
+    # Catches: a setting that `build` leaves out or gives to another argument: it would change the
+    # run's name and nothing else.
+    own = {"images_per_identity": 2} if loss in ON_GROUPS else {}
+    if (loss, name) == ("cluster", "gather"):  # of one of its terms
+        own = TERM
+    cfg = config_of(loss, dim=DIM, **own)
+    before, after = (settings_in(build_loss(one, CLASSES)) for one in (cfg, changed(cfg, name)))
+    assert before != after
+
+
+# Where a run that is not told otherwise differs from the paper: small faces, few identities.
+PAPERS = {"s": 64.0, "gradient": "exact", "cluster_encoder": 0.999}
+OWN = {"arcface": {"m": 0.5}, "sphereface": {"gradient": "exact"}}
+
+
+@pytest.mark.parametrize("name", LOSS_ROWS)
+def test_a_loss_built_without_settings_is_the_published_one(name):
+    # Catches: a default of a class that is neither the paper's nor the one in the table of losses.
+    papers = {k: v for k, v in PAPERS.items() if k not in LOSS_ROWS[name].published}
+    loss = build_loss(config_of(name, dim=DIM, **papers | OWN.get(name, {})), CLASSES)
+    wanted = inspect.signature(type(loss)).parameters.values()
+    needed = [p.name for p in wanted if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    sizes = {"classes": CLASSES, "dim": DIM}
+    plain = type(loss)(**{k: sizes[k] if k in sizes else getattr(loss, k) for k in needed})
+    assert settings_in(plain) == settings_in(loss)
+
+
+@pytest.mark.parametrize("name", [n for n, row in LOSS_ROWS.items() if row.head and n != "center"])
+def test_the_logs_of_a_classifier_are_of_its_cosines(name):
+    # Catches: a figure under another name, of the cosines with the margin, or of other classes.
+    loss, z, labels = build(name)
+    weights = {key.rpartition(".")[2]: value for key, value in loss.named_parameters()}
+    centres = F.normalize(weights["weight"].detach(), dim=-1)
+    cos = (F.normalize(z) @ centres.reshape(-1, DIM).T).reshape(len(z), CLASSES, -1).amax(2)
+    logs = loss.eval()(z, labels)[1]
+    wanted = cos[torch.arange(len(z)), labels].mean()
+    assert logs["target_cosine"].item() == pytest.approx(wanted.item(), rel=1e-6)
+    hits = (cos.argmax(1) == labels).to(cos.dtype).mean()
+    assert logs["train_accuracy"].item() == pytest.approx(hits.item()) and 0 < hits < 1
+
+
+OF_ONE_NETWORK = [n for n, row in LOSS_ROWS.items() if not row.head and n != "semi_siamese"]
+
+
+@pytest.mark.parametrize("name", OF_ONE_NETWORK)
+def test_the_logs_of_a_contrastive_loss_are_of_its_pairs(name):
+    # Catches: the own image among the positives, positives among the negatives, a wrong name.
+    loss, z, labels = build(name)
+    cos = F.normalize(z) @ F.normalize(z).T
+    same = labels[:, None] == labels
+    logs = loss.eval()(z, labels)[1]
+    positive = cos[same & ~torch.eye(len(z), dtype=bool)].mean()
+    assert logs["positive_cosine"].item() == pytest.approx(positive.item())
+    if name != "triplet":
+        assert logs["negative_cosine"].item() == pytest.approx(cos[~same].mean().item())
+
+
+@pytest.mark.parametrize("name", [n for n, row in LOSS_ROWS.items() if "gather" in row.taken])
+def test_other_processes_are_asked_for_their_images_where_the_run_says_so(name, monkeypatch):
+    # Catches: a loss that ignores gather. What is gathered: tests/test_distributed.py.
+    calls = []
+    for path, module in list(sys.modules.items()):
+        for ask in ("gather", "gather_with_grad"):
+            if path.startswith("facelib.losses.") and hasattr(module, ask):
+                monkeypatch.setattr(module, ask, lambda x: (calls.append(1), x)[1])
+    counts = []
+    for gather in (True, False):
+        term = TERM if name == "cluster" else {}
+        loss, z, labels = build(name, gather=gather, **term)
+        loss(z, labels)
+        counts.append(len(calls))
+        calls.clear()
+    assert counts[0] > counts[1]
+
+
+@pytest.mark.parametrize("name", LOSS_ROWS)
+@pytest.mark.parametrize("bank", ["queue", "identity"])
+def test_a_loss_taken_up_from_a_checkpoint_goes_on_as_the_saved_one(name, bank):
+    # Catches: counters, banks or centres outside the checkpoint: a resumed run would differ.
+    loss, z, labels = build(name, sampled_centres=4, bank=bank)
+    copy = build(name, sampled_centres=4, bank=bank)[0]
+    for _ in range(2):
+        loss(z, labels)
+        if hasattr(loss, "after_step"):
+            loss.after_step(1.0)
+    copy.load_state_dict(loss.state_dict())
+    values = []
+    for one in (loss, copy):
+        torch.manual_seed(1)
+        values.append(one(-z, labels)[0].item())
+    assert values[0] == values[1]

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from facelib.config import make_config
 from facelib.losses import build_loss
 from facelib.losses.arcface import ArcFace
 from facelib.losses.hybrid import Hybrid
 from facelib.losses.infonce import InfoNCE
+from facelib.losses.parts.banks import FeatureFifo
 from tests.losses.test_arcface import naive_arcface
 from tests.losses.test_infonce import example, naive_infonce
 
@@ -55,3 +57,27 @@ def test_settings_reach_both_terms():
     loss = build_loss(cfg, 9)
     assert (loss.arcface.s, loss.arcface.m, loss.infonce.tau, loss.weight) == (20, 0.1, 0.2, 0.3)
     assert loss.arcface.weight.shape == (9, 16)
+
+
+def test_validation_by_arcface_alone_leaves_training_the_sum():
+    # Catches: source A's choice of the checkpoint in training, or in no mode at all.
+    z, labels = example(seed=4)
+    loss = Hybrid(ArcFace(4, 6), InfoNCE(), 0.5, val="arcface").double()
+    arc = loss.arcface(z, labels)[0].item()
+    assert loss(z, labels)[0].item() == pytest.approx(arc + 0.5 * loss.infonce(z, labels)[0].item())
+    assert loss.eval()(z, labels)[0].item() == arc
+
+
+def test_the_bank_of_the_hybrid_stores_what_the_momentum_encoder_made():
+    # Catches: remember or after_step that stop at the hybrid; the embeddings stored in their place.
+    z, labels = example(seed=5)
+    infonce = InfoNCE(bank=FeatureFifo(20, 6), encoder_momentum=0.9, bank_warmup=0.5)
+    loss = Hybrid(ArcFace(4, 6), infonce).double()
+    assert loss.encoder_momentum == 0.9
+    for progress, stored in ((0.4, 0), (0.5, len(z))):
+        loss.remember(-z, labels)
+        loss(z, labels)
+        loss.after_step(progress)
+        features, classes = infonce.bank.stored()
+        assert len(features) == stored
+    assert torch.allclose(features, F.normalize(-z)) and classes.equal(labels)

@@ -14,6 +14,7 @@ from facelib.config import make_config
 from facelib.losses import build_loss
 from facelib.losses.arcface import ArcFace
 from facelib.losses.cosface import CosFace
+from facelib.losses.parts.margin import share_of_hard
 from facelib.losses.sphereface import SphereFace
 from facelib.losses.subcenter import SubCenterArcFace
 from tests.losses.test_arcface import example
@@ -127,3 +128,11 @@ def test_settings_reach_the_losses():
     for name, m in (("cosface", 0.35), ("sphereface", 1.7)):
         loss = build_loss(make_config(loss=name, s=20.0, dim=16), 9)
         assert (loss.s, loss.m, loss.weight.shape) == (20, m, (9, 16))
+
+
+def test_the_share_of_hard_negatives_is_counted_without_the_labels():
+    # Catches: the own class counted, a share of all columns, 0/0 where there is one class.
+    hard = torch.tensor([[True, True, False], [True, False, False]])
+    assert share_of_hard(hard, torch.tensor([0, 2])).item() == pytest.approx(2 / 4)
+    assert share_of_hard(hard[:1, :2], torch.tensor([0])).item() == 1
+    assert share_of_hard(hard[:, :1], torch.tensor([0, 0])).item() == 0

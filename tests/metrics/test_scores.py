@@ -21,6 +21,8 @@ def test_a_scores_file_round_trips_with_its_fold_numbers(tmp_path):
     save_scores(path, scores)
     back = load_scores(path)
     assert [p.name for p in tmp_path.iterdir()] == ["lfw.npz"]
+    with np.load(path) as file:
+        assert str(file["key"]) == ""  # of no embeddings
     assert back.fold_labels.tolist() == [5, 6, 7, 8]
     for name in ("score", "same", "fold", "score_flip", "id1", "id2"):
         assert np.array_equal(getattr(back, name), getattr(scores, name))
@@ -36,24 +38,46 @@ def test_same_may_be_booleans_or_ones_and_zeros(tmp_path, as_type):
     assert x == y
 
 
+def test_arrays_of_other_names_are_not_opened(tmp_path):
+    # catches: a foreign array that is read (here a pickle, which is refused) before it is left out
+    np.savez(tmp_path / "x.npz", **GOOD, notes=np.array([{}], object))
+    assert np.array_equal(load_scores(tmp_path / "x.npz").score, GOOD["score"])
+
+
 GOOD = {"score": np.linspace(-1, 1, 40), "same": np.arange(40) % 2, "fold": np.arange(40) // 10}
+FINITE = r"wanted finite cosines; look at the model or images that gave it$"
+REAL = r"wanted real numbers \(cosines\)$"
+ZERO_ONE = r"values other than 0 and 1: wanted booleans, or 1 .* and 0 for two people$"
 BAD = {
-    "NaN": ({"score": np.r_[np.nan, GOOD["score"][1:]]}, "`score` is nan at pair 0"),
-    "infinite": ({"score": np.r_[GOOD["score"][1:], np.inf]}, "`score` is inf at pair 39"),
-    "a column": ({"score": GOOD["score"][:, None]}, r"shape \(40, 1\)"),
-    "complex": ({"score": GOOD["score"] + 0j}, "complex128"),
-    "text": ({"score": np.full(40, "0.5")}, "wanted real numbers"),
-    "short same": ({"same": GOOD["same"][:-1]}, r"`same` has shape \(39,\)"),
-    "labels 1 and 2": ({"same": GOOD["same"] + 1}, "other than 0 and 1"),
-    "no impostor": ({"same": np.ones(40)}, "no impostor"),
-    "no genuine": ({"same": np.zeros(40)}, "no genuine"),
-    "one fold": ({"fold": np.full(40, 3)}, "all pairs are in fold 3"),
-    "real folds": ({"fold": np.arange(40) / 10}, "float64, wanted integers"),
-    "one fold of impostors": ({"same": np.arange(40) // 10 != 2}, "only fold 2 holds impostor"),
-    "short flip": ({"score_flip": np.zeros(3)}, r"`score_flip` has shape \(3,\)"),
-    "half the identities": ({"id1": np.arange(40)}, "only one of `id1` and `id2`"),
-    "no pairs": ({"score": np.zeros(0)}, "empty"),
-}
+    "NaN": ({"score": np.r_[np.nan, GOOD["score"][1:]]},
+            r"`score` is nan at pair 0 \(1 of 40 are not finite\): " + FINITE),
+    "infinite": ({"score": np.r_[GOOD["score"][1:], np.inf]}, "is inf at pair 39 .*" + FINITE),
+    "infinite flip": ({"score_flip": np.full(40, -np.inf)}, "`score_flip` is -inf .*40 of 40"),
+    "a column": ({"score": GOOD["score"][:, None]},
+                 r"`score` has shape \(40, 1\), wanted one dimension: one value a pair$"),
+    "complex": ({"score": GOOD["score"] + 0j}, "`score` has type complex128, " + REAL),
+    "text": ({"score": np.full(40, "0.5")}, REAL),
+    "short same": ({"same": GOOD["same"][:-1]},
+                   r"`same` has shape \(39,\), wanted \(40,\) like `score`: one value a pair$"),
+    "labels 1 and 2": ({"same": GOOD["same"] + 1}, "`same` has type int64 with " + ZERO_ONE),
+    "times": ({"same": GOOD["same"].astype("m8[s]")}, r"timedelta64\[s\] with " + ZERO_ONE),
+    "no impostor": ({"same": np.ones(40)}, r"no impostor \(same = 0\) pair, nothing to"),
+    "no genuine": ({"same": np.zeros(40)}, r"all 40 .* no genuine \(same = 1\) pair"),
+    "one fold": ({"fold": np.full(40, 3)}, "all pairs are in fold 3: .* the other folds, so wanted "
+                 "at least two; leave `fold` out for contiguous tenths$"),
+    "real folds": ({"fold": np.arange(40) / 10}, r"float64, wanted integers \(any, one a fold\)$"),
+    "short fold": ({"fold": GOOD["fold"][1:]}, r"`fold` has shape \(39,\), wanted \(40,\)"),
+    "one fold of impostors": ({"same": np.arange(40) // 10 != 2},
+                              "only fold 2 holds impostor .* that train its threshold have none: "
+                              "wanted impostor pairs in at least two folds$"),
+    "short flip": ({"score_flip": np.zeros(3)}, r"`score_flip` has shape \(3,\), wanted \(40,\)"),
+    "short index": ({"index1": np.zeros(3)}, r"`index1` has shape \(3,\), wanted \(40,\)"),
+    "half the identities": ({"id1": np.arange(40)}, "one of `id1` and `id2` .* both or none$"),
+    "people who contradict": ({"id1": np.arange(40), "id2": np.arange(40) // 2 * 2},
+                              r"pair 0 has same = 0, but its identities are 0 and 0 \(40 of 40 "
+                              r"pairs contradict\): mend `same`, or `id1` and `id2`$"),
+    "no pairs": ({"score": np.zeros(0)}, "`score` is empty: wanted one cosine a pair$"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -63,7 +87,8 @@ def test_wrong_arrays_are_one_clear_error(tmp_path, case):
     np.savez(tmp_path / "bad.npz", **(GOOD | change))
     with pytest.raises(UserError, match=message) as caught:
         load_scores(tmp_path / "bad.npz")
-    assert "bad.npz" in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'bad.npz'}: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_too_few_pairs_for_tenths_are_refused():
@@ -94,3 +119,34 @@ def test_files_that_are_no_scores_are_one_clear_error(tmp_path):
         with pytest.raises(BadData) as caught:
             load_scores(tmp_path / name)
         assert "\n" not in str(caught.value)
+        again = "eval RUN` writes them" if name in (".", "absent.npz") else f"again with: {AGAIN}"
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert again in str(caught.value)
+        what = " an .npz with `score`, `same`, maybe `fold`"
+        assert what in str(caught.value) or name in (".", "absent.npz")
+
+
+AGAIN = "python -m facelib eval RUN"
+
+
+def test_an_array_that_scores_do_not_have_is_named_with_those_they_have():
+    # catches: a misspelt `id1` that is dropped, so that intervals are over pairs
+    with pytest.raises(UserError, match=r"\['ids', 'yaw'\]: allowed score_flip, id1, id2"):
+        make_scores(GOOD["score"], GOOD["same"], yaw=GOOD["score"], ids=None)
+
+
+def test_scores_that_are_not_those_of_the_figures_are_refused(tmp_path):
+    # catches: figures beside the scores of another evaluation; a digest that is not compared
+    scores = make_scores(GOOD["score"], GOOD["same"], GOOD["fold"])
+    save_scores(tmp_path / "a.npz", scores, key="k")
+    assert load_scores(tmp_path / "a.npz", scores.digest).digest == scores.digest
+    other = make_scores(-GOOD["score"], GOOD["same"], GOOD["fold"]).digest
+    wanted = rf"a.npz: not the scores that the figures come from; write it again with: {AGAIN}$"
+    with pytest.raises(BadData, match=wanted):
+        load_scores(tmp_path / "a.npz", other)
+    with np.load(tmp_path / "a.npz") as file:
+        arrays = {**file}
+    assert arrays["key"] == "k"
+    np.savez(tmp_path / "b.npz", **arrays | {"score": -arrays["score"]})
+    with pytest.raises(BadData, match=rf"b.npz: .*{AGAIN}"):
+        load_scores(tmp_path / "b.npz")

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from facelib.metrics import verification as v
+from facelib.metrics.caveats import interval_warnings
 from facelib.metrics.scores import contiguous_tenths
 from tests.evaluate.reference import (
     CASES,
@@ -131,6 +132,7 @@ def test_roc_auc_and_tar_at_far_agree_with_scikit_learn(case):
             assert value is None
         else:
             assert value == pytest.approx(theirs[1][theirs[0] <= target].max(), abs=1e-12)
+    assert v.tar_at_far(score, same, (1.0,)) == {1.0: 1.0}
 
 
 def test_eer_is_the_crossing_of_the_roc_polyline():
@@ -158,6 +160,7 @@ def test_flip_scores_serve_the_best_threshold_protocol_only():
     assert both.to_dict()["best"] == flipped.to_dict()["best"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_fold_without_impostors_has_no_far_and_says_so():
     # catches: 0/0 reported as FAR 0, or NaN that spoils the mean and the JSON
     score, same = made_scores("sorted by class", 400, seed=8)
@@ -166,6 +169,18 @@ def test_a_fold_without_impostors_has_no_far_and_says_so():
     assert 0 <= report["strict"]["far"] <= 1
     assert any("no impostor pair in fold" in line for line in report["warnings"])
     json.dumps(report, allow_nan=False)
+    turned = v.verify(score[::-1], same[::-1]).to_dict()
+    assert turned["strict"]["folds"][-1]["tar"] is None and turned["strict"]["tar"] <= 1
+    assert (turned["genuine"], turned["impostors"]) == (same.sum(), 400 - same.sum())
+
+
+def test_a_distance_on_the_threshold_is_refused_and_the_grid_is_tried_to_its_end():
+    # catches: <= for <, which accepts impostors at the threshold; a grid without its last step
+    same, fold = np.array([True, False] * 2), np.repeat([0, 1], 2)
+    for genuine, impostor, threshold in ((0.7525, 0.75, 0.5), (-0.9925, -1.0, 3.99)):
+        best = v.verify(np.array([genuine, impostor] * 2), same, fold).best
+        assert best.threshold == pytest.approx([threshold] * 2)
+        assert np.array_equal(best.in_sample, same) and np.array_equal(best.predicted, same)
 
 
 def test_report_has_the_promised_keys_and_the_spread_of_the_strict_threshold():
@@ -179,3 +194,58 @@ def test_report_has_the_promised_keys_and_the_spread_of_the_strict_threshold():
     assert list(report["tar_at_far"]) == ["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"]
     thresholds = [row["threshold"] for row in report["strict"]["folds"]]
     assert report["strict"]["threshold_std"] == pytest.approx(np.std(thresholds))
+
+
+def test_every_figure_of_eight_pairs_is_the_one_worked_out_by_hand():
+    # catches: any figure under another name, of another protocol, class or fold, or left out
+    score = np.array([0.875, 0.75, 0.125, 0.25, 0.6875, 0.3125, 0.4375, 0.0])
+    same, fold = np.array([1, 1, 0, 0] * 2), np.repeat([3, 8], 4)
+    report = v.verify(score, same, fold)
+    found = report.to_dict()
+    # Strict: just above the highest impostor of the other fold. Best: the first step of 0.01 above
+    # the distance 0.625 (0.5) of the genuine pair that the other fold accepts last.
+    assert found.pop("strict") == {
+        "accuracy": 0.875, "std": 0.125, "threshold": pytest.approx(0.34375 + 1e-6),
+        "threshold_std": pytest.approx(0.09375), "tar": 1.0, "far": 0.25,
+        "folds": [
+            {"fold": 3, "threshold": 0.4375 + 1e-6, "accuracy": 1.0, "tar": 1.0, "far": 0.0},
+            {"fold": 8, "threshold": 0.25 + 1e-6, "accuracy": 0.75, "tar": 1.0, "far": 0.5},
+        ],
+    }  # fmt: skip
+    assert found.pop("best") == {
+        "accuracy": 0.75, "std": 0.25, "threshold": pytest.approx(0.57),
+        "threshold_std": pytest.approx(0.06), "tar_at_far_1e-3": 1.0, "far_at_far_1e-3": 0.25,
+        "folds": [
+            {"fold": 3, "threshold": 0.63, "accuracy": 1.0},
+            {"fold": 8, "threshold": 0.51, "accuracy": 0.5},
+        ],
+    }  # fmt: skip
+    assert found.pop("tar_at_far") == dict.fromkeys(["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"])
+    assert found.pop("warnings")
+    assert found == {"pairs": 8, "genuine": 4, "impostors": 4, "folds": 2, "flip": False,
+                     "auc": 15 / 16, "eer": 0.25}  # fmt: skip
+    assert report.best.in_sample.tolist() == [True, True, False, False, True, False, False, False]
+    figures = report.figures()
+    assert figures["strict.far"] == figures["best.far_at_far_1e-3"] == figures["eer"] == 0.25
+    assert figures["tar_at_far.1e-3"] is None and not {"strict.std", "best.folds"} & set(figures)
+
+
+def test_the_people_and_the_seed_reach_the_intervals():
+    # catches: identities or the seed dropped on the way; estimates without their interval
+    score, same = made_scores("random", 400, seed=3)
+    people = np.arange(400) // 5
+    given = {"id1": people, "id2": np.where(same, people, people + 1)}
+    first = v.verify(score, same, bootstrap=30, **given).to_dict()
+    other = v.verify(score, same, bootstrap=30, seed=2, **given).to_dict()
+    scores = v.make_scores(score, same, **given)
+    again = v.verify_scores(scores, 30).to_dict()
+    assert "intervals" not in v.verify_scores(scores).to_dict()
+    assert first == again and first["intervals"] != other["intervals"]
+    assert first["bootstrap"] != v.verify(score, same, bootstrap=30, seed=1).to_dict()["bootstrap"]
+    low, high = first["intervals"]["strict.accuracy"]
+    assert low < first["strict"]["accuracy"] < high
+    assert first["intervals"]["best.threshold"] is None and first["intervals"]["auc"][0] < 1
+    assert v.verify(score, same, score_flip=score).to_dict()["flip"] is True
+    parted = v.verify(np.where(same, 0.9, 0.1), same, bootstrap=30).to_dict()
+    said = list(interval_warnings(parted))  # that all are right bounds a rate on one side only
+    assert said and parted["warnings"][-len(said) :] == said

@@ -1,6 +1,7 @@
 """Optimisers, number of steps and learning rate, against their definitions."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,16 @@ def test_the_optimiser_has_the_settings_of_the_run(name: str):
     assert group.get("momentum", 0.7) == 0.7 and not group["fused"]
 
 
+@pytest.mark.parametrize("devices", [("cuda", "cuda"), ("cuda", "cpu")])
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_kernels_are_asked_for_where_all_parameters_are_on_cuda(monkeypatch, fused, devices):
+    # Mutation: fused although the run says no, or where one parameter is elsewhere (an error).
+    monkeypatch.setattr(torch.optim, "SGD", lambda parameters, **settings: settings)
+    parameters = [SimpleNamespace(device=torch.device(name)) for name in devices]
+    settings = build_optimizer(make_config(optimizer="sgd", fused=fused), parameters)
+    assert settings.get("fused") == (True if fused and "cpu" not in devices else None)
+
+
 def test_the_length_is_in_images_or_in_epochs_and_at_least_one_step():
     images = make_config(images_seen=1000, global_batch=64, epochs=0.0)
     assert total_steps(images, 9) == 16
@@ -39,6 +50,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine():
         share = (step - 4.5) / 25.5
         assert rates[step] == pytest.approx(0.1 * (1 + math.cos(math.pi * share)), abs=1e-12)
     assert learning_rate(cfg.replace(warmup=1.0), 30, 30) == pytest.approx(0.2)
+    assert learning_rate(cfg.replace(warmup=0.0), 1, 1) == pytest.approx(0)  # also of one step
 
 
 def test_each_drop_takes_a_tenth():

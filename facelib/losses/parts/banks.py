@@ -77,7 +77,7 @@ class IdentityBank(nn.Module):
         classes: N. dim: d. momentum: μ; 0 keeps the last batch's feature, 0.9 is a running centre.
     """
 
-    def __init__(self, classes: int, dim: int, momentum: float = 0.0):
+    def __init__(self, classes: int, dim: int, momentum: float):
         super().__init__()
         self.momentum = momentum
         self.register_buffer("features", torch.zeros(classes, dim))  # (N, d)

@@ -30,7 +30,7 @@ class CentreDraw(nn.Module):
         classes: N. wanted: M, centres a step. seed: of the draws.
     """
 
-    def __init__(self, classes: int, wanted: int, seed: int = 0):
+    def __init__(self, classes: int, wanted: int, seed: int):
         super().__init__()
         self.classes, self.wanted, self.seed, self.draws = classes, wanted, seed, 0
 

@@ -16,7 +16,7 @@ class MomentumEncoder(nn.Module):
         backbone: is copied. momentum: m_e (published: 0.999).
     """
 
-    def __init__(self, backbone: nn.Module, momentum: float = 0.999):
+    def __init__(self, backbone: nn.Module, momentum: float):
         super().__init__()
         self.momentum = momentum
         self.network = copy.deepcopy(backbone).requires_grad_(False)

@@ -40,7 +40,7 @@ class _SumsOverCentres(torch.autograd.Function):
     def forward(ctx, x, weight, ids, labels, place, scale, block):
         highest = x.new_full((len(x),), -math.inf)
         total = x.new_zeros(len(x))  # Σ e^{s·(cos − highest)}
-        for part in _blocks(len(weight), block):
+        for part in blocks(len(weight), block):
             cos, _ = _cosines(x, weight[part])
             cos.masked_fill_(labels[:, None] == ids[part], -math.inf)
             raised = torch.maximum(highest, cos.amax(1))
@@ -63,7 +63,7 @@ class _SumsOverCentres(torch.autograd.Function):
         x, weight, ids, labels, place, ell, own = ctx.saved_tensors
         dx, dw = torch.zeros_like(x), torch.empty_like(weight)
         factor, ell = (ctx.scale * g_ell)[:, None], ell.masked_fill(ell == -math.inf, 0)[:, None]
-        for part in _blocks(len(weight), ctx.block):
+        for part in blocks(len(weight), ctx.block):
             cos, inverse = _cosines(x, weight[part])
             p = (cos * ctx.scale).sub_(ell).exp_().mul_(factor)
             p.masked_fill_(labels[:, None] == ids[part], 0)
@@ -90,5 +90,6 @@ def _own_cosine(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     return (x * w).sum(1) / w.norm(dim=1).clamp_min(TINY)
 
 
-def _blocks(length: int, block: int) -> list[slice]:
+def blocks(length: int, block: int) -> list[slice]:
+    """0 … length − 1 in parts of `block`, the last one shorter."""
     return [slice(start, min(start + block, length)) for start in range(0, length, block)]

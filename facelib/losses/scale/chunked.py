@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from facelib.losses.parts.margin import LossOutput
 from facelib.losses.parts.pairs import rows_and_columns
+from facelib.losses.scale.centres import blocks
 
 LARGEST_SCALE = 40  # e^{−2s} and e^{2s} are normal numbers of fp32
 
@@ -93,8 +94,8 @@ class _LogSumExpOfOthers(torch.autograd.Function):
     def forward(ctx, rows, columns, row_ids, column_ids, scale, block):
         highest = rows.new_full((len(rows),), -math.inf)  # of the logits so far
         total = rows.new_zeros(len(rows))  # Σ e^{logit − highest}
-        for own in _blocks(len(rows), block):
-            for there in _blocks(len(columns), block):
+        for own in blocks(len(rows), block):
+            for there in blocks(len(columns), block):
                 logits = _logits(rows, columns, row_ids, column_ids, scale, own, there)
                 raised = torch.maximum(highest[own], logits.amax(1))
                 safe = _finite(raised)
@@ -114,8 +115,8 @@ class _LogSumExpOfOthers(torch.autograd.Function):
         rows, columns, row_ids, column_ids, ell = ctx.saved_tensors
         d_rows, d_columns = torch.zeros_like(rows), torch.zeros_like(columns)
         weight, ell = (ctx.scale * grad)[:, None], _finite(ell)[:, None]
-        for own in _blocks(len(rows), ctx.block):
-            for there in _blocks(len(columns), ctx.block):
+        for own in blocks(len(rows), ctx.block):
+            for there in blocks(len(columns), ctx.block):
                 p = _logits(rows, columns, row_ids, column_ids, ctx.scale, own, there)
                 p.sub_(ell[own]).exp_().mul_(weight[own])
                 d_rows[own].addmm_(p, columns[there])
@@ -123,12 +124,8 @@ class _LogSumExpOfOthers(torch.autograd.Function):
         return d_rows, d_columns, None, None, None, None
 
 
-def _blocks(length: int, block: int) -> list[slice]:
-    return [slice(start, min(start + block, length)) for start in range(0, length, block)]
-
-
 def _pairs_of_blocks(length: int, block: int) -> list[tuple[slice, slice]]:
-    return list(combinations_with_replacement(_blocks(length, block), 2))
+    return list(combinations_with_replacement(blocks(length, block), 2))
 
 
 def _logits(rows, columns, row_ids, column_ids, scale, own, there) -> torch.Tensor:
