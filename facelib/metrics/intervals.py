@@ -95,9 +95,8 @@ class Estimate:
     choice: np.ndarray | float = 0.0
 
     def minus(self, other: "Estimate") -> "Estimate":
-        """The difference of two figures of one model: they share their thresholds' error."""
-        choice = self.choice - other.choice
-        return Estimate(self.value - other.value, self.psi - other.psi, choice=choice)
+        """The difference of two figures of one model: they share thresholds and their choice."""
+        return Estimate(self.value - other.value, self.psi - other.psi)
 
 
 class Draws:
@@ -171,8 +170,8 @@ class Draws:
         other = _tail_influence(_highest(getattr(self.beside, of), same, top), same)
         one, two, apart = (self.people.variance(x) for x in (psi, other, psi - other))
         found = np.clip((one + two - apart) / (2 * np.sqrt(one * two)), 0, 1)
-        # it falls further out, as in tails that become independent (Ledford and Tawn 1996)
-        return float(found ** np.divide(*np.log(np.array([k, top]) / (~same).sum())))
+        # It falls further out (Ledford and Tawn 1996), less than a power of the rate on our people.
+        return float(found ** np.sqrt(np.divide(*np.log(np.array([k, top]) / (~same).sum()))))
 
     def _levels(self, k: int, folds: int, clumps: float, together: float) -> np.ndarray:
         """log of the true FAR at the k-th highest, minus its mean (R,); `together`: correlation."""

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from facelib.errors import UserError
 from facelib.metrics import intervals as iv
+from facelib.metrics.compare import paired_differences
 from facelib.metrics.scores import make_scores
 from facelib.metrics.verification import verify, verify_scores
 from facelib.studies.coverage import Design, coverage
@@ -125,7 +126,11 @@ def some_scores(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_an_estimate_lies_in_its_interval_and_rates_between_0_and_1(seed):
     # catches: quantiles of draws that miss their figure, limits beyond 0 and 100 %
-    report = verify_scores(some_scores(seed), bootstrap=60)
+    scores = some_scores(seed)
+    report = verify_scores(scores, bootstrap=60)
+    for pair in paired_differences(scores, replace(scores, score=scores.score_flip), 60).values():
+        if pair and pair["interval"]:
+            assert pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
     figures, known = report.figures(), 0
     assert set(report.intervals) == set(figures)
     for name, limits in report.intervals.items():
