@@ -27,16 +27,17 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import gamma, norm
+from scipy.special import expit, gammaincinv, logit, ndtr, ndtri
+from scipy.stats import qmc
 
 from facelib.errors import UserError
 from facelib.metrics.scores import FARS, STRICT_FAR, Scores, far_name
 
 LEVEL = 0.95
-Z = norm.ppf((1 + LEVEL) / 2)
+Z = ndtri((1 + LEVEL) / 2)
 SHAPE = -0.05  # of the tail: halfway from an exponential one (0) to a normal one at FAR 1e-3
 NORMAL = -0.12  # of the tail of normal scores, from its 30 highest of 1,500 to the highest
+STREAMS = 7  # of draws
 TAIL = 30  # + 3k: how many of the highest impostors tell how fast the tail falls
 NO_INTERVAL = {
     "best.threshold": "the place of a maximum has no normal error",
@@ -100,11 +101,7 @@ class Estimate:
 
 
 class Draws:
-    """Where a threshold at a FAR could be, as draws: the same for the same seed.
-
-    Args:
-        beside: for differences, scores of the first model: draws are correlated with its draws.
-    """
+    """Draws of where a threshold could be; for a difference, as alike as those of `beside`."""
 
     def __init__(self, scores: Scores, count: int, seed: int, beside: Scores | None = None):
         if count < 1:
@@ -145,7 +142,7 @@ class Draws:
         known = len(highest) - k
         slope = (excess[k:].sum() + k * excess[k]) / known  # the k highest censored
         slope *= (1 - self.shape) * (k / len(highest)) ** -self.shape  # at the k-th
-        slope = slope * known / gamma.ppf(self.grid(4), known)
+        slope = slope * known / gammaincinv(known, self.grid(4))
         level = self._levels(k, folds, clumps, self._together(of, same, psi, len(top), k))
         return slope * np.expm1(-self.shape * level) / -self.shape
 
@@ -156,12 +153,8 @@ class Draws:
         return self.shifts(of, scores, k, folds)
 
     def grid(self, stream: int) -> np.ndarray:
-        """Probabilities (R,) in an order of their own: quantiles at them are a stratified sample.
-
-        So even few draws have the right spread.
-        """
-        order = np.random.default_rng([self.seed, stream]).permutation(self.count)
-        return (order + 0.5) / self.count
+        """Probabilities (R,) in an order of their own: a stratified sample, so that few will do."""
+        return _grid(self.count, self.seed, self.beside is not None)[stream]
 
     def _together(self, of: str, same: np.ndarray, psi: np.ndarray, top: int, k: int) -> float:
         """Correlation of both models' FARs at the k-th highest, measured at the `top` highest."""
@@ -170,19 +163,27 @@ class Draws:
         other = _tail_influence(_highest(getattr(self.beside, of), same, top), same)
         one, two, apart = (self.people.variance(x) for x in (psi, other, psi - other))
         found = np.clip((one + two - apart) / (2 * np.sqrt(one * two)), 0, 1)
-        # It falls further out (Ledford and Tawn 1996), less than a power of the rate on our people.
+        # it falls further out (Ledford and Tawn 1996), here less than as a power of the rate
         return float(found ** np.sqrt(np.divide(*np.log(np.array([k, top]) / (~same).sum()))))
 
     def _levels(self, k: int, folds: int, clumps: float, together: float) -> np.ndarray:
         """log of the true FAR at the k-th highest, minus its mean (R,); `together`: correlation."""
         order, spread = (
-            together * norm.ppf(self.grid(shared))
-            + np.sqrt(1 - together**2) * norm.ppf(self.grid(own))
+            together * ndtri(self.grid(shared)) + np.sqrt(1 - together**2) * ndtri(self.grid(own))
             for shared, own in ((0, 1), (5, 6))
         )
         levels = order_statistics(k, folds)
-        level = np.interp(norm.cdf(order) * (len(levels) - 1), np.arange(len(levels)), levels)
+        level = np.interp(ndtr(order) * (len(levels) - 1), np.arange(len(levels)), levels)
         return level - level.mean() + spread * np.sqrt(np.log1p(clumps))
+
+
+@cache
+def _grid(count: int, seed: int, even: bool) -> np.ndarray:
+    """`Draws.grid` (STREAMS, R); `even`: two streams are stratified together too (Halton)."""
+    order = [np.random.default_rng([seed, s]).permutation(count) for s in range(STREAMS)]
+    if even:
+        order = qmc.Halton(STREAMS, seed=seed).random(count).argsort(0).argsort(0).T
+    return (np.array(order) + 0.5) / count
 
 
 @cache
@@ -202,8 +203,7 @@ def order_statistics(k: int, folds: int) -> np.ndarray:
 
 def _tail_influence(top: np.ndarray, same: np.ndarray) -> np.ndarray:
     """ψ (P,) of the log of the FAR at the lowest score of the impostors `top`."""
-    psi = same.astype(float) - 1
-    psi /= -psi.sum()
+    psi = (same - 1.0) / (~same).sum()
     psi[top] += 1 / len(top)
     return psi
 
@@ -325,7 +325,7 @@ def interval(one: Estimate, draws: Draws, people: int = 0) -> list[float]:
     p, moved = (np.clip(v, 0.5 / people, 1 - 0.5 / people) for v in
                 (one.value, one.at(one.shifts)))  # fmt: skip
     trials = p * (1 - p) / variance if variance > 0 else people
-    found = logit(moved) + norm.ppf(draws.grid(3)) / np.sqrt(trials * moved * (1 - moved))
+    found = logit(moved) + ndtri(draws.grid(3)) / np.sqrt(trials * moved * (1 - moved))
     return _quantiles(expit(found), one.value)
 
 
@@ -346,4 +346,4 @@ def difference_interval(a: Estimate, b: Estimate, draws: Draws) -> list[float]:
     if a.shifts is None:
         return [float(value - Z * spread), float(value + Z * spread)]
     half = (a.shifts - b.shifts) / 2  # what both share moves a difference little
-    return _quantiles(a.at(half) - b.at(-half) + spread * norm.ppf(draws.grid(3)), value)
+    return _quantiles(a.at(half) - b.at(-half) + spread * ndtri(draws.grid(3)), value)

@@ -117,7 +117,7 @@ def draw_sets(one: Callable, name: str, sets: int, folder: Path | None = None) -
 
 
 def coverage(
-    design: Design, sets: int, replicates: int = 300, folder: Path | None = None
+    design: Design, sets: int, replicates: int = 1000, folder: Path | None = None
 ) -> pd.DataFrame:
     """One row per figure: truth, its spread over data sets, coverage, misses, mean width."""
     one = partial(_one_set, design, replicates=replicates)

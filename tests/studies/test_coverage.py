@@ -32,9 +32,8 @@ def test_the_record_covers_all_designs_and_says_better_than_before():
     for name in ("before", "after"):
         rows = (published_root() / "coverage" / f"{name}.csv").read_text().splitlines()
         assert len(rows) == 1 + 12 * 24
-    known = table["over people"].loc[["auc", "eer", "best.accuracy", "strict.accuracy"]]
-    assert known["mean"].astype(float).between(93, 97.5).all()
-    assert known["min"].astype(float).min() > 88
+    known = table["over people", "mean"].replace("no interval", np.nan).astype(float).dropna()
+    assert known.between(93, 97).all() and len(known) > 40
     assert table.loc["strict.accuracy", ("identity bootstrap", "mean")] < 90
     assert (table.loc[["strict.far", "best.threshold"], "over people"] == "no interval").all(None)
 
