@@ -163,8 +163,8 @@ class Draws:
         other = _tail_influence(_highest(getattr(self.beside, of), same, top), same)
         one, two, apart = (self.people.variance(x) for x in (psi, other, psi - other))
         found = np.clip((one + two - apart) / (2 * np.sqrt(one * two)), 0, 1)
-        # it falls further out (Ledford and Tawn 1996), here less than as a power of the rate
-        return float(found ** np.sqrt(np.divide(*np.log(np.array([k, top]) / (~same).sum()))))
+        # it falls further out as a power of the rate (Ledford and Tawn 1996)
+        return float(found ** np.divide(*np.log(np.array([k, top]) / (~same).sum())))
 
     def _levels(self, k: int, folds: int, clumps: float, together: float) -> np.ndarray:
         """log of the true FAR at the k-th highest, minus its mean (R,); `together`: correlation."""

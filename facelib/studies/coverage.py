@@ -39,7 +39,7 @@ APART = {"weak": 0.15, "strong": 0.5}  # mean genuine − mean impostor score: a
 ALIKE = 0.7  # correlation of the two models' leans and errors
 PAIRS = (3000, 6000, 7000)
 PART = 50  # data sets between two writings
-OTHERS = 4  # times as many data sets of the other intervals, which have one design
+OTHERS = 8  # times as many data sets of the other intervals, which have one design
 
 
 @dataclass(frozen=True)

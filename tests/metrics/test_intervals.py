@@ -106,7 +106,7 @@ def test_thresholds_of_two_models_vary_together_as_their_highest_impostors_do():
         draws = iv.Draws(scores[0], 500, 0, beside=scores[0])
         shifts = [draws.strict_shifts("score", s) for s in scores]
         found[alike] = np.corrcoef(*shifts)[0, 1]
-    assert abs(found[0]) < 0.2 < found[0.9] < 0.75
+    assert abs(found[0]) < 0.2 < found[0.9] < 0.45  # 0.5 among the 30 highest
     assert found[1] == pytest.approx(1)
 
 
