@@ -8,11 +8,12 @@ disjoint pairs face one threshold. Groups of pairs, by their people who are also
     disjoint      none
 
 Accuracy of a group is the mean of its genuine and impostor shares, so that groups with unequal
-numbers of either can be compared. Intervals: over people (`metrics.intervals`), decisions held
-fixed, which leaves out that the threshold would move too.
+numbers of either can be compared. Intervals: over people and with thresholds that move
+(`metrics.intervals`), of accuracies only: a share of one kind rises and falls with its threshold.
 """
 
 from collections.abc import Collection
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -25,15 +26,8 @@ from facelib.metrics.verification import best_threshold_protocol, strict_protoco
 
 GROUPS = ("overlapping", "both", "disjoint")
 KINDS = ("genuine", "impostor", "accuracy")
-
-
-def decided_correctly(scores: Scores) -> dict[str, np.ndarray]:
-    """Protocol -> (P,) bool: was the pair decided correctly while its fold was held out?"""
-    predicted = {
-        "best threshold": best_threshold_protocol(scores.best_score, scores.same, scores.fold),
-        "strict": strict_protocol(scores.score, scores.same, scores.fold),
-    }
-    return {name: found.predicted == scores.same for name, found in predicted.items()}
+PROTOCOLS = ("best threshold", "strict")
+DRAWS = 1000  # of thresholds
 
 
 def pair_groups(scores: Scores, in_training: Collection[int]) -> dict[str, np.ndarray]:
@@ -52,12 +46,17 @@ def pair_groups(scores: Scores, in_training: Collection[int]) -> dict[str, np.nd
 
 
 def accuracy_by_overlap(scores: Scores, in_training: Collection[int]) -> pd.DataFrame:
-    """Shares decided correctly with 95 % intervals, for each protocol, kind and group.
+    """Shares decided correctly, for each protocol, kind and group; accuracies with 95 % intervals.
 
     Returns:
         Frame with protocol, kind, group, pairs, people, value, lo, hi.
     """
-    return _table(scores, decided_correctly(scores), in_training)
+    groups, draws = pair_groups(scores, in_training), iv.Draws(scores, DRAWS, 0)
+    found = {}
+    for key, (shares, one) in _decided(scores, groups, draws).items():
+        people = _people(scores, groups[key[1]])
+        found[key] = shares, one and iv.interval(one, draws, people)
+    return _table(scores, groups, found)
 
 
 def inflation(with_overlap: Scores, clean: Scores, in_training: Collection[int]) -> pd.DataFrame:
@@ -70,45 +69,55 @@ def inflation(with_overlap: Scores, clean: Scores, in_training: Collection[int])
         Frame with protocol, kind, group, pairs, people, value, lo, hi.
     """
     check_same_pairs(with_overlap, clean)
-    a, b = decided_correctly(with_overlap), decided_correctly(clean)
-    gains = {name: a[name].astype(float) - b[name] for name in a}
-    return _table(with_overlap, gains, in_training, difference=True)
+    groups = pair_groups(with_overlap, in_training)
+    draws = iv.Draws(with_overlap, DRAWS, 0, beside=with_overlap)
+    a, b = (_decided(scores, groups, draws) for scores in (with_overlap, clean))
+    for found, protocol in product((a, b), PROTOCOLS):
+        (over, one), (none, other) = (found[protocol, g] for g in ("overlapping", "disjoint"))
+        found[protocol, "difference"] = over - none, one and other and one.minus(other)
+    gains = {}
+    for key, (shares, one) in a.items():
+        before, other = b[key]
+        gains[key] = shares - before, one and other and iv.difference_interval(one, other, draws)
+    return _table(with_overlap, groups, gains)
 
 
-def _table(scores, values, in_training, difference=False):
-    groups = pair_groups(scores, in_training)
-    people = iv.People(scores.id1, scores.id2, len(scores.score))
+def _decided(scores: Scores, groups: dict[str, np.ndarray], draws: iv.Draws) -> dict[tuple, tuple]:
+    """(protocol, group) -> shares (3,) by `KINDS`, and how the accuracy varies if that is known."""
+    same, found = scores.same, {}
+    best = best_threshold_protocol(scores.best_score, same, scores.fold)
+    strict = strict_protocol(scores.score, same, scores.fold)
+    shifts = draws.strict_shifts("score", scores)
+    for protocol, result in zip(PROTOCOLS, (best, strict), strict=True):
+        right = result.predicted == same
+        for group, mask in groups.items():
+            sides = mask & same, mask & ~same
+            shares = [right[side].mean() if side.any() else np.nan for side in sides]
+            weight = sum(side / (2 * max(side.sum(), 1)) for side in sides)
+            value, psi, one = np.mean(shares), iv.influence(right, same, weight), None
+            if np.isfinite(value) and result is best:
+                one = iv.Estimate(value, psi, choice=iv.cost_of_choice(scores, best, weight))
+            elif np.isfinite(value) and shifts is not None:
+                genuine = scores.score[sides[0]]
+                one = iv.moving(value, genuine, strict.threshold, psi, shifts, tar=1 / 2)
+            found[protocol, group] = np.array([*shares, value]), one
+    return found
+
+
+def _people(scores: Scores, mask: np.ndarray) -> int:
+    return len(np.unique(np.r_[scores.id1[mask], scores.id2[mask]]))
+
+
+def _table(scores: Scores, groups: dict[str, np.ndarray], found: dict[tuple, tuple]):
+    """Rows of (protocol, group) -> shares (3,) and the limits of the accuracy or None."""
     rows = []
-    for protocol, value in values.items():
-        parts = {group: _parts(value, mask, scores.same) for group, mask in groups.items()}
-        if difference:
-            over, none = parts["overlapping"], parts["disjoint"]
-            parts["difference"] = {
-                kind: tuple(x - y for x, y in zip(over[kind], none[kind])) for kind in KINDS
-            }
-        for kind in KINDS:
-            for group, found in parts.items():
-                mask = groups.get(group, np.ones(len(scores.same), bool))
-                mask = mask & {"genuine": scores.same, "impostor": ~scores.same}.get(kind, True)
-                count = len(np.unique(np.r_[scores.id1[mask], scores.id2[mask]]))
-                row = {"protocol": protocol, "kind": kind, "group": group, "pairs": int(mask.sum())}
-                mean, psi = found[kind]
-                lo, hi = np.nan, np.nan
-                if np.isfinite(mean):
-                    reach = iv.Z * np.sqrt(people.variance(psi))
-                    lo, hi = mean - reach, mean + reach
-                    if not difference and value.dtype == bool:
-                        lo, hi = iv.wilson(mean, people.variance(psi), count)
-                rows.append(row | {"people": count, "value": mean, "lo": lo, "hi": hi})
+    for protocol, (place, kind) in product(PROTOCOLS, enumerate(KINDS)):
+        for group in dict.fromkeys(group for _, group in found):
+            mask = groups.get(group, np.ones(len(scores.same), bool))
+            mask = mask & {"genuine": scores.same, "impostor": ~scores.same}.get(kind, True)
+            row = {"protocol": protocol, "kind": kind, "group": group, "pairs": int(mask.sum())}
+            shares, limits = found[protocol, group]
+            lo, hi = limits if limits and kind == "accuracy" else (np.nan, np.nan)
+            row |= {"people": _people(scores, mask), "value": shares[place], "lo": lo, "hi": hi}
+            rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _parts(value: np.ndarray, mask: np.ndarray, same: np.ndarray) -> dict:
-    """Kind -> mean of a value (P,) over the pairs of a group, and each pair's influence on it."""
-    found = {}
-    for kind, rows in (("genuine", mask & same), ("impostor", mask & ~same)):
-        count = rows.sum()
-        mean = value[rows].mean() if count else np.nan
-        found[kind] = mean, np.where(rows, value - mean, 0) / max(count, 1)
-    (a, first), (b, second) = found.values()
-    return found | {"accuracy": ((a + b) / 2, (first + second) / 2)}

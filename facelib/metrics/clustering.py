@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, hstack
 from scipy.sparse.csgraph import connected_components
 
 from facelib.metrics.geometry import unit
@@ -60,22 +60,33 @@ def bcubed(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float, floa
     return precision, recall, 2 * precision * recall / (precision + recall)
 
 
-def bootstrap_f(
-    labels: np.ndarray, clusters: np.ndarray, replicates: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """BCubed F (replicates,) of identities drawn with replacement; the clusters stay as they are.
+def influence_on_f(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Influence (N,) of each item on BCubed F: F − its mean over samples of people is about Σ ψ."""
+    _, person = np.unique(labels, return_inverse=True)
+    _, cluster = np.unique(clusters, return_inverse=True)
+    _, cell = np.unique(person * (cluster.max() + 1) + cluster, return_inverse=True)
+    shared, sizes = np.bincount(cell)[cell], [np.bincount(x)[x] for x in (cluster, person)]
+    parts = [shared / size for size in sizes]  # of precision and of recall, by item
+    precision, recall = (part.mean() for part in parts)
+    slopes = 2 * np.square([recall, precision]) / (precision + recall) ** 2
+    return sum(s * (part - part.mean()) for s, part in zip(slopes, parts)) / len(labels)
 
-    The draws depend on the number of identities and the seed only: replicates of two clusterings of
-    the same items are paired.
+
+def variance_of_f(psi: np.ndarray, labels: np.ndarray, *clusterings: np.ndarray) -> float:
+    """Variance of Σ psi: Σ ψ_a ψ_b over all people a and b who meet in a cluster, or are one.
+
+    Merged people lose precision together: a variance over people alone is too small.
+
+    Args:
+        psi: (N,) influences, or their difference between two clusterings of the same items.
+        clusterings: (N,) each; all that psi comes from.
     """
-    counts, identity_size, cluster_size, person = contingency(labels, clusters)
-    squared = counts.astype(np.float64) ** 2
-    correct = np.bincount(person, squared / cluster_size)  # sums over the items of an identity
-    found = np.bincount(person, squared / identity_size)
-    items = np.bincount(person, counts)
-    drawn = np.random.default_rng(seed).integers(0, len(items), (replicates, len(items)))
-    precision, recall = (part[drawn].sum(1) / items[drawn].sum(1) for part in (correct, found))
-    return 2 * precision * recall / (precision + recall)
+    _, person = np.unique(labels, return_inverse=True)
+    own, ones = np.bincount(person, psi), np.ones(len(psi))
+    indices = (np.unique(clusters, return_inverse=True)[1] for clusters in clusterings)
+    inside = hstack([coo_matrix((ones, (person, cluster))) for cluster in indices], format="csr")
+    meet = (inside @ inside.T) > 0
+    return float(max(own @ (meet @ own), own @ own)) * len(own) / max(len(own) - 1, 1)
 
 
 def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:

@@ -77,13 +77,13 @@ def paired_differences(
 def report_differences(a: Report, b: Report, replicates: int, seed: int = 0) -> dict:
     """`paired_differences` of two reports on the same pairs."""
     people = a.scores if a.scores.id1 is not None else b.scores
-    draws = [iv.Draws(people, replicates, seed, beside) for beside in (None, a.scores)]
-    first, second = a.estimates(draws[0]), b.estimates(draws[1])
+    draws = iv.Draws(people, replicates, seed, beside=a.scores)
+    first, second = a.estimates(draws), b.estimates(draws)
     found: dict[str, dict | None] = {}
     for (name, x), y in zip(a.figures().items(), b.figures().values(), strict=True):
         limits = None
         if name in first and name in second:
-            limits = iv.difference_interval(first[name], second[name], draws[0])
+            limits = iv.difference_interval(first[name], second[name], draws)
         found[name] = None if x is None or y is None else {"difference": x - y, "interval": limits}
     accuracy, tar = found["strict.accuracy"], found["strict.tar"]
     accuracy["interval"] = iv.strict_accuracy(

@@ -93,9 +93,9 @@ class Clustering:
         return cl.figures(self.labels, self.clusters)
 
     @cached_property
-    def replicates(self) -> np.ndarray:
-        """BCubed F of 1,000 bootstrap draws of the people."""
-        return cl.bootstrap_f(self.labels, self.clusters)
+    def influence(self) -> np.ndarray:
+        """Influence (R,) of each face on BCubed F."""
+        return cl.influence_on_f(self.labels, self.clusters)
 
 
 def cluster_faces(faces: Faces, counts: Sequence[int]) -> list[Clustering]:
@@ -120,7 +120,8 @@ def figures_frame(found: Sequence[Clustering]) -> pd.DataFrame:
     """One row per clustering: embedding, method, people, figures, eps, and lo, hi of BCubed F."""
     rows = []
     for c in found:
-        lo, hi = iv.wilson(c.figures["bcubed_f"], c.replicates.var(), c.people)
+        variance = cl.variance_of_f(c.influence, c.labels, c.clusters)
+        lo, hi = iv.wilson(c.figures["bcubed_f"], variance, c.people)
         row = {"embedding": c.faces.result.label, "method": METHODS[c.method], "people": c.people}
         rows.append(row | {"items": len(c.rows)} | c.figures | {"lo": lo, "hi": hi, "eps": c.eps})
     return pd.DataFrame(rows)
@@ -142,7 +143,8 @@ def difference_frame(pairs: Sequence[tuple[Clustering, Clustering]]) -> pd.DataF
     """BCubed F of a − b in points with its 95 % interval over people; both of the same items."""
     rows = []
     for a, b in pairs:
-        reach = 100 * iv.Z * (a.replicates - b.replicates).std()
+        psi = a.influence - b.influence
+        reach = 100 * iv.Z * np.sqrt(cl.variance_of_f(psi, a.labels, a.clusters, b.clusters))
         names = [f"{c.faces.result.label}, {METHODS[c.method]}" for c in (a, b)]
         difference = 100 * (a.figures["bcubed_f"] - b.figures["bcubed_f"])
         lo, hi = difference - reach, difference + reach

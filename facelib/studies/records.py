@@ -96,7 +96,7 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
         raise UserError(f"no published record {name!r}: there are {known}")
     frame, about = pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
     if about.get("intervals") != INTERVALS:
-        old = [c for c in frame if c.endswith((".lo", ".hi"))]
+        old = [c for c in frame if c.split(".")[-1] in ("lo", "hi")]
         frame = frame.rename(columns={c: f"{c} (identity bootstrap)" for c in old})
     return frame, about
 

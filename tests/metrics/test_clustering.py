@@ -68,18 +68,36 @@ def test_random_partitions_agree_with_slow_restatements_and_scikit_learn(seed):
     assert cl.nmi(labels, clusters) == pytest.approx(theirs, abs=1e-12)
 
 
-def test_bootstrap_replicates_are_the_figures_of_repeated_people():
-    # Catches: items drawn instead of people, cluster sizes that change with the draw.
+def test_the_influence_of_an_item_is_how_f_changes_with_its_weight():
+    # Catches: slopes of precision and recall swapped, sizes of clusters taken for identities.
     rng = np.random.default_rng(0)
     labels, clusters = rng.integers(0, 6, 80), rng.integers(0, 9, 80)
-    drawn = np.random.default_rng(3).integers(0, 6, (5, 6))
-    found = cl.bootstrap_f(labels, clusters, 5, seed=3)
-    for people, f in zip(drawn, found, strict=True):
-        rows = np.concatenate([np.flatnonzero(labels == p) for p in people])
-        both = np.equal.outer(labels, labels) & np.equal.outer(clusters, clusters)
-        p = np.mean(both.sum(1)[rows] / np.equal.outer(clusters, clusters).sum(1)[rows])
-        r = np.mean(both.sum(1)[rows] / np.equal.outer(labels, labels).sum(1)[rows])
-        assert f == pytest.approx(2 * p * r / (p + r))
+    both = np.equal.outer(labels, labels) & np.equal.outer(clusters, clusters)
+    parts = [both.sum(1) / np.equal.outer(x, x).sum(1) for x in (clusters, labels)]
+
+    def f(weight):
+        precision, recall = (np.average(part, weights=weight) for part in parts)
+        return 2 * precision * recall / (precision + recall)
+
+    assert f(np.ones(80)) == pytest.approx(cl.bcubed(labels, clusters)[2])
+    steps = [(f(np.ones(80) + 1e-6 * row) - f(np.ones(80))) / 1e-6 for row in np.eye(80)]
+    assert cl.influence_on_f(labels, clusters) == pytest.approx(steps, abs=1e-6)
+
+
+def test_people_who_meet_in_a_cluster_of_any_clustering_vary_together():
+    # Catches: people alone, pairs counted once, the second clustering forgotten, a negative sum.
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(20), 4)
+    clusters, other = labels - labels % 2, labels - labels % 3
+    psi = rng.normal(size=80) + labels // 6
+    own = np.bincount(labels, psi)
+    for parts in ((clusters,), (clusters, other)):
+        met = [[any(set(c[labels == a]) & set(c[labels == b]) for c in parts) for a in range(20)]
+               for b in range(20)]  # fmt: skip
+        wanted = own @ np.array(met) @ own * 20 / 19
+        assert cl.variance_of_f(psi, labels, *parts) == pytest.approx(wanted)
+    together = np.zeros(80)
+    assert cl.variance_of_f(psi - psi.mean(), labels, together) > 0
 
 
 def test_the_graph_holds_the_nearest_others_whatever_the_block():

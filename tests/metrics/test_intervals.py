@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from facelib.errors import UserError
 from facelib.metrics import intervals as iv
+from facelib.metrics.compare import paired_differences
 from facelib.metrics.scores import make_scores
 from facelib.metrics.verification import verify, verify_scores
 from facelib.studies.coverage import Design, coverage
@@ -93,6 +94,22 @@ def test_the_true_far_of_a_threshold_spreads_as_an_order_statistic():
         assert found.mean() == pytest.approx(wanted.mean() + np.log(1500), abs=0.08)
 
 
+def test_thresholds_of_two_models_vary_together_as_their_highest_impostors_do():
+    # Catches: independent draws, models that are alike only where the threshold does not lie
+    rng = np.random.default_rng(4)
+    same = np.arange(4000) % 2 == 0
+    one, other = rng.normal(0, 0.1, (2, 4000))
+    found = {}
+    for alike in (0, 0.9, 1):
+        scores = [make_scores(np.clip(x + same * 0.5, -1, 1), same)
+                  for x in (one, alike * one + np.sqrt(1 - alike**2) * other)]  # fmt: skip
+        draws = iv.Draws(scores[0], 500, 0, beside=scores[0])
+        shifts = [draws.strict_shifts("score", s) for s in scores]
+        found[alike] = np.corrcoef(*shifts)[0, 1]
+    assert abs(found[0]) < 0.2 < found[0.9] < 0.45  # 0.5 among the 30 highest
+    assert found[1] == pytest.approx(1)
+
+
 def some_scores(seed):
     """Data of any kind: few or many pairs and people, ties, folds of unequal size, flips."""
     rng = np.random.default_rng(seed)
@@ -109,7 +126,11 @@ def some_scores(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_an_estimate_lies_in_its_interval_and_rates_between_0_and_1(seed):
     # catches: quantiles of draws that miss their figure, limits beyond 0 and 100 %
-    report = verify_scores(some_scores(seed), bootstrap=60)
+    scores = some_scores(seed)
+    report = verify_scores(scores, bootstrap=60)
+    for pair in paired_differences(scores, replace(scores, score=scores.score_flip), 60).values():
+        if pair and pair["interval"]:
+            assert pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
     figures, known = report.figures(), 0
     assert set(report.intervals) == set(figures)
     for name, limits in report.intervals.items():
@@ -167,7 +188,8 @@ def test_intervals_hold_the_truth_in_95_percent_of_data_sets(strength):
     error = 3 * np.sqrt(0.95 * 0.05 / 300)
     assert (found["coverage"] > 0.935 - error).all(), found["coverage"]
     assert (found.loc[["best.accuracy", "auc", "eer"], "coverage"] < 0.965 + error).all()
-    assert (table.loc[["difference of best.accuracy", "difference of auc"], "coverage"] > 0.9).all()
+    difference = [f"difference of {name}" for name in found.index]
+    assert table.loc[difference, "coverage"].between(0.925 - error, 0.975 + error).all()
 
 
 def test_a_thousand_draws_of_seven_thousand_pairs_are_quick():
