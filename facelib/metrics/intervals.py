@@ -25,14 +25,13 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import gamma, norm
+from scipy.special import expit, gammaincinv, logit, ndtri  # scipy.stats takes a second to import
 
 from facelib.errors import UserError
 from facelib.metrics.scores import FARS, STRICT_FAR, Scores, far_name
 
 LEVEL = 0.95
-Z = norm.ppf((1 + LEVEL) / 2)
+Z = ndtri((1 + LEVEL) / 2)
 SHAPE = -0.05  # of the tail: halfway from an exponential one (0) to a normal one at FAR 1e-3
 TAIL = 30  # + 3k: how many of the highest impostors tell how fast the tail falls
 NO_INTERVAL = {
@@ -137,7 +136,7 @@ class Draws:
         known = len(highest) - k
         slope = (excess[k:].sum() + k * excess[k]) / known  # the k highest censored
         slope *= (1 - SHAPE) * (k / len(highest)) ** -SHAPE  # from the mean excess to the k-th
-        slope = slope * known / gamma.ppf(self.grid(4), known)
+        slope = slope * known / gammaincinv(known, self.grid(4))
         level = self._levels(k, folds, clumps, 0)
         if self.beside is not None:
             other = _highest(getattr(self.beside, of), same, len(highest))
@@ -157,7 +156,7 @@ class Draws:
     def _levels(self, k: int, folds: int, clumps: float, stream: int) -> np.ndarray:
         """log of the true FAR at the k-th highest, minus its mean, (R,)."""
         level = np.quantile(order_statistics(k, folds), self.grid(stream))
-        return level - level.mean() + norm.ppf(self.grid(stream + 5)) * np.sqrt(np.log1p(clumps))
+        return level - level.mean() + ndtri(self.grid(stream + 5)) * np.sqrt(np.log1p(clumps))
 
 
 @functools.cache
@@ -282,7 +281,7 @@ def interval(one: Estimate, draws: Draws) -> list[float]:
     p, moved = (np.clip(v, 0.5 / people.count, 1 - 0.5 / people.count) for v in
                 (one.value, one.moved))  # fmt: skip
     trials = p * (1 - p) / variance if variance > 0 else people.count
-    found = logit(moved) + norm.ppf(draws.grid(3)) / np.sqrt(trials * moved * (1 - moved))
+    found = logit(moved) + ndtri(draws.grid(3)) / np.sqrt(trials * moved * (1 - moved))
     return _quantiles(expit(found), one.value)
 
 
@@ -302,4 +301,4 @@ def difference_interval(a: Estimate, b: Estimate, draws: Draws) -> list[float]:
         spread = np.sqrt(draws.people.variance(a.psi - b.psi) + choice)
     if a.moved is None:
         return [float(value - Z * spread), float(value + Z * spread)]
-    return _quantiles(a.moved - b.moved + spread * norm.ppf(draws.grid(3)), value)
+    return _quantiles(a.moved - b.moved + spread * ndtri(draws.grid(3)), value)
