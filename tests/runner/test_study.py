@@ -29,7 +29,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def executed(place, monkeypatch) -> list[str]:
-    """Names of the notebooks executed, without kernels: each gets copied to its output."""
+    """Names of the notebooks executed, without kernels and site: each is copied to its output."""
     names = []
 
     def pretend(executions, places, ended):
@@ -41,6 +41,7 @@ def executed(place, monkeypatch) -> list[str]:
             ended(one)
 
     monkeypatch.setattr(execute, "run_side_by_side", pretend)
+    monkeypatch.setattr(study, "build_site", lambda notebooks, out: out / "index.html")
     return names
 
 
