@@ -60,12 +60,13 @@ check: setup  ## the inner loop, two minutes: style, import contract, tests that
 	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow"
 
-test: setup  ## set up, style, tests with the papermill gate, then the notebooks' outputs (nbval)
+test: setup  ## set up, style, tests with the papermill gate, the notebooks' outputs (nbval)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
-	$(PYTHON) -m pytest $(NBVAL) notebooks
+	$(PYTHON) -m facelib.runner.ahead
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
 
 gpu: setup  ## what a GPU computes against a CPU; skipped in one line without CUDA
 	$(PYTHON) -m pytest -m gpu -rs tests/gpu $(ARGS)

@@ -4,12 +4,14 @@ The only place that knows what a system offers: nothing else here imports `fcntl
 their like. The system frees a lock at any death of its holder.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PATIENCE = 0.5  # seconds: `is_locked` of another process holds a lock for an instant
 
 
@@ -61,6 +63,18 @@ def bf16_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     except OSError:
         return []
     return [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, for the next step, instead of giving it back to the system.
+
+    Else each step gets its activations as new pages, which takes a third of its time. Numbers stay
+    the same, and the peak of the memory nearly so.
+    """
+    known = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if known:  # not in musl
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            known(parameter, 1 << 30)
 
 
 def peak_memory() -> float:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
 
@@ -17,6 +18,8 @@ from facelib.limits import bank_negatives, negative_centres, negatives_per_ancho
 from facelib.rows import LOSS_ROWS
 
 log = logging.getLogger(__name__)
+# [-1, 1] of each byte. One look-up, and a mirror image by image, take a quarter of torch's time.
+SCALED = torch.arange(256).float().div_(127.5).sub_(1).numpy()
 DECODED_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
 
 
@@ -24,8 +27,23 @@ def to_input(
     images: torch.Tensor, device: torch.device, layout: torch.memory_format = torch.channels_last
 ) -> torch.Tensor:
     """uint8 RGB (B, 3, S, S) -> float (B, 3, S, S) in [-1, 1] on the device, channels last."""
-    images = images.to(device, non_blocking=True)
-    return images.float().div_(127.5).sub_(1).contiguous(memory_format=layout)
+    if device.type != "cpu" or not len(images):
+        images = images.to(device, non_blocking=True)
+        return images.float().div_(127.5).sub_(1).contiguous(memory_format=layout)
+    pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+    floats = cv2.LUT(pixels.reshape(len(images), -1), SCALED).reshape(pixels.shape)
+    return torch.from_numpy(floats).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+
+def mirror(images: torch.Tensor, rows: np.ndarray) -> None:
+    """Flip the images `rows` of uint8 (B, 3, S, S) left to right, in place."""
+    if images.device.type == "cpu":
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        for row in rows:
+            pixels[row] = cv2.flip(pixels[row], 1)
+    else:
+        chosen = torch.from_numpy(rows).to(images.device)
+        images[chosen] = images[chosen].flip(3)
 
 
 def memory_format(cfg: Config) -> torch.memory_format:
@@ -119,8 +137,7 @@ class Feed:
             images = images.to(self.device, non_blocking=True)
             if self.cfg.flip:  # as bytes: a quarter of the floats' memory
                 mirrored = flips(self.cfg.global_batch, self.cfg.seed, step)[own]
-                rows = torch.from_numpy(np.flatnonzero(mirrored)).to(self.device)
-                images[rows] = images[rows].flip(3)
+                mirror(images, np.flatnonzero(mirrored))
             labels = labels.to(self.device, non_blocking=True)
             yield to_input(images, self.device, memory_format(self.cfg)), labels
 

@@ -28,7 +28,6 @@ from functools import cache, partial
 
 import numpy as np
 from scipy.special import expit, gammaincinv, logit, ndtr, ndtri
-from scipy.stats import qmc
 
 from facelib.errors import UserError
 from facelib.metrics.scores import FARS, STRICT_FAR, Scores, far_name
@@ -182,6 +181,8 @@ def _grid(count: int, seed: int, even: bool) -> np.ndarray:
     """`Draws.grid` (STREAMS, R); `even`: two streams are stratified together too (Halton)."""
     order = [np.random.default_rng([seed, s]).permutation(count) for s in range(STREAMS)]
     if even:
+        from scipy.stats import qmc  # takes a second to import
+
         order = qmc.Halton(STREAMS, seed=seed).random(count).argsort(0).argsort(0).T
     return (np.array(order) + 0.5) / count
 

@@ -18,11 +18,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from facelib.errors import UserError
-from facelib.locks import Locked, locked
+from facelib.locks import Locked, cores, locked
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
 from facelib.runs.progress import describe
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 60  # for a training to write its checkpoint
 TELL_SECONDS = 10  # between two lines of progress
 INTERRUPTED = 130
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class Execution:
@@ -48,8 +50,10 @@ class Execution:
         output: Path,
         values: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        label: str = "",
     ):
         self.notebook, self.output = Path(notebook).resolve(), Path(output).resolve()
+        self.label = label
         self.values, self.environment = dict(values or {}), dict(environment or {})
         stem = self.output.with_suffix("")
         self.partial = stem.with_name(f"{stem.name}.partial.ipynb")
@@ -98,26 +102,17 @@ class Execution:
         own = [line for line in lines if line and not line.startswith("[IPKernelApp]")]
         return own[-1][:120] if own else ""
 
-    def run_to_end(self, label: str = "") -> None:
-        """Start, log progress, wait.
+    def run_to_end(self) -> None:
+        """Start, log progress, wait. Raises as `run_side_by_side` does."""
+        run_side_by_side([self], 1, Execution.raise_if_failed)
+
+    def raise_if_failed(self) -> None:
+        """Of an execution that has ended.
 
         Raises:
             UserError: a cell failed; names the executed notebook and the error.
-            KeyboardInterrupt: Ctrl-C or SIGTERM; the kernel was stopped first.
         """
-        with stopping_on_sigterm():
-            try:
-                self.start()
-                told = self.started
-                while (code := self.poll()) is None:
-                    time.sleep(0.1)
-                    if time.monotonic() - told >= TELL_SECONDS:
-                        told = time.monotonic()
-                        doing = "; ".join([self.last_line(), *live_runs()])
-                        log.info("  %s%4.0f s  %s", label, self.seconds, doing)
-            finally:
-                stop([self])
-        if code:
+        if self.process.returncode:
             raise UserError(self.failure())
 
     def failure(self) -> str:
@@ -133,6 +128,45 @@ class Execution:
         """Remove everything that this execution wrote."""
         for path in (self.output, self.partial, self.failed, self.log):
             path.unlink(missing_ok=True)
+
+
+def run_side_by_side(
+    executions: Iterable[Execution], places: int, ended: Callable[[Execution], None]
+) -> None:
+    """Run executions to their end, `places` at a time: the next starts as soon as one has ended.
+
+    One thread starts and watches all: on Linux a child dies with the thread that started it.
+
+    Args:
+        ended: is given each execution that has ended; where it raises, the others are stopped.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the kernels were stopped first.
+    """
+    waiting, running, told = deque(executions), [], time.monotonic()
+    with stopping_on_sigterm():
+        try:
+            while waiting or running:
+                while waiting and len(running) < places:
+                    running.append(waiting.popleft())
+                    running[-1].start()
+                time.sleep(0.1)
+                for one in [one for one in running if one.poll() is not None]:
+                    running.remove(one)
+                    ended(one)
+                if time.monotonic() - told >= TELL_SECONDS:
+                    told = time.monotonic()
+                    for one in running:
+                        log.info("  %s %4.0f s  %s", one.label, one.seconds, one.last_line())
+                    for line in live_runs():
+                        log.info("    %s", line)
+        finally:
+            stop(running)
+
+
+def shared_threads(places: int) -> dict[str, str]:
+    """The environment in which one of several executions takes its share of the cores."""
+    return dict.fromkeys(THREADS, str(max(1, cores() // places))) if places > 1 else {}
 
 
 def live_runs() -> list[str]:

@@ -15,9 +15,10 @@ import shutil
 import textwrap
 from pathlib import Path
 
+from facelib.digests import digest, digest_values
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
-from facelib.paths import atomic_file, runs_root
+from facelib.paths import REPO, atomic_file, runs_root
 from facelib.runner import notebooks, pages
 from facelib.runner.safe_html import clean_html
 
@@ -28,6 +29,7 @@ FOOTER = (
     "its faces are rendered."
 )
 PICTURES = ("image/png", "image/jpeg")
+PACKAGE = {".py", ".css", ".js"}  # pages show its docstrings
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
 SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
@@ -85,6 +87,8 @@ SETTINGS = {
 def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Path:
     """Build the site of all numbered notebooks in a folder; return its index.html.
 
+    Where it is there, and what it was made from is the same, nothing is done.
+
     Args:
         notebooks_dir: executed notebooks; default `notebooks/` in the runs root.
         out: folder of the site, replaced file by file; default `site/` in the runs root.
@@ -99,15 +103,29 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         raise UserError(f"no executed notebooks in {folder}: make study")
     read = {path.stem: notebooks.read_notebook(path) for path in sources}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
+    generated, build = pages.generated_pages(chapters), out / ".build"
+    stamp, stamp_file = _stamp({path.name: path for path in sources} | generated), build / "stamp"
+    made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))
+    if made and stamp_file.is_file() and stamp_file.read_text() == stamp:
+        return out / "index.html"
     written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
-    build = out / ".build"
-    _write_sources(build / "source", written | pages.generated_pages(chapters))
+    _write_sources(build / "source", written | generated)
     _run_sphinx(build)
     for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
         if page.stem not in read:  # its notebook is gone
             page.unlink()
     shutil.copytree(build / "html", out, dirs_exist_ok=True, copy_function=_copy)
+    with atomic_file(stamp_file) as temporary:
+        temporary.write_text(stamp)
     return out / "index.html"
+
+
+def _stamp(sources: dict[str, str | Path]) -> str:
+    """Digest over what a site is made from: its sources, the package, the versions of others."""
+    package = [path for path in (REPO / "facelib").rglob("*") if path.suffix in PACKAGE]
+    every = sources | {str(path): path for path in (*package, REPO / "environment.yml")}
+    content = {k: v.read_bytes() if isinstance(v, Path) else v.encode() for k, v in every.items()}
+    return digest_values([[name, digest(content[name], digits=64)] for name in sorted(content)])
 
 
 def make_safe(notebook):

@@ -1,4 +1,7 @@
-"""The study: the numbered notebooks in order, through papermill, then one HTML site.
+"""The study: its runs, the numbered notebooks in order, through papermill, then one HTML site.
+
+The runs that the notebooks share are trained first (`facelib.runner.ahead`); then notebooks run
+side by side, as many as there are cores (4 at most).
 
 An executed notebook is kept as long as everything that it came from is the same: its source and
 those of the notebooks before it, facelib, the published records, and the finished runs. Where one
@@ -14,14 +17,17 @@ from pathlib import Path
 
 from facelib.digests import digest, digest_values
 from facelib.errors import UserError
+from facelib.locks import cores
 from facelib.paths import data_root, published_root, runs_root
-from facelib.runner import notebooks
-from facelib.runner.execute import Execution, held
+from facelib.runner import execute, notebooks
+from facelib.runner.ahead import train_ahead
+from facelib.runner.execute import held
 from facelib.runner.site import build_site
 from facelib.runs.folder import read_json, write_json
 from facelib.safety.readers import check_fields
 
 log = logging.getLogger(__name__)
+SIDE_BY_SIDE = 4  # notebooks: a kernel takes a gigabyte
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,11 @@ def run_study(
     _announce(steps, waiting)
     with held(runs_root() / "notebooks", "study"):
         _forget(waiting, every)
-        for step in waiting:
-            _execute(step, f"[{steps.index(step) + 1}/{len(steps)}] {step.notebook.stem}")
+        train_ahead(step.notebook for step in waiting)
+        # One that sums up shows what the others made.
+        last = [s for s in waiting if notebooks.facelib_metadata(s.notebook).get("sums_up")]
+        for part in ([step for step in waiting if step not in last], last):
+            _execute(part, steps)
         index = build_site(runs_root() / "notebooks", runs_root() / "site")
     log.info("the site: %s", index.as_uri())
     return index
@@ -160,13 +169,24 @@ def _forget(waiting: list[Step], every: list[Path]) -> None:
             output.unlink()
 
 
-def _execute(step: Step, label: str) -> None:
-    log.info("%s ...", label)
-    execution = Execution(step.notebook, step.output)
-    execution.run_to_end(label=f"{label} ")
-    log.info("%s: %.0f s", label, execution.seconds)
-    stamps = {**_read_state()["notebooks"], step.notebook.stem: step.stamp}
-    write_json(_state_path(), {"notebooks": stamps, "runs": finished_runs()})
+def _execute(chosen: list[Step], steps: list[Step]) -> None:
+    """Execute notebooks side by side, each with its share of the cores."""
+    places = max(1, min(len(chosen), cores(), SIDE_BY_SIDE))
+    executions = {}
+    for step in chosen:
+        label = f"[{steps.index(step) + 1}/{len(steps)}] {step.notebook.stem}"
+        share = execute.shared_threads(places)
+        made = execute.Execution(step.notebook, step.output, environment=share, label=label)
+        executions[made] = step
+
+    def finish(one: execute.Execution) -> None:
+        one.raise_if_failed()
+        step = executions[one]
+        log.info("%s: %.0f s", one.label, one.seconds)
+        stamps = {**_read_state()["notebooks"], step.notebook.stem: step.stamp}
+        write_json(_state_path(), {"notebooks": stamps, "runs": finished_runs()})
+
+    execute.run_side_by_side(executions, places, finish)
 
 
 def _state_path() -> Path:

@@ -11,7 +11,6 @@ import argparse
 import itertools
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,6 @@ from facelib.runner import execute, notebooks
 from facelib.runs.folder import read_json, write_json
 
 log = logging.getLogger(__name__)
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -165,51 +163,32 @@ def _announce(notebook: Path, cells: list, waiting: list, jobs: int, out: Path) 
 
 
 def _run_cells(notebook: Path, cells: list, waiting: list, jobs: int, out: Path) -> list[str]:
-    """Run the waiting cells, `jobs` at a time; return one line per failed cell.
+    """Run the waiting cells, `jobs` at a time; return one line per failed cell."""
+    executions = {_execution(notebook, cell, jobs): cell for cell in waiting}
+    failures, ended, start = [], [], time.monotonic()
 
-    One thread starts and watches all: on Linux a child dies with the thread that started it.
-    """
-    queue, running, failures = list(waiting), {}, []
-    start = told = time.monotonic()
-    with execute.stopping_on_sigterm():
-        try:
-            while queue or running:
-                while queue and len(running) < jobs:
-                    cell = queue.pop(0)
-                    running[_start(notebook, cell, jobs)] = cell
-                time.sleep(0.1)
-                for execution in [e for e in running if e.poll() is not None]:
-                    cell = running.pop(execution)
-                    failures += _finish(execution, cell)
-                    _write_results(cells, out)
-                    left = len(queue) + len(running)
-                    rate = (time.monotonic() - start) / (len(waiting) - left)
-                    log.info("%d of %d left, about %.0f min", left, len(cells), left * rate / 60)
-                if time.monotonic() - told >= execute.TELL_SECONDS:
-                    told = time.monotonic()
-                    for execution, cell in running.items():
-                        last = execution.last_line()
-                        log.info("  %s  %4.0f s  %s", cell.name, execution.seconds, last)
-                    for line in execute.live_runs():
-                        log.info("    %s", line)
-        finally:
-            execute.stop(running)
+    def finish(execution: execute.Execution) -> None:
+        ended.append(execution)
+        failures.extend(_finish(execution, executions[execution]))
+        _write_results(cells, out)
+        left = len(waiting) - len(ended)
+        minutes = left * (time.monotonic() - start) / len(ended) / 60
+        log.info("%d of %d left, about %.0f min", left, len(cells), minutes)
+
+    execute.run_side_by_side(executions, jobs, finish)
     return failures
 
 
-def _start(notebook: Path, cell: Cell, jobs: int) -> execute.Execution:
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = {"FACELIB_ROW": str(cell.row_path)}
-    environment |= dict.fromkeys(THREADS, threads) if jobs > 1 else {}
+def _execution(notebook: Path, cell: Cell, jobs: int) -> execute.Execution:
+    environment = {"FACELIB_ROW": str(cell.row_path)} | execute.shared_threads(jobs)
     for stale in (cell.folder / "cell.json", cell.row_path):
         stale.unlink(missing_ok=True)
-    execution = execute.Execution(notebook, cell.folder / notebook.name, cell.values, environment)
-    execution.start()
-    return execution
+    output = cell.folder / notebook.name
+    return execute.Execution(notebook, output, cell.values, environment, cell.name)
 
 
 def _finish(execution: execute.Execution, cell: Cell) -> list[str]:
-    if execution.poll():
+    if execution.process.returncode:
         failure = f"{cell.name}: {execution.failure()}"
         log.error("failed: %s", failure)
         return [failure]

@@ -28,7 +28,7 @@ from facelib.config import Config
 from facelib.data.feed import Feed
 from facelib.data.locate import training_files
 from facelib.errors import BadRecord, UserError
-from facelib.locks import bf16_units
+from facelib.locks import bf16_units, keep_freed_memory
 from facelib.models.foundation import STAND_IN, WEIGHTS_FOLDER, save_weights
 from facelib.models.lora import count_parameters, save_adapters
 from facelib.runs.files import write_json
@@ -287,6 +287,7 @@ def main(arguments: list[str]) -> int:
     """Entry of the subprocess. Exit codes: 0 done, 2 wrong input, 130 stopped with a checkpoint."""
     die_with_parent(FIRST_PARENT)
     make_workers_mortal()
+    keep_freed_memory()
     listen()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run = load_run(arguments[0])

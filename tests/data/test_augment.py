@@ -6,7 +6,7 @@ import torch
 
 from facelib.config import FIELDS, make_config
 from facelib.data.augment import CHANGES, augment_batch, chances
-from facelib.data.feed import Feed, to_input
+from facelib.data.feed import Feed, mirror, to_input
 
 ALL = dict.fromkeys(CHANGES, 0.5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
@@ -80,3 +80,22 @@ def test_the_feed_changes_training_images_only(tiny_records):
     assert torch.equal(feed.images(feed.val), before)
     again = feed.images(feed.train[feed.sampler.indices(0)])
     assert torch.equal(to_input(again, feed.device), y)
+
+
+def test_input_is_the_bytes_over_127_5_less_1_bit_for_bit():
+    # Catches: another rounding, which would change every run; a layout that convolutions copy.
+    x = torch.randint(0, 256, (5, 3, 33, 33), dtype=torch.uint8)
+    for images in (x, x.contiguous(memory_format=torch.channels_last), x[:0]):
+        for layout in (torch.channels_last, torch.contiguous_format):
+            wanted = (images.float() / 127.5 - 1).contiguous(memory_format=layout)
+            found = to_input(images, torch.device("cpu"), layout)
+            assert torch.equal(found, wanted)
+            assert found.stride() == wanted.stride()
+
+
+def test_the_named_images_are_mirrored_and_no_others():
+    # Catches: a mirror top to bottom, or of a copy.
+    x = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    y = x.clone()
+    mirror(y, np.array([0, 3]))
+    assert torch.equal(y, torch.stack([x[0].flip(2), x[1], x[2], x[3].flip(2)]))

@@ -153,6 +153,19 @@ def test_pages_of_notebooks_that_are_gone_are_removed(built):
     assert "01_two.html" not in left
 
 
+def test_a_site_of_the_same_sources_is_not_built_again(built, monkeypatch):
+    # Catches: a second `make study` that takes as long as Sphinx; a lost page that stays lost.
+    built[1]()
+    monkeypatch.setattr(site, "_run_sphinx", lambda build: pytest.fail("built again"))
+    built[1]()
+    page = built[0].with_name("00_one.html")
+    content = page.read_bytes()
+    page.unlink()
+    with pytest.raises(pytest.fail.Exception, match="built again"):
+        built[1]()
+    page.write_bytes(content)
+
+
 def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkeypatch):
     # Mutation: a sentence or a number that is typed, or kept somewhere else.
     for module in (records, readme, pages):

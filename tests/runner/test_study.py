@@ -1,7 +1,9 @@
 """The study executes what is not up to date, in order, and never shows an older result as new."""
 
 import logging
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -27,15 +29,19 @@ def place(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def executed(place, monkeypatch) -> list[str]:
-    """Names of the notebooks executed, without kernels: each gets copied to its output."""
+    """Names of the notebooks executed, without kernels and site: each is copied to its output."""
     names = []
 
-    def pretend(self, label=""):
-        names.append(self.notebook.stem)
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.output.write_bytes(self.notebook.read_bytes())
+    def pretend(executions, places, ended):
+        for one in executions:
+            names.append(one.notebook.stem)
+            one.output.parent.mkdir(parents=True, exist_ok=True)
+            one.output.write_bytes(one.notebook.read_bytes())
+            one.started, one.process = time.monotonic(), SimpleNamespace(returncode=0)
+            ended(one)
 
-    monkeypatch.setattr(execute.Execution, "run_to_end", pretend)
+    monkeypatch.setattr(execute, "run_side_by_side", pretend)
+    monkeypatch.setattr(study, "build_site", lambda notebooks, out: out / "index.html")
     return names
 
 
@@ -109,6 +115,13 @@ def test_further_chapters_wait_until_they_are_asked_for(place, executed, caplog)
     assert executed[3:] == ["02_third"]
 
 
+def test_one_that_sums_up_waits_for_the_others(place, executed):
+    # Catches: a table of results made before the notebooks that it shows.
+    write_small(place / "nb" / "00_first.ipynb", "count", sums_up=True)
+    run(place)
+    assert executed == ["01_second", "00_first"]
+
+
 def test_before_work_it_says_what_how_long_and_how_large(place, executed, caplog):
     # Catches: minutes of silence before the first notebook ends.
     with caplog.at_level(logging.INFO):
@@ -134,12 +147,13 @@ def test_a_wrong_number_is_one_clear_line(place, executed):
 
 
 def test_a_failing_notebook_is_named_and_never_gets_the_final_name(place):
-    # Catches: half a notebook under the name of a whole one; later notebooks run all the same.
+    # Catches: half a notebook under the name of a whole one; the others run on all the same.
     write_small(place / "nb" / "00_first.ipynb", "1 / 0")
+    write_small(place / "nb" / "01_second.ipynb", "import time\ntime.sleep(600)")
+    write_small(place / "nb" / "02_third.ipynb", "name", sums_up=True)
     with pytest.raises(UserError, match=r"cell 2: ZeroDivisionError.*00_first\.failed\.ipynb"):
         run(place)
-    left = sorted(path.name for path in (place / "runs" / "notebooks").glob("*.ipynb"))
-    assert left == ["00_first.failed.ipynb"]
+    assert (place / "runs" / "notebooks" / "00_first.failed.ipynb").is_file()
     assert notebooks.list_notebooks(place / "runs" / "notebooks") == []  # nor a page of the site
 
 

@@ -1,0 +1,38 @@
+"""The runs that notebooks share are trained before them, each once."""
+
+import re
+
+import pytest
+
+from facelib.config import make_config
+from facelib.runner import ahead, notebooks
+from tests.small_notebooks import write_small
+
+RUN = re.compile(r"\b(?:smoke|generic-vit)[a-z-]*-[0-9a-f]{8}\b")
+
+
+def test_a_run_of_several_notebooks_is_named_once_and_a_long_one_comes_first(tmp_path):
+    # Catches: a run trained twice; both cores waiting for one long run at the end.
+    first = write_small(tmp_path / "00_a.ipynb", trains=[{}, {"loss": "infonce"}])
+    second = write_small(tmp_path / "01_b.ipynb", trains=[{"images_seen": 50_000}, {}])
+    wanted = [{"images_seen": 50_000}, {}, {"loss": "infonce"}]
+    assert ahead.declared_runs([first, second]) == [make_config(**given) for given in wanted]
+
+
+def test_a_run_that_begins_with_another_waits_for_it(tmp_path, monkeypatch):
+    # Catches: adapters that are trained before the model that they adapt is there.
+    waves = []
+    monkeypatch.setattr(ahead, "launch_all", lambda wave: waves.append([c.name for c in wave]))
+    given = [{"preset": "smoke-lora"}, {"preset": "generic-vit"}, {}]
+    ahead.train_ahead([write_small(tmp_path / "00_a.ipynb", trains=given)])
+    assert waves == [["generic-vit-infonce", "smoke-arcface"], ["smoke-lora-infonce"]]
+
+
+@pytest.mark.parametrize("path", notebooks.list_notebooks(), ids=lambda path: path.stem)
+def test_the_notebook_names_each_run_that_its_outputs_show(path):
+    # Catches: a notebook that trains on one core what could have been trained before it.
+    given = notebooks.facelib_metadata(path)
+    named = [one for one in given.get("trains", []) if "held_out" not in one]
+    outputs = [c.outputs for c in notebooks.read_notebook(path).cells if c.cell_type == "code"]
+    assert set(RUN.findall(str(outputs))) <= {ahead.configuration(one).run_name for one in named}
+    assert len(given.get("trains", [])) == given["estimate"]["runs"]
