@@ -99,15 +99,30 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         raise UserError(f"no executed notebooks in {folder}: make study")
     read = {path.stem: notebooks.read_notebook(path) for path in sources}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
+    explored = pages.write_site_explorer(out)
+    for notebook in read.values() if explored else ():
+        _link_explorer(notebook, explored)
     written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
     build = out / ".build"
-    _write_sources(build / "source", written | pages.generated_pages(chapters))
+    _write_sources(build / "source", written | pages.generated_pages(chapters, explored))
     _run_sphinx(build)
     for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
         if page.stem not in read:  # its notebook is gone
             page.unlink()
     shutil.copytree(build / "html", out, dirs_exist_ok=True, copy_function=_copy)
     return out / "index.html"
+
+
+def _link_explorer(notebook, explored: int) -> None:
+    """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
+    import nbformat
+
+    text = pages.explorer_link(explored)
+    link = nbformat.v4.new_markdown_cell(text, id="explorer-link")  # the same in each build
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
+            notebook.cells.insert(place + 1, link)
+            return
 
 
 def make_safe(notebook):
@@ -216,7 +231,10 @@ def _unlink_missing(app, tree, name: str) -> None:
     for node in list(tree.findall(nodes.reference)):
         anchor = node.get("refid") or node.get("refuri", "").partition("#")[2]
         own = "refid" in node or node.get("refuri", "").startswith("#")
-        if own and anchor not in known:
+        if own and anchor == pages.EXPLORER:
+            node.attributes.pop("refid", None)
+            node["refuri"] = anchor
+        elif own and anchor not in known:
             node.parent.replace(node, nodes.inline(text=node.astext()))
 
 
