@@ -71,14 +71,14 @@ def test_a_person_in_jupyterlab_drags_the_threshold_and_the_numbers_change(
     browser,  # noqa: F811
     tmp_path,
 ):
-    # Catches: a module that anywidget does not load, text in place of the widget, a lost pointer.
+    # Catches: a module that anywidget does not load, text in place of the widget, a lost pointer, keys that JupyterLab takes.
     page, said = browser.new_page(viewport={"width": 1280, "height": 1000}), []
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("console", lambda m: said.append(f"{m.text} {m.location}") if m.type == "error" else 0)
     page.set_default_timeout(180_000)  # the kernel imports torch
     page.goto(f"{lab}/lab/tree/small.ipynb")
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    page.keyboard.press("Shift+Enter")
+    page.get_by_text("(ipykernel) | Idle").wait_for()
+    page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
     knob = page.locator(".fx-handle rect")
     knob.wait_for()
     knob.scroll_into_view_if_needed()
@@ -89,8 +89,13 @@ def test_a_person_in_jupyterlab_drags_the_threshold_and_the_numbers_change(
     page.mouse.down()
     page.mouse.move(box["x"] + 107, box["y"] + 11, steps=4)
     page.mouse.up()
-    assert check_rates(page, result, everything) > before
+    dragged = check_rates(page, result, everything)
+    assert dragged > before
+    page.locator(".fx-handle").press("ArrowLeft")
+    assert check_rates(page, result, everything) == pytest.approx(dragged - 0.005)
     assert page.locator(".fx-rates").inner_text() != told
+    page.locator(".fx-lists button").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
     assert (tmp_path / "run-1" / "explorer.html").is_file()
     assert page.locator("a", has_text="run-1/explorer.html").count() == 1
     page.close()

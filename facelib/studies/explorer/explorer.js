@@ -35,7 +35,8 @@ export function render({ model, el }) {
   });
   const near = make("div", { class: "fx-near" });
   const dialog = make("dialog", { class: "fx-pair", "aria-labelledby": `${id}-pair` });
-  const root = make("div", { class: "fx" },
+  // JupyterLab's shortcuts would take the arrow keys.
+  const root = make("div", { class: "fx", "data-lm-suppress-shortcuts": true },
     make("div", { class: "fx-choice" }, benches.node, runs.node, filters), plot, marks, live, lists,
     make("h2", {}, "Map of embeddings"),
     make("p", {}, "First two principal components. Point at a picture, or use the arrow keys; "
