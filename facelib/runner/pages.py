@@ -33,28 +33,31 @@ QUESTION = (
 )
 LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
 PICTURE = REPO / ".github" / "result-light.png"  # of the README, where there is one
-EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes of it
+EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes
+EXPLORER_LINK = (
+    f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
+    "threshold, open a pair."
+)
 HOME = f'<p><a href="index.html">{TITLE}</a></p>'
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
 # A number with what belongs to it: sign, interval, "not significant", unit.
 NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
 
 
-def first_page(chapters: list[tuple[str, str, str]], picture: bool, explored: int) -> str:
+def first_page(chapters: list[tuple[str, str, str]], picture: bool, explorer: bool = False) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
         picture: whether the README's picture lies beside the page.
-        explored: runs in the explorer's page; 0: there is none.
+        explorer: whether the explorer's page does.
     """
     shown = [f"![Rendered faces and the main result]({PICTURE.name})"] if picture else []
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    explorer = [explorer_link(explored)] if explored else []
-    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go", *explorer,
-             "\n".join(listed)]  # fmt: skip
+    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go"]
+    parts += [*[EXPLORER_LINK] * explorer, "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
                "- [API](api.md): public names of the package"]  # fmt: skip
@@ -172,23 +175,17 @@ def comparable_runs(evaluated: list[tuple[Run, dict]], most: int = EXPLORED) -> 
     return list(chosen.values())[:most]
 
 
-def write_site_explorer(folder: Path) -> int:
-    """Write the explorer's page of comparable runs into a site; how many runs it shows."""
+def write_site_explorer(folder: Path) -> bool:
+    """Write the explorer's page of comparable runs into a site; False where there are none."""
     path, runs = folder / EXPLORER, comparable_runs(evaluated_runs())
     try:
         if runs:
             write_page(gather(runs, limit=EXPLORER_BYTES), path, HOME)
-            return len(runs)
+            return True
     except (UserError, BadData) as error:
         log.warning("the site has no explorer: %s", error)
     path.unlink(missing_ok=True)
-    return 0
-
-
-def explorer_link(explored: int) -> str:
-    """What leads to the explorer's page."""
-    what = f"{explored} runs" if explored > 1 else "one run"
-    return f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of {what} of this machine."
+    return False
 
 
 def runs_page() -> str:
@@ -255,9 +252,9 @@ def _module(name: str) -> str:
 
 
 def generated_pages(
-    chapters: list[tuple[str, str, str]], explored: int = 0
+    chapters: list[tuple[str, str, str]], explorer: bool = False
 ) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
     picture = {PICTURE.name: PICTURE} if PICTURE.is_file() else {}
-    pages = {"index.md": first_page(chapters, bool(picture), explored), "runs.md": runs_page()}
+    pages = {"index.md": first_page(chapters, bool(picture), explorer), "runs.md": runs_page()}
     return {**pages, **(record_pages() if record_names() else {}), **api_pages(), **picture}

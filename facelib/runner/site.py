@@ -99,12 +99,12 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         raise UserError(f"no executed notebooks in {folder}: make study")
     read = {path.stem: notebooks.read_notebook(path) for path in sources}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
-    explored = pages.write_site_explorer(out)
-    for notebook in read.values() if explored else ():
-        _link_explorer(notebook, explored)
+    explorer = pages.write_site_explorer(out)
+    for notebook in read.values() if explorer else ():
+        _link_explorer(notebook)
     written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
     build = out / ".build"
-    _write_sources(build / "source", written | pages.generated_pages(chapters, explored))
+    _write_sources(build / "source", written | pages.generated_pages(chapters, explorer))
     _run_sphinx(build)
     for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
         if page.stem not in read:  # its notebook is gone
@@ -113,12 +113,12 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     return out / "index.html"
 
 
-def _link_explorer(notebook, explored: int) -> None:
+def _link_explorer(notebook) -> None:
     """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
     import nbformat
 
-    text = pages.explorer_link(explored)
-    link = nbformat.v4.new_markdown_cell(text, id="explorer-link")  # the same in each build
+    # The same in each build, so that Sphinx finds it unchanged.
+    link = nbformat.v4.new_markdown_cell(pages.EXPLORER_LINK, id="explorer-link")
     for place, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
             notebook.cells.insert(place + 1, link)

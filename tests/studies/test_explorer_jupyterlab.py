@@ -71,7 +71,8 @@ def test_a_person_in_jupyterlab_drags_the_threshold_and_the_numbers_change(
     browser,  # noqa: F811
     tmp_path,
 ):
-    # Catches: a module that anywidget does not load, text in place of the widget, a lost pointer, keys that JupyterLab takes.
+    # Catches: a module that anywidget does not load, text in place of the widget, a lost pointer,
+    # arrow keys that JupyterLab takes for its own.
     page, said = browser.new_page(viewport={"width": 1280, "height": 1000}), []
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("console", lambda m: said.append(f"{m.text} {m.location}") if m.type == "error" else 0)
