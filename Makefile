@@ -74,8 +74,8 @@ gpu: setup  ## what a GPU computes against a CPU; skipped in one line without CU
 fuzz: setup  ## mutated files over every reader (ARGS="--inputs 100000 --seed 1"); minutes to hours
 	@$(PYTHON) -m tests.faults.fuzz $(ARGS)
 
-lab: setup  ## JupyterLab in notebooks/
-	$(PYTHON) -m jupyterlab --notebook-dir=notebooks
+lab: setup  ## JupyterLab in notebooks/; its root is here, so that links lead to files of runs
+	$(PYTHON) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 bench: setup  ## every benchmark of tests/bench; figures into runs/bench.json
 	$(PYTHON) tests/bench/run_all.py

@@ -6,6 +6,7 @@ A benchmark is InsightFace's `NAME.bin` (`facelib/formats/bins.py`) and, optiona
     fold        int (P,), 0-based
     id1, id2    int (P,), identity of each side
     yaw1, yaw2  float32 (P,), degrees; optional
+    hidden1, hidden2  str (P,), what hides a part of the face, "" nothing; optional
     pairs       str, digest of the images and labels it was written for
 
 Without a sidecar the folds are contiguous tenths (InsightFace's KFold without shuffling), and
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_FOLDS = 10
 # Array of a sidecar -> kinds of numbers that it may hold (numpy's letters).
-SIDECAR = {"fold": "iu", "id1": "iuUS", "id2": "iuUS", "yaw1": "fiu", "yaw2": "fiu"}
+SIDECAR = {"fold": "iu", "id1": "iuUS", "id2": "iuUS", "yaw1": "fiu", "yaw2": "fiu",
+           "hidden1": "U", "hidden2": "U"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Benchmark:
         id1, id2: int64 (P,), identity of each side.
         yaw1, yaw2: float32 (P,) degrees, or None.
         digest: 16 hex digits over images, pairs and folds.
+        hidden1, hidden2: str (P,), what hides a part of the face, by commas, "" nothing; or None.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Benchmark:
     yaw1: np.ndarray | None
     yaw2: np.ndarray | None
     digest: str
+    hidden1: np.ndarray | None = None
+    hidden2: np.ndarray | None = None
 
     @property
     def folds(self) -> int:
@@ -108,8 +113,8 @@ def load_benchmark(path: Path) -> Benchmark:
         identity = connected_components(len(images), index1[same], index2[same])
         id1, id2 = identity[index1], identity[index2]
     key = digest(f"{pairs} {fold.tolist()}")
-    yaws = meta.get("yaw1"), meta.get("yaw2")
-    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, key)
+    yaws, hidden = ([meta.get(f"{name}{k}") for k in (1, 2)] for name in ("yaw", "hidden"))
+    return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, key, *hidden)
 
 
 def save_benchmark(
@@ -122,6 +127,8 @@ def save_benchmark(
     id2: Sequence[int] | None = None,
     yaw1: Sequence[float] | None = None,
     yaw2: Sequence[float] | None = None,
+    hidden1: Sequence[str] | None = None,
+    hidden2: Sequence[str] | None = None,
 ) -> None:
     """Write `NAME.bin` and `NAME.meta.npz`, each whole or not at all.
 
@@ -130,7 +137,7 @@ def save_benchmark(
         images1, images2: P encoded images each, the two sides of the pairs.
         same: P bools.
         fold: P ints, 0-based; contiguous tenths if absent.
-        id1, id2, yaw1, yaw2: P values each, or None.
+        id1, id2, yaw1, yaw2, hidden1, hidden2: P values each, or None.
     """
     path, same = Path(path), np.asarray(same, dtype=bool)
     meta = {
@@ -141,6 +148,8 @@ def save_benchmark(
         ("id2", id2, np.int64),
         ("yaw1", yaw1, np.float32),
         ("yaw2", yaw2, np.float32),
+        ("hidden1", hidden1, str),
+        ("hidden2", hidden2, str),
     ):
         if values is not None:
             meta[name] = np.asarray(values, dtype=kind)
@@ -213,7 +222,8 @@ def _read_sidecar(path: Path, same: np.ndarray, own: str) -> dict[str, np.ndarra
         if values.shape != (pairs,):
             raise BadData(f"{path}: {name} has shape {values.shape}, wanted ({pairs},); {again}")
         if values.dtype.kind not in SIDECAR[name]:
-            raise BadData(f"{path}: {name} has type {values.dtype}, wanted numbers; {again}")
+            wanted = "text" if SIDECAR[name] == "U" else "numbers"
+            raise BadData(f"{path}: {name} has type {values.dtype}, wanted {wanted}; {again}")
     _check_identities(path, meta, same, again)
     return meta
 

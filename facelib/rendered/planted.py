@@ -106,7 +106,7 @@ def _images(spec, base: Path, identities, bar, copied: list[tuple]) -> Iterator[
         yield label, bytes(unpack(reader.read(key), f"{base}: record {key}")[1])
     for k, person in enumerate(planted_people(spec)):
         label = spec.identities + k
-        for jpeg, _ in next(identities):
+        for jpeg, *_ in next(identities):
             written += 1
             bar.update()
             yield label, jpeg

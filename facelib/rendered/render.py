@@ -27,13 +27,14 @@ HEAD_CENTRE = np.array([0, 7.1, 0.35], np.float32)
 
 @dataclass(frozen=True)
 class Picture:
-    """An RGB image (S, S, 3) uint8, landmarks (5, 2) in pixels, angles in degrees."""
+    """An RGB image (S, S, 3) uint8, landmarks (5, 2) in pixels, angles in degrees, what hides."""
 
     image: np.ndarray
     landmarks: np.ndarray
     yaw: float
     pitch: float
     roll: float
+    hidden: str  # "", or what hides a part of the face, by commas
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -74,7 +75,9 @@ def render(assets: HeadAssets, model: Model, conditions: Conditions, size: int =
         light = hold_object(light, conditions)
     image, landmarks = develop(light, conditions, size), camera.landmarks.astype(np.float32)
     angles = np.degrees((conditions.yaw, conditions.pitch, conditions.roll)).tolist()
-    return Picture(image, landmarks, *angles)
+    worn = "dark glasses" if conditions.dark_lenses else "glasses"
+    hides = [conditions.occluder, worn if shape.lenses is not None else ""]
+    return Picture(image, landmarks, *angles, ", ".join(filter(None, hides)))
 
 
 class _Camera:

@@ -133,11 +133,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _encode_identity(job) -> list[tuple[bytes, np.ndarray]]:
-    """(JPEG, [yaw, pitch, roll, 5 × (x, y)]) for each picture of an identity."""
+def _encode_identity(job) -> list[tuple[bytes, np.ndarray, str]]:
+    """(JPEG, [yaw, pitch, roll, 5 × (x, y)], what hides) for each picture of an identity."""
     return [
         (simplejpeg.encode_jpeg(shown.image, quality=95, colorspace="RGB"),
-         np.array([shown.yaw, shown.pitch, shown.roll, *shown.landmarks.ravel()]))
+         np.array([shown.yaw, shown.pitch, shown.roll, *shown.landmarks.ravel()]), shown.hidden)
         for shown in draw_identity(*job)
     ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[in
     """Hand the training pictures to the writer; afterwards leave `train.meta.npz`."""
     rows, labels = [], []
     for label in range(spec.identities):
-        for jpeg, meta in next(identities):
+        for jpeg, meta, _ in next(identities):
             rows.append(meta)
             labels.append(label)
             progress.update()
@@ -168,8 +168,9 @@ def _write_benchmarks(spec: RenderedSpec, tests: list, folder: Path) -> None:
         shown = [[tests[i][n] for i, n in pairs[:, side]] for side in (0, 1)]
         facts = {f"id{k + 1}": pairs[:, k, 0] + spec.identities for k in (0, 1)}  # not in training
         for k, side in enumerate(shown, start=1):
-            facts[f"yaw{k}"] = np.array([meta[0] for _, meta in side], np.float32)
-        jpegs = [[jpeg for jpeg, _ in side] for side in shown]
+            facts[f"yaw{k}"] = np.array([meta[0] for _, meta, _ in side], np.float32)
+            facts[f"hidden{k}"] = [hidden for *_, hidden in side]
+        jpegs = [[jpeg for jpeg, *_ in side] for side in shown]
         save_benchmark(folder / f"{name}.bin", *jpegs, same, fold=fold, **facts)
 
 

@@ -6,17 +6,20 @@ by which command, which code and which data it was made. Sentences are those of 
 
 import logging
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
 from facelib.digests import digest, digest_values
-from facelib.errors import BadData
+from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
 from facelib.runs.files import read_origin
-from facelib.runs.folder import list_runs, read_json
+from facelib.runs.folder import Run, list_runs, read_json
+from facelib.studies.explorer.gather import gather
+from facelib.studies.explorer.page import write_page
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.readme import PROTOCOLS, loss_sentences, result_table
 from facelib.studies.records import load_record
@@ -30,23 +33,31 @@ QUESTION = (
 )
 LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
 PICTURE = REPO / ".github" / "result-light.png"  # of the README, where there is one
+EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes
+EXPLORER_LINK = (
+    f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
+    "threshold, open a pair."
+)
+HOME = f'<p><a href="index.html">{TITLE}</a></p>'
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
 # A number with what belongs to it: sign, interval, "not significant", unit.
 NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
 
 
-def first_page(chapters: list[tuple[str, str, str]], picture: bool) -> str:
+def first_page(chapters: list[tuple[str, str, str]], picture: bool, explorer: bool = False) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
         picture: whether the README's picture lies beside the page.
+        explorer: whether the explorer's page does.
     """
     shown = [f"![Rendered faces and the main result]({PICTURE.name})"] if picture else []
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go", "\n".join(listed)]
+    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go"]
+    parts += [*[EXPLORER_LINK] * explorer, "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
                "- [API](api.md): public names of the package"]  # fmt: skip
@@ -138,16 +149,49 @@ def _record_page(name: str) -> str:
     ])  # fmt: skip
 
 
-def runs_page() -> str:
-    """The evaluated runs of this machine: a loss per row, a benchmark and protocol per column."""
+def evaluated_runs() -> list[tuple[Run, dict]]:
+    """The evaluated runs of this machine and their figures."""
     evaluated = []
     for run in list_runs():
         try:
             evaluated += [(run, run.evaluation())] if (run.path / "eval.json").is_file() else []
         except BadData as error:
             log.warning("%s", error)
-    rows, made, warned = [], [], set()
+    return evaluated
+
+
+def comparable_runs(evaluated: list[tuple[Run, dict]], most: int = EXPLORED) -> list[Run]:
+    """The largest set of runs on the same benchmarks: of each method the one nearest its preset."""
+    sets = defaultdict(list)
     for run, report in evaluated:
+        key = sorted((name, str(f.get("digest"))) for name, f in report["benchmarks"].items())
+        sets[str(key)].append(run)
+    chosen: dict[str, Run] = {}
+    for run in sorted(
+        max(sets.values(), key=len, default=[]),
+        key=lambda run: (len(changed_settings(run.config)), run.name),
+    ):
+        chosen.setdefault(method_of(run.config.to_dict()), run)
+    return list(chosen.values())[:most]
+
+
+def write_site_explorer(folder: Path) -> bool:
+    """Write the explorer's page of comparable runs into a site; False where there are none."""
+    path, runs = folder / EXPLORER, comparable_runs(evaluated_runs())
+    try:
+        if runs:
+            write_page(gather(runs, limit=EXPLORER_BYTES), path, HOME)
+            return True
+    except (UserError, BadData) as error:
+        log.warning("the site has no explorer: %s", error)
+    path.unlink(missing_ok=True)
+    return False
+
+
+def runs_page() -> str:
+    """The evaluated runs of this machine: a loss per row, a benchmark and protocol per column."""
+    rows, made, warned = [], [], set()
+    for run, report in evaluated_runs():
         row = {"loss": plain(LABELS[method_of(run.config.to_dict())]),
                "settings": plain(changed_settings(run.config)), "run": plain(run.name)}  # fmt: skip
         for name, figures in report["benchmarks"].items():
@@ -207,8 +251,10 @@ def _module(name: str) -> str:
     return f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```"
 
 
-def generated_pages(chapters: list[tuple[str, str, str]]) -> dict[str, str | Path]:
+def generated_pages(
+    chapters: list[tuple[str, str, str]], explorer: bool = False
+) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
     picture = {PICTURE.name: PICTURE} if PICTURE.is_file() else {}
-    pages = {"index.md": first_page(chapters, bool(picture)), "runs.md": runs_page()}
+    pages = {"index.md": first_page(chapters, bool(picture), explorer), "runs.md": runs_page()}
     return {**pages, **(record_pages() if record_names() else {}), **api_pages(), **picture}

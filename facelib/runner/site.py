@@ -104,10 +104,16 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     read = {path.stem: notebooks.read_notebook(path) for path in sources}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
     generated, build = pages.generated_pages(chapters), out / ".build"
-    stamp, stamp_file = _stamp({path.name: path for path in sources} | generated), build / "stamp"
+    explored = " ".join(run.name for run in pages.comparable_runs(pages.evaluated_runs()))
+    stamp = _stamp({path.name: path for path in sources} | generated | {"explored": explored})
+    stamp_file = build / "stamp"
     made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))
     if made and stamp_file.is_file() and stamp_file.read_text() == stamp:
         return out / "index.html"
+    if explorer := pages.write_site_explorer(out):
+        generated = pages.generated_pages(chapters, explorer)
+        for notebook in read.values():
+            _link_explorer(notebook)
     written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
     _write_sources(build / "source", written | generated)
     _run_sphinx(build)
@@ -126,6 +132,18 @@ def _stamp(sources: dict[str, str | Path]) -> str:
     every = sources | {str(path): path for path in (*package, REPO / "environment.yml")}
     content = {k: v.read_bytes() if isinstance(v, Path) else v.encode() for k, v in every.items()}
     return digest_values([[name, digest(content[name], digits=64)] for name in sorted(content)])
+
+
+def _link_explorer(notebook) -> None:
+    """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
+    import nbformat
+
+    # The same in each build, so that Sphinx finds it unchanged.
+    link = nbformat.v4.new_markdown_cell(pages.EXPLORER_LINK, id="explorer-link")
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
+            notebook.cells.insert(place + 1, link)
+            return
 
 
 def make_safe(notebook):
@@ -234,7 +252,10 @@ def _unlink_missing(app, tree, name: str) -> None:
     for node in list(tree.findall(nodes.reference)):
         anchor = node.get("refid") or node.get("refuri", "").partition("#")[2]
         own = "refid" in node or node.get("refuri", "").startswith("#")
-        if own and anchor not in known:
+        if own and anchor == pages.EXPLORER:
+            node.attributes.pop("refid", None)
+            node["refuri"] = anchor
+        elif own and anchor not in known:
             node.parent.replace(node, nodes.inline(text=node.astext()))
 
 

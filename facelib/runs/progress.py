@@ -64,23 +64,32 @@ def describe(run: Run) -> str:
 
 def _display(run: Run) -> tuple[Callable[[str, bool], None], float]:
     """How to show a line here, and the seconds between two lines."""
-    shell = sys.modules.get("IPython")
-    shell = shell.get_ipython() if shell else None
-    if shell is not None and hasattr(shell, "kernel"):
+    if _kernel() is not None:
         from IPython.display import display
 
         handle = display({"text/plain": ""}, raw=True, display_id=True)
-        # Only a person's notebook takes input; papermill and nbval get text, which stays small.
-        watched = shell.kernel.get_parent().get("content", {}).get("allow_stdin", False)
+        person = watched()
 
         def update(line: str, last: bool) -> None:
-            picture = {"image/png": draw_curves(run, line)} if watched else {}
+            picture = {"image/png": draw_curves(run, line)} if person else {}
             handle.update({"text/plain": line, **picture}, raw=True)
 
         return update, 1.0
     if sys.stderr.isatty():
         return lambda line, last: _rewrite(line, last), 1.0
     return lambda line, last: sys.stderr.write(line + "\n"), 10.0
+
+
+def _kernel():
+    shell = sys.modules.get("IPython")
+    shell = shell.get_ipython() if shell else None
+    return getattr(shell, "kernel", None)
+
+
+def watched() -> bool:
+    """Whether a person has this notebook open. Papermill and nbval get text, which stays small."""
+    kernel = _kernel()  # only a person's notebook takes input
+    return kernel is not None and kernel.get_parent().get("content", {}).get("allow_stdin", False)
 
 
 def draw_curves(run: Run, title: str) -> str:

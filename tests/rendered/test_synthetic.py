@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from facelib.errors import UserError
-from facelib.formats.benchmarks import load_benchmark
+from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.formats.recordio import RecordReader
 from facelib.rendered import synthetic
 from facelib.rendered.dataset import rendered_dataset
+from facelib.rendered.scene import OCCLUDERS
 from facelib.rendered.synthetic import RenderedSpec, choose_pairs, contact_sheet
 
 TINY = RenderedSpec(identities=4, images=3, test_identities=20, size=32, seed=5)
@@ -57,6 +58,19 @@ def test_profiles_are_profiles_and_frontals_are_frontal(tiny):
     ff, fp = (load_benchmark(tiny / f"{name}.bin") for name in ("cfp_ff", "cfp_fp"))
     assert np.abs(np.concatenate([ff.yaw1, ff.yaw2, fp.yaw1])).max() < 30
     assert np.abs(fp.yaw2).min() >= 68.9 and np.abs(fp.yaw2).max() <= 90.1
+
+
+def test_what_hides_a_face_is_told_of_each_picture_and_is_in_no_digest(tiny, tmp_path):
+    # Catches: the two sides swapped; glasses forgotten; a fact in the digest of the pairs.
+    bench = load_benchmark(tiny / "lfw.bin")
+    sides = zip(np.r_[bench.index1, bench.index2], np.r_[bench.hidden1, bench.hidden2])
+    told = {(int(i), str(hidden)) for i, hidden in sides}
+    assert len(told) == len(bench.images)  # one word for each picture, on either side
+    kinds = {kind for _, text in told for kind in text.split(", ")}
+    assert {"", "glasses"} < kinds <= {"", *OCCLUDERS, "glasses", "dark glasses"}
+    sides = [[bench.images[i] for i in index] for index in (bench.index1, bench.index2)]
+    save_benchmark(tmp_path / "x.bin", *sides, bench.same, bench.fold, bench.id1, bench.id2)
+    assert load_benchmark(tmp_path / "x.bin").digest == bench.digest
 
 
 def test_the_default_benchmarks_have_7000_different_pairs():

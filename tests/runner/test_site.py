@@ -15,9 +15,11 @@ from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.paths import published_root
 from facelib.runner import notebooks, pages, site
+from facelib.runner.pages import comparable_runs  # as it is before a fixture replaces it
 from facelib.runs.folder import create_run, write_json
 from facelib.studies import readme, records
 from tests.small_notebooks import write_small
+from tests.studies.explorer_runs import made_results
 
 BAD = "<script>alert(1)</script>"
 TEXT = (
@@ -57,10 +59,11 @@ def built(tmp_path_factory):
         new_output("stream", text=BAD),
     ]
     notebooks.write_notebook(notebook, path)
-    write_small(folder / "nb" / "01_two.ipynb", "1 + 1")
+    write_small(folder / "nb" / "01_two.ipynb", "1 + 1", "explore([result])")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACELIB_RUNS", str(folder / "runs"))
         patch.setattr(pages, "api_pages", lambda: {"api.md": "# API"})
+        patch.setattr(pages, "comparable_runs", lambda *_: made_results())
         index = site.build_site(folder / "nb", folder / "site")
         (folder / "nb" / "01_two.ipynb").rename(folder / "nb" / "03_three.ipynb")
         (folder / "site" / "mine.html").write_text("mine")
@@ -107,7 +110,7 @@ def test_nothing_of_a_notebook_runs_or_is_fetched(built):
 def test_a_page_allows_its_theme_s_scripts_only(built):
     # Mutation: the digest of a script that stands in the article, or 'unsafe-inline'.
     for page in built[0].parent.glob("*.html"):
-        if page.name != "mine.html":
+        if page.name not in ("mine.html", "explorer.html"):  # of a user; with a policy of its own
             policy = re.search(r'Security-Policy" content="([^"]*)"', page.read_text())[1]
             scripts = re.search(r"script-src ([^;]*);", policy)[1]
             assert re.fullmatch(r"'self' file:( 'sha256-[^']*')*", scripts)
@@ -164,6 +167,33 @@ def test_a_site_of_the_same_sources_is_not_built_again(built, monkeypatch):
     with pytest.raises(pytest.fail.Exception, match="built again"):
         built[1]()
     page.write_bytes(content)
+
+
+def test_first_page_and_chapters_that_explore_lead_to_the_explorer_and_back(built, monkeypatch):
+    # Catches: a link as plain text or in each chapter; a page of runs that are gone.
+    built[1]()
+    folder = built[0].parent
+    leads = {p.name for p in folder.glob("*.html") if 'href="explorer.html"' in p.read_text()}
+    assert leads == {"index.html", "03_three.html"}
+    assert 'href="index.html"' in (folder / "explorer.html").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "comparable_runs", lambda *_: [])
+        built[1]()
+        assert not (folder / "explorer.html").exists()
+        assert "explorer.html" not in built[0].read_text()
+
+
+def test_the_site_explores_the_largest_set_of_runs_one_of_each_method(runs_folder):
+    # Catches: runs of different pairs in one page; a variant in place of the preset's run.
+    def evaluated(digest, **settings):
+        report = {"benchmarks": {"lfw": {"digest": digest}}}
+        return create_run(make_config(**settings)), report
+
+    wanted = [evaluated("a"), evaluated("a", loss="infonce")]
+    others = [evaluated("a", seed=4), evaluated("b", seed=5), evaluated("b", loss="hybrid", seed=5)]
+    found = comparable_runs(others + wanted)
+    assert [run.name for run in found] == [run.name for run, _ in wanted]
+    assert comparable_runs([]) == []
 
 
 def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkeypatch):

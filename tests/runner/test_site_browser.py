@@ -8,7 +8,8 @@ from urllib.parse import urldefrag, urlsplit
 import pytest
 
 from facelib.paths import REPO
-from facelib.runner import site
+from facelib.runner import pages, site
+from tests.studies.explorer_runs import made_results
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -20,13 +21,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """The whole site, of the two committed notebooks with most formulas and tables."""
+    """The whole site, of the two committed notebooks with most formulas and tables and one that
+    ends with the explorer."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "nb").mkdir()
-    for name in ("09_cluster_guided", "13_results"):
+    for name in ("02_arcface", "09_cluster_guided", "13_results"):
         shutil.copy(REPO / "notebooks" / f"{name}.ipynb", folder / "nb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACELIB_RUNS", str(folder / "runs"))
+        patch.setattr(pages, "comparable_runs", lambda *_: made_results())
         return site.build_site(folder / "nb", folder / "site")
 
 

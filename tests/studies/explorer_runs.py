@@ -7,9 +7,13 @@ import numpy as np
 from facelib.config import make_config
 from facelib.formats.benchmarks import Benchmark
 from facelib.formats.decode import encode_jpeg
+from facelib.metrics.geometry import unit
 from facelib.metrics.scores import make_scores
 from facelib.metrics.verification import verify_scores
+from facelib.studies.explorer.nearest import Centres
 from facelib.studies.results import Result
+
+HIDDEN = ("", "", "mask", "hand, glasses")
 
 
 class Made(Result):
@@ -23,6 +27,14 @@ class Made(Result):
 
     def embeddings(self, name):
         return self.emb
+
+
+def made_centres(result):
+    """Six training people of dimension 8, the same for all runs."""
+    rng = np.random.default_rng(1)
+    colours = [encode_jpeg(np.full((64, 64, 3), 40 * i, np.uint8)) for i in range(6)]
+    names = [f"trainee {i}" for i in range(6)]
+    return Centres("class centres", unit(rng.normal(size=(6, 8))), names, colours)
 
 
 def made_results(pairs=200, runs=2, images=120, name="</script><script>alert(1)</script>"):
@@ -39,7 +51,9 @@ def made_results(pairs=200, runs=2, images=120, name="</script><script>alert(1)<
     yaws = [rng.uniform(-60, 60, pairs).astype("f4") for _ in range(2)]
     fold = np.arange(pairs) * 10 // pairs
     people = [names[side] for side in sides]
-    bench = Benchmark("toy", pictures, *sides, same, fold, *people, *yaws, "digest")
+    hidden = np.array(HIDDEN)[rng.integers(0, len(HIDDEN), images)]
+    bench = Benchmark("toy", pictures, *sides, same, fold, *people, *yaws, "digest",
+                      *(hidden[side] for side in sides))  # fmt: skip
     results = []
     for number in range(runs):
         scores = make_scores(rng.normal(same * 0.4, 0.2).clip(-1, 1), same, fold)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from facelib.config import make_config
+from facelib.data.split import open_records
 from facelib.metrics import geometry as an
 from facelib.runs.launch import launch
 from facelib.studies import centres as ce
+from facelib.studies.explorer.nearest import training_centres
 from facelib.studies.results import evaluate
 from facelib.studies.source_a import CENTRES_SOURCE_A
 from facelib.training.checkpoint import _digest
@@ -55,6 +57,21 @@ def test_training_embeddings_are_kept_until_the_checkpoint_changes(runs, monkeyp
     with pytest.raises(ZeroDivisionError):
         _ = ce.Geometry(run.result).train
     path.write_bytes(before)
+
+
+def test_the_explorer_has_a_loss_s_own_centres_or_means_with_that_person_s_picture(runs):
+    # Catches: a picture of another person, validation people, means where there is a classifier.
+    own, means = (training_centres(run.result) for run in runs)
+    np.testing.assert_array_equal(own.unit, runs[0].centres["classifier"])
+    assert own.kind == "class centres" and "of 23 training people" in means.kind
+    for run, found in zip(runs, (own, means)):
+        records = open_records(run.result.config)
+        pictures = [records.jpeg(i) for i in range(len(records))]
+        people = [records.names[records.labels[pictures.index(p)]] for p in found.pictures]
+        assert people == list(found.names) and len(set(people)) == len(found.unit)
+    order = np.argsort(np.argsort(means.names)), np.argsort(own.names)
+    close = np.einsum("nd,nd->n", means.unit, runs[1].centres["centroids"][order[1]][order[0]])
+    assert close.min() > 0.9
 
 
 def test_every_table_has_a_row_for_each_run_and_says_what_the_functions_say(runs):

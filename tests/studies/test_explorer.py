@@ -10,11 +10,13 @@ import pytest
 from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.errors import UserError
+from facelib.metrics.geometry import unit
 from facelib.runs.folder import create_run
+from facelib.studies.explorer import nearest
 from facelib.studies.explorer.gather import gather
 from facelib.studies.explorer.page import write_explorer
 from facelib.studies.explorer.widget import Explorer
-from tests.studies.explorer_runs import made_results
+from tests.studies.explorer_runs import made_centres, made_results
 
 
 def unpack(text, kind):
@@ -47,10 +49,36 @@ def test_a_name_cannot_break_out_of_the_page(tmp_path):
     assert "alert(1)" in text
 
 
-def test_seven_thousand_pairs_of_six_runs_stay_below_15_megabytes(tmp_path):
-    # Catches: pictures of full size, scores as decimal text.
-    path = write_explorer(made_results(7000, 6, 3000), tmp_path / "e.html")
-    assert path.stat().st_size < 15e6
+def test_seven_thousand_pairs_of_six_runs_stay_below_15_megabytes(tmp_path, monkeypatch):
+    # Catches: pictures of full size, scores as decimal text, faces beyond the bytes that are left.
+    monkeypatch.setattr(nearest, "training_centres", made_centres)
+    results = made_results(7000, 6, 14_000)
+    assert write_explorer(results, tmp_path / "e.html").stat().st_size < 15e6
+    with pytest.raises(UserError, match="6 runs on 1 benchmarks leave no room.*fewer runs"):
+        gather(results, limit=1_000_000)
+
+
+def test_each_picture_has_its_three_nearest_people_of_the_training(monkeypatch):
+    # Catches: the farthest, centres that are not unit, a person's number of another run.
+    monkeypatch.setattr(nearest, "training_centres", made_centres)
+    results = made_results()
+    found = gather(results)
+    cosine = unit(results[1].emb) @ made_centres(None).unit.T
+    near = found["benchmarks"][0]["runs"][1]["near"]
+    people = unpack(near["person"], "<u2").reshape(-1, 3)
+    names = np.array(found["people"])[people]
+    assert (names == np.array(made_centres(None).names)[np.argsort(-cosine)[:, :3]]).all()
+    told = unpack(near["cosine"], "<i2").reshape(-1, 3) / 10000
+    np.testing.assert_allclose(told, -np.sort(-cosine)[:, :3], atol=1e-4)
+
+
+def test_people_that_are_nearest_seldom_have_no_picture_in_a_full_page(monkeypatch):
+    # Catches: numbers of people beyond those of the page.
+    monkeypatch.setattr(nearest, "training_centres", made_centres)
+    monkeypatch.setattr(nearest, "FACES", 4)
+    found = gather(made_results())
+    people = unpack(found["benchmarks"][0]["runs"][0]["near"]["person"], "<u2")
+    assert len(found["people"]) == 4 and set(people) == {0, 1, 2, 3, nearest.NO_FACE}
 
 
 def test_runs_of_other_pairs_are_refused():

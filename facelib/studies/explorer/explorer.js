@@ -1,81 +1,26 @@
-// Scores and pairs of evaluated runs: one ES module for JupyterLab (anywidget) and for a file.
+// Scores and pairs of evaluated runs: parts.js and this, one ES module for JupyterLab (anywidget)
+// and for a file.
 const SHOWN = 12; // pairs a list
 const TURNS = [0, 15, 30, 45, 60, Infinity]; // bins of the difference of yaws, degrees
-const NS = "http://www.w3.org/2000/svg";
-const KINDS = { u1: Uint8Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
 let serial = 0; // makes ids unique where a notebook shows several explorers
-
-function unpack(text, kind) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new KINDS[kind](bytes.buffer);
-}
-
-// An element with attributes, handlers (functions) and children; text is never read as HTML.
-function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "line", "path", "rect", "text", "defs", "pattern"].includes(tag);
-  const node = svg ? document.createElementNS(NS, tag) : document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (typeof value === "function") node.addEventListener(key, value);
-    else node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-function picker(label, options, change) {
-  const rows = options.map((text, i) => make("option", { value: i }, text));
-  const select = make("select", { change: () => change(Number(select.value)) }, ...rows);
-  return { select, node: make("label", {}, label, select) };
-}
-
-function openBenchmark(raw) {
-  const image = new Image();
-  image.src = `data:image/jpeg;base64,${raw.pictures.jpeg}`;
-  return {
-    ...raw, ...raw.pictures, image,
-    same: unpack(raw.same, "u1"), fold: unpack(raw.fold, "i4"),
-    index1: unpack(raw.index1, "i4"), index2: unpack(raw.index2, "i4"),
-    turn: raw.turn && unpack(raw.turn, "f4"),
-    runs: raw.runs.map((r) => ({ ...r, score: unpack(r.score, "f8"), map: unpack(r.map, "f4") })),
-  };
-}
-
-// FMR, FNMR and accuracy of the pairs `rows` where cos >= threshold is accepted.
-export function rates(score, same, rows, threshold) {
-  let accepts = 0, rejects = 0, genuine = 0;
-  for (const p of rows) {
-    genuine += same[p];
-    if (score[p] >= threshold) accepts += 1 - same[p];
-    else rejects += same[p];
-  }
-  const impostors = rows.length - genuine;
-  return {
-    accepts, rejects, genuine, impostors, fmr: accepts / impostors, fnmr: rejects / genuine,
-    accuracy: 1 - (accepts + rejects) / rows.length,
-  };
-}
-
 const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(2)} %` : "none");
 
 export function render({ model, el }) {
   const id = `facelib-explorer-${++serial}`;
   const data = JSON.parse(model.get("data"));
-  const opened = new Map();
-  const state = { run: 0, bench: 0, fold: 0, turn: 0, threshold: 0, rows: [], at: 0 };
+  const opened = new Map(), faces = openSheet(data.faces);
+  const state = { run: 0, bench: 0, fold: 0, turn: 0, hidden: 0, threshold: 0, rows: [], at: 0 };
   const bench = () => {
-    if (!opened.has(state.bench)) {
-      const one = openBenchmark(data.benchmarks[state.bench]);
-      one.image.addEventListener("load", () => { if (bench() === one) { drawLists(); drawMap(); } });
-      opened.set(state.bench, one);
-    }
-    return opened.get(state.bench);
+    const i = state.bench;
+    if (!opened.has(i)) opened.set(i, openBenchmark(data.benchmarks[i], data.pictures[i]));
+    return opened.get(i);
   };
   const run = () => bench().runs[state.run];
 
   const labels = data.runs.map((r) => `${r.label} · ${r.name}`);
   const runs = picker("Run", labels, (i) => { state.run = i; start(); });
   const benches = picker("Benchmark", data.benchmarks.map((b) => b.title), (i) => {
-    Object.assign(state, { bench: i, fold: 0, turn: 0, at: 0 });
+    Object.assign(state, { bench: i, fold: 0, turn: 0, hidden: 0, at: 0 });
     fillFilters();
     start();
   });
@@ -90,7 +35,8 @@ export function render({ model, el }) {
   });
   const near = make("div", { class: "fx-near" });
   const dialog = make("dialog", { class: "fx-pair", "aria-labelledby": `${id}-pair` });
-  const root = make("div", { class: "fx" },
+  // JupyterLab's shortcuts would take the arrow keys.
+  const root = make("div", { class: "fx", "data-lm-suppress-shortcuts": true },
     make("div", { class: "fx-choice" }, benches.node, runs.node, filters), plot, marks, live, lists,
     make("h2", {}, "Map of embeddings"),
     make("p", {}, "First two principal components. Point at a picture, or use the arrow keys; "
@@ -106,6 +52,10 @@ export function render({ model, el }) {
         Number.isFinite(hi) ? `${TURNS[i]}–${hi}°` : `${TURNS[i]}° or more`);
       parts.push(picker("Yaw difference", ["all", ...bins], change("turn")).node);
     }
+    if (bench().hidden) {
+      const kinds = ["all", "nothing", "anything", ...bench().kinds];
+      parts.push(picker("Hidden by", kinds, change("hidden")).node);
+    }
     filters.replaceChildren(...parts);
   }
 
@@ -119,8 +69,13 @@ export function render({ model, el }) {
   }
 
   function filter() {
-    const { fold, turn } = bench();
-    const wanted = (p) => (!state.fold || fold[p] === state.fold - 1) && (!state.turn
+    const { fold, turn, hidden, kinds, index1, index2 } = bench();
+    const covered = (p) => {
+      const found = [...hidden[index1[p]], ...hidden[index2[p]]];
+      if (state.hidden < 3) return (state.hidden === 2) === found.length > 0;
+      return found.includes(kinds[state.hidden - 3]);
+    };
+    const wanted = (p) => (!state.hidden || covered(p)) && (!state.fold || fold[p] === state.fold - 1) && (!state.turn
       || (turn[p] >= TURNS[state.turn - 1] && turn[p] < TURNS[state.turn]));
     state.rows = [];
     for (let p = 0; p < fold.length; p += 1) if (wanted(p)) state.rows.push(p);
@@ -229,44 +184,65 @@ export function render({ model, el }) {
     const button = make("button", { type: "button", click: () => openPair(p),
       "aria-label": `Pair ${p}, ${same[p] ? "genuine" : "impostor"}, `
         + `cosine ${run().score[p].toFixed(3)}: open` },
-    picture(index1[p], 56), picture(index2[p], 56),
+    picture(index1[p], 53), picture(index2[p], 53),
     make("span", {}, run().score[p].toFixed(3)));
     return make("li", {}, button);
   }
 
   function picture(i, size) {
-    const { image, tile, columns } = bench();
-    const canvas = make("canvas", { width: tile, height: tile, role: "img",
-      "aria-label": `picture ${i}, person ${bench().people[i]}` });
-    canvas.style.width = canvas.style.height = `${size}px`;
-    const left = (i % columns) * tile, top = Math.floor(i / columns) * tile;
-    if (image.complete) {
-      canvas.getContext("2d").drawImage(image, left, top, tile, tile, 0, 0, tile, tile);
-    }
-    return canvas;
+    return cut(bench().sheet, i, size, `picture ${i}, person ${bench().people[i]}`);
   }
 
   function openPair(p) {
-    const { index1, index2, same, fold, folds, turn, people } = bench();
-    const side = (i) => make("figure", {}, picture(i, 140),
-      make("figcaption", {}, `person ${people[i]}`));
+    const { index1, index2, same, fold, folds, turn, people, hidden } = bench();
+    const side = (i) => make("figure", {}, picture(i, 140), make("figcaption", {},
+      [`person ${people[i]}`, ...(hidden ? hidden[i] : [])].join(", ")));
     const verdict = (cos, t) => (cos >= t ? "same" : "different");
     const rows = bench().runs.map((r, i) => make("tr", {},
       make("th", { scope: "row" }, labels[i]), make("td", {}, r.score[p].toFixed(4)),
       make("td", {}, verdict(r.score[p], r.strict)), make("td", {}, verdict(r.score[p], r.best))));
-    const heads = ["run", "cosine", "strict", "best threshold"].map((text) =>
-      make("th", { scope: "col" }, text));
+    const heads = ["run", "cosine", "strict", "best threshold"];
     const facts = [same[p] ? "genuine pair" : "impostor pair", `fold ${folds[fold[p]]}`];
     if (turn) facts.push(`yaw difference ${turn[p].toFixed(0)}°`);
+    const close = make("button", { type: "button", click: () => dialog.close() }, "Close");
     dialog.replaceChildren(
-      make("h2", { id: `${id}-pair` }, `Pair ${p}`), make("p", {}, facts.join(", ")),
+      make("div", { class: "fx-top" }, make("h2", { id: `${id}-pair` }, `Pair ${p}`), close),
+      make("p", {}, facts.join(", ")),
       make("div", { class: "fx-two" }, side(index1[p]), side(index2[p])),
-      make("div", { class: "fx-scroll", tabindex: 0, role: "region", "aria-label": "all runs" },
-        make("table", {}, make("thead", {}, make("tr", {}, ...heads)),
-          make("tbody", {}, ...rows))),
+      table("all runs", heads, rows),
       make("p", {}, "Decisions on this cosine at the mean threshold of each protocol."),
-      make("button", { type: "button", autofocus: "", click: () => dialog.close() }, "Close"));
+      ...nearest(index1[p], index2[p]));
     dialog.showModal();
+    dialog.scrollTop = 0;
+  }
+
+  function table(name, heads, rows) {
+    const cells = heads.map((text) => make("th", { scope: "col" }, text));
+    return make("div", { class: "fx-scroll", tabindex: 0, role: "region", "aria-label": name },
+      make("table", {}, make("thead", {}, make("tr", {}, ...cells)), make("tbody", {}, ...rows)));
+  }
+
+  // The nearest training people of both pictures in every run, those of both marked.
+  function nearest(...sides) {
+    const rows = bench().runs.flatMap(({ near }, r) => {
+      if (!near) return [];
+      const own = sides.map((i) => [...near.person.subarray(near.count * i, near.count * (i + 1))]);
+      const shared = (face) => face !== NO_FACE && own.every((few) => few.includes(face));
+      const face = (i) => (person, k) => make("figure", {},
+        person === NO_FACE ? make("span", { class: "fx-none" }, "no picture")
+          : cut(faces, person, 44, `training person ${data.people[person]}`),
+        make("figcaption", {}, (near.cosine[near.count * i + k] / 10000).toFixed(3),
+          ...(shared(person) ? [make("b", {}, " both")] : [])));
+      const cell = (few, s) => make("td", {},
+        make("div", { class: "fx-faces" }, ...few.map(face(sides[s]))));
+      const head = make("th", { colspan: 2, scope: "rowgroup" },
+        `${data.runs[r].label}: ${data.runs[r].centres}`);
+      return [make("tr", {}, head), make("tr", {}, ...own.map(cell))];
+    });
+    if (!rows.length) return [];
+    return [make("h3", {}, "Nearest people of the training"),
+      table("nearest people of the training", ["of the first picture", "of the second"], rows),
+      make("p", {}, "Cosine to the centre of each, beside one of that person's training pictures.")];
   }
 
   function drawMap() {

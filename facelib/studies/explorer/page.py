@@ -18,7 +18,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Scores and pairs</title><style>{css}</style></head>
-<body><main id="explorer"><h1>Scores and pairs</h1></main>
+<body><main id="explorer">{home}<h1>Scores and pairs</h1></main>
 <script type="application/json" id="data">{data}</script>
 <script type="module">{script}</script></body></html>
 """
@@ -34,23 +34,34 @@ def write_explorer(
     benchmark: str | Sequence[str] | None = None,
 ) -> Path:
     """Write the explorer of evaluated runs as one file; arguments and errors as in `gather`."""
+    return write_page(gather(runs, benchmark), path)
+
+
+def write_page(data: dict, path: Path | str, home: str = "") -> Path:
+    """Write the page that shows what `gather` found; `home`: HTML that leads back, on top."""
     path = Path(path)
-    page = page_of(gather(runs, benchmark))
     with atomic_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page_of(data, home), encoding="utf-8")
     return path
 
 
-def page_of(data: dict) -> str:
-    """The page that shows what `gather` found."""
+def module() -> str:
+    """The explorer as one ES module."""
+    return "".join(
+        (HERE / name).read_text(encoding="utf-8") for name in ("parts.js", "explorer.js")
+    )
+
+
+def page_of(data: dict, home: str = "") -> str:
+    """The text of that page."""
     css = (HERE / "explorer.css").read_text(encoding="utf-8")
-    script = (HERE / "explorer.js").read_text(encoding="utf-8") + START
+    script = module() + START
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(script)}"
     )
     # Without "<" no name can end the element that holds the data.
     text = json.dumps(data).replace("<", "\\u003c")
-    return PAGE.format(policy=policy, css=css, script=script, data=text)
+    return PAGE.format(policy=policy, home=home, css=css, script=script, data=text)
 
 
 def _hash(source: str) -> str:
