@@ -101,9 +101,11 @@ def record_names() -> list[str]:
     return sorted(path.parent.name for path in published_root().glob("*/record.json"))
 
 
-def record_pages() -> dict[str, str]:
-    """One page per record, by its path in the site, and the page that lists them."""
+def record_pages() -> dict[str, str | Path]:
+    """One page and table per record, by its path in the site, and the page that lists them."""
     pages = {f"records/{name}.md": _record_page(name) for name in record_names()}
+    pages |= {f"records/{name}.csv": published_root() / name / "results.csv"
+              for name in record_names()}  # fmt: skip
     listing = "# Records\n\nWhat the published numbers come from."
     listed = contents("", [f"records/{name}" for name in record_names()], hidden=False)
     return {"records.md": f"{listing}\n\n{listed}", **pages}
@@ -123,8 +125,8 @@ def _record_page(name: str) -> str:
     facts = {
         "code": f"commit `{record['commit']}`",
         "data": f"{made}: `{written}`" if rendered else made,
-        "results": f"`runs/published/{name}/results.csv`, {len(rows)} rows of {record['runs']} "
-                   f"runs, digest `{digest(table)}`",
+        "results": f"[{name}.csv]({name}.csv), {len(rows)} rows of {record['runs']} runs, "
+                   f"digest `{digest(table)}`",
         "made": f"{record['date']}, Python {record['python']}, {plain(packages)}",
         "machine": plain(f"{record['machine']}, {record['cpu_count']} cores"),
     }  # fmt: skip
@@ -133,7 +135,7 @@ def _record_page(name: str) -> str:
     shared = "\n".join(f"{key}={value}" for key, value in settings.items())
     return "\n\n".join([
         f"# {name}", *note, f"```sh\n{record['command']}\n```", "\n".join(lines),
-        "## Results", f"```text\n{table.decode()}```", "## Settings that all runs share",
+        "## Settings that all runs share",
         f"```text\n{shared}\n```",
     ])  # fmt: skip
 
