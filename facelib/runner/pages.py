@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
-from facelib.digests import digest, digest_values
+from facelib.digests import digest
 from facelib.errors import BadData
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
-from facelib.runs.files import read_origin
+from facelib.runner.sources import plain, record_names, record_origin, run_origin
 from facelib.runs.folder import list_runs, read_json
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.readme import PROTOCOLS, loss_sentences, result_table
@@ -91,16 +91,6 @@ def _linked(lines: list[str], record: str) -> str:
     return "\n".join(NUMBER.sub(link, line) for line in lines)
 
 
-def plain(text: object) -> str:
-    """Any text as Markdown that shows it as it is, on one line."""
-    return re.sub(r"([^\w\s.,;:%/])", r"\\\1", " ".join(str(text).split()))
-
-
-def record_names() -> list[str]:
-    """Published records that hold a table of results."""
-    return sorted(path.parent.name for path in published_root().glob("*/record.json"))
-
-
 def record_pages() -> dict[str, str | Path]:
     """One page and table per record, by its path in the site, and the page that lists them."""
     pages = {f"records/{name}.md": _record_page(name) for name in record_names()}
@@ -116,15 +106,11 @@ def _record_page(name: str) -> str:
     record, table = read_json(folder / "record.json"), (folder / "results.csv").read_bytes()
     rows = pd.read_csv(folder / "results.csv")
     settings = record.get("shared_settings", {})
-    data = {key: value for key, value in settings.items() if key.startswith("data")}
-    data["data_seed"] = sorted({int(seed) for seed in rows["data_seed"]})
-    rendered = bool(rows.get("rendered", pd.Series([name.startswith("rendered")])).all())
-    made = "rendered from these settings, digest " + digest_values(data) if rendered else "see note"
-    written = " ".join(f"{key}={value}" for key, value in data.items())
+    origin = record_origin(name)
     packages = ", ".join(f"{key} {value}" for key, value in record["packages"].items())
     facts = {
-        "code": f"commit `{record['commit']}`",
-        "data": f"{made}: `{written}`" if rendered else made,
+        "code": plain(origin["code"]),
+        "data": plain(origin["data"]),
         "results": f"[{name}.csv]({name}.csv), {len(rows)} rows of {record['runs']} runs, "
                    f"digest `{digest(table)}`",
         "made": f"{record['date']}, Python {record['python']}, {plain(packages)}",
@@ -158,7 +144,7 @@ def runs_page() -> str:
                 row[f"{shown}, {protocol}"] = plain(text)
             warned |= {f"- {plain(name)}: {plain(text)}" for text in figures.get("warnings", ())}
         rows.append(row)
-        made.append(_provenance(run))
+        made.append({"run": plain(run.name), **_shown(run_origin(run.name))})
     if not rows:
         return "# Runs on this machine\n\nNone is evaluated yet: `make study`"
     parts = ["# Runs on this machine",
@@ -168,19 +154,8 @@ def runs_page() -> str:
     return "\n\n".join([*parts, "## How they were made", markdown_table(pd.DataFrame(made))])
 
 
-def _provenance(run) -> dict[str, str]:
-    try:
-        origin = read_origin(run.path / "origin.json")
-    except BadData as error:
-        log.warning("%s", error)
-        origin = {}
-    data = (f"{name} {entry['digest']}" for name, entry in origin.get("data", {}).items())
-    return {
-        "run": plain(run.name),
-        "command": plain(f"python -m facelib train --run {run.name}"),
-        "code": plain(origin.get("code", "not recorded")),
-        "data": plain(", ".join(data) or "not recorded"),
-    }
+def _shown(row: dict[str, str]) -> dict[str, str]:
+    return {key: plain(value) for key, value in row.items()}
 
 
 def changed_settings(cfg: Config) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
 from facelib.paths import atomic_file, runs_root
-from facelib.runner import notebooks, pages
+from facelib.runner import notebooks, pages, sources
 from facelib.runner.safe_html import clean_html
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ SETTINGS = {
     "author": "",
     "copyright": "",
     "extensions": ["myst_nb", "sphinxcontrib.katex", "sphinx.ext.autodoc", "sphinx.ext.napoleon"],
+    "smartquotes": False,  # commands have two dashes
     "html_theme": "sphinx_book_theme",
     "html_theme_options": {
         "use_download_button": False,
@@ -76,6 +77,7 @@ SETTINGS = {
     "nb_code_prompt_show": "Code",
     "nb_code_prompt_hide": "Code",
     "nb_render_markdown_format": "myst",
+    "myst_heading_anchors": 2,
     "myst_enable_extensions": ["dollarmath", "amsmath"],
     "myst_disable_syntax": NO_SYNTAX,
     "katex_css_path": "katex-math.css",  # MathML needs neither KaTeX's style sheet nor its fonts
@@ -101,7 +103,7 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         raise UserError(f"no executed notebooks in {folder}: make study")
     read = {path.stem: notebooks.read_notebook(path) for path in sources}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
-    written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
+    written = {f"{stem}.ipynb": _text(make_safe(nb, stem)) for stem, nb in read.items()}
     build = out / ".build"
     _write_sources(build / "source", written | pages.generated_pages(chapters))
     _run_sphinx(build)
@@ -112,27 +114,30 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     return out / "index.html"
 
 
-def make_safe(notebook):
+def make_safe(notebook, stem: str = ""):
     """Reduce a notebook, in place, to what a page shows: text, code, tables, pictures.
 
     Its metadata go, since they could set up the build. Code is folded away, and a picture becomes
-    a numbered figure under the heading above it.
+    a numbered figure under the heading above it, with links to what it is made from.
     """
-    heading = "Figure"
+    heading, made_from = "Figure", sources.cell_sources(notebook)
     notebook.metadata = {"kernelspec": notebooks.KERNELSPEC}
-    for cell in notebook.cells:
+    for cell, names in zip(notebook.cells, made_from):
         cell.metadata = {}
         cell.pop("attachments", None)
         if cell.cell_type != "code":
             cell.source = FENCE.sub(r"\1", cell.source)
             headings = re.findall(r"^#+\s+(.*)$", cell.source, flags=re.MULTILINE)
-            heading = pages.plain(headings[-1]) if headings else heading
+            heading = sources.plain(headings[-1]) if headings else heading
             continue
         cell.metadata["tags"] = ["hide-input"]
         cell.outputs = [output for output in map(_safe_output, cell.outputs) if output]
         if any(kind in output.get("data", {}) for output in cell.outputs for kind in PICTURES):
             alt = f"Figure of the section {heading}"
-            cell.metadata["mystnb"] = {"figure": {"caption": heading}, "image": {"alt": alt}}
+            figure = {"caption": sources.caption(heading, names)}
+            cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": alt}}
+    end = sources.sources_section(stem, set().union(*made_from))
+    notebook.cells.append(notebooks.import_nbformat().v4.new_markdown_cell(end, id="sources"))
     return notebook
 
 
@@ -180,6 +185,7 @@ def _run_sphinx(build: Path) -> None:
     with patch_docutils(), docutils_namespace():
         app = Sphinx(*places, "html", SETTINGS, status=None, warning=warnings)
         app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
+        app.connect("doctree-resolved", _refer_to_figures)
         app.connect("doctree-resolved", _unlink_missing)
         app.connect("autodoc-process-docstring", _as_rst, priority=0)  # before its sections are
         app.build()
@@ -220,9 +226,31 @@ def _clean_tree(app, tree) -> None:
         path = root / uri[1:] if uri.startswith("/") else Path(tree["source"]).parent / uri
         if not (path.is_file() and path.resolve().is_relative_to(root.parent)):
             show_as_text(node, node.get("alt", ""))
+    for node in list(tree.findall(nodes.figure)):
+        if next(node.findall(nodes.image), None) is None:  # a table beside a picture, or none left
+            node.replace_self([part for part in node if not isinstance(part, nodes.caption)])
     for node in list(tree.findall(nodes.reference)):
         if not SAFE_LINK.match(node.get("refuri", "")):
             show_as_text(node, node.astext())
+
+
+def _refer_to_figures(app, tree, page: str) -> None:
+    """The text after a figure, else the text before it, names the figure by its number."""
+    from docutils import nodes
+
+    numbers = app.env.toc_fignumbers.get(page, {}).get("figure", {})
+    for cell in [node for node in tree.findall(nodes.container) if "cell" in node["classes"]]:
+        beside, place = cell.parent, cell.parent.index(cell)
+        near = [*beside[place + 1 : place + 2], *reversed(beside[:place])]
+        text = next((node for node in near if isinstance(node, nodes.paragraph)), None)
+        for figure in cell.findall(nodes.figure):
+            if text is None:
+                text = nodes.paragraph()
+                beside.insert(place, text)
+            name = figure["ids"][0]
+            number = ".".join(map(str, numbers[name]))
+            link = nodes.reference("", f"Fig. {number}", internal=True, refid=name)
+            text += [nodes.Text(" ("), link, nodes.Text(")")]
 
 
 def _unlink_missing(app, tree, name: str) -> None:

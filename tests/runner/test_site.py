@@ -14,7 +14,7 @@ from PIL import Image
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.paths import published_root
-from facelib.runner import notebooks, pages, site
+from facelib.runner import notebooks, pages, site, sources
 from facelib.runs.folder import create_run, write_json
 from facelib.studies import readme, records
 from tests.small_notebooks import write_small
@@ -145,6 +145,37 @@ def test_every_number_of_the_first_page_leads_to_its_record(built):
             assert fact in text
 
 
+def test_every_figure_of_a_chapter_leads_to_its_run_or_record_and_is_referred_to(built):
+    # Mutations: a caption without link, a source that no row explains, a number never named.
+    page = (built[0].parent / "00_one.html").read_text()
+    figures = re.findall(r'<figure[^>]* id="([^"]*)".*?<figcaption>(.*?)</figcaption>', page, re.S)
+    assert len(figures) == 1
+    for name, caption in figures:
+        assert re.search(r'href="(records/|#how-the-figures-were-made")', caption), name
+        assert f'href="#{name}">Fig. 1<' in page
+    table = page[page.index('id="how-the-figures-were-made"') :]
+    assert "python -m facelib study --only 00" in table
+
+
+def test_figures_of_committed_notebooks_name_what_they_are_made_from():
+    # Mutations: a source that is lost on the way to the figure, or that sticks to a name for ever.
+    def made_from(name: str) -> list[set[str]]:
+        notebook = notebooks.read_notebook(notebooks.FOLDER / f"{name}.ipynb")
+        pairs = zip(notebook.cells, sources.cell_sources(notebook))
+        return [
+            s
+            for c, s in pairs
+            if any("image/png" in o.get("data", {}) for o in c.get("outputs", ()))
+        ]
+
+    formula, *trained = made_from("02_arcface")
+    assert formula == set() and all(len(names) == 1 for names in trained)
+    assert made_from("13_results") == [{"rendered-losses"}]
+    *runs, record = made_from("05_coreface")
+    assert record == {"rendered-coreface"} and all(len(names) == 2 for names in runs)
+    assert max(len(names) for names in made_from("04_hybrid")) == 3  # runs of other chapters
+
+
 def test_pages_of_notebooks_that_are_gone_are_removed(built):
     # Catches: an old page that stays in the site for ever; a foreign file that is removed.
     built[1]()
@@ -155,7 +186,7 @@ def test_pages_of_notebooks_that_are_gone_are_removed(built):
 
 def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkeypatch):
     # Mutation: a sentence or a number that is typed, or kept somewhere else.
-    for module in (records, readme, pages):
+    for module in (records, readme, pages, sources):
         monkeypatch.setattr(module, "published_root", lambda: tmp_path)
     for name in (pages.LOSSES, pages.NEGATIVES):
         (tmp_path / name).mkdir()
