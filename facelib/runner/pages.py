@@ -15,10 +15,10 @@ from facelib.digests import digest
 from facelib.errors import BadData
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
-from facelib.runner.sources import plain, record_names, record_origin, run_origin
+from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
 from facelib.runs.folder import list_runs, read_json
 from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.readme import PROTOCOLS, loss_sentences, result_table
+from facelib.studies.readme import PROTOCOLS, headline, loss_sentences, result_table
 from facelib.studies.records import load_record
 from facelib.studies.results import LABELS, method_of
 
@@ -29,24 +29,22 @@ QUESTION = (
     "which one makes embeddings that tell two people apart, from the front and in profile?"
 )
 LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
-PICTURE = REPO / ".github" / "result-light.png"  # of the README, where there is one
+PICTURES = [REPO / ".github" / f"result-{mode}.png" for mode in ("light", "dark")]  # the README's
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
 # A number with what belongs to it: sign, interval, "not significant", unit.
 NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
 
 
-def first_page(chapters: list[tuple[str, str, str]], picture: bool) -> str:
+def first_page(chapters: list[tuple[str, str, str]]) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
-        picture: whether the README's picture lies beside the page.
     """
-    shown = [f"![Rendered faces and the main result]({PICTURE.name})"] if picture else []
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go", "\n".join(listed)]
+    parts = [f"# {TITLE}", QUESTION, *_answers(), "## Where to go", "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
                "- [API](api.md): public names of the package"]  # fmt: skip
@@ -74,11 +72,24 @@ def _answers() -> list[str]:
         lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
                  "brackets the 95 % interval over repeats.", ""]  # fmt: skip
         lines += ["Accuracy (%):", "", *result_table(frame).split("\n"), ""]
+        parts += [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures())]
         parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
     if NEGATIVES in known:
         answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
         parts += ["## Do more negatives help?", _linked(answer, NEGATIVES)]
     return parts
+
+
+def pictures() -> list[Path]:
+    """The README's picture of the main result, light and dark, where it is there."""
+    return [path for path in PICTURES if path.is_file()]
+
+
+def _picture(path: Path) -> str:
+    mode = path.stem.rpartition("-")[2]
+    options = [f":class: only-{mode}", f":target: records/{LOSSES}.html",
+               ":alt: Rendered faces and the main result, with its numbers below"]  # fmt: skip
+    return "\n".join([f"```{{image}} {path.name}", *options, "```"])
 
 
 def _linked(lines: list[str], record: str) -> str:
@@ -144,7 +155,7 @@ def runs_page() -> str:
                 row[f"{shown}, {protocol}"] = plain(text)
             warned |= {f"- {plain(name)}: {plain(text)}" for text in figures.get("warnings", ())}
         rows.append(row)
-        made.append({"run": plain(run.name), **_shown(run_origin(run.name))})
+        made.append({"run": plain(run.name), **in_cells(run_origin(run.name))})
     if not rows:
         return "# Runs on this machine\n\nNone is evaluated yet: `make study`"
     parts = ["# Runs on this machine",
@@ -152,10 +163,6 @@ def runs_page() -> str:
              markdown_table(pd.DataFrame(rows).fillna(""))]  # fmt: skip
     parts += ["## Warnings", "\n".join(sorted(warned))] if warned else []
     return "\n\n".join([*parts, "## How they were made", markdown_table(pd.DataFrame(made))])
-
-
-def _shown(row: dict[str, str]) -> dict[str, str]:
-    return {key: plain(value) for key, value in row.items()}
 
 
 def changed_settings(cfg: Config) -> str:
@@ -186,6 +193,6 @@ def _module(name: str) -> str:
 
 def generated_pages(chapters: list[tuple[str, str, str]]) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
-    picture = {PICTURE.name: PICTURE} if PICTURE.is_file() else {}
-    pages = {"index.md": first_page(chapters, bool(picture)), "runs.md": runs_page()}
-    return {**pages, **(record_pages() if record_names() else {}), **api_pages(), **picture}
+    pages = {"index.md": first_page(chapters), "runs.md": runs_page()}
+    pages |= record_pages() if record_names() else {}
+    return {**pages, **api_pages(), **{path.name: path for path in pictures()}}

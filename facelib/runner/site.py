@@ -31,6 +31,7 @@ FOOTER = (
 PICTURES = ("image/png", "image/jpeg")
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
+CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+)\b")
 SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
 SCROLLED = '<div class="pst-scrollable-table-container">{}</div>'
 POLICY = (
@@ -46,7 +47,6 @@ SETTINGS = {
     "author": "",
     "copyright": "",
     "extensions": ["myst_nb", "sphinxcontrib.katex", "sphinx.ext.autodoc", "sphinx.ext.napoleon"],
-    "smartquotes": False,  # commands have two dashes
     "html_theme": "sphinx_book_theme",
     "html_theme_options": {
         "use_download_button": False,
@@ -185,6 +185,7 @@ def _run_sphinx(build: Path) -> None:
     with patch_docutils(), docutils_namespace():
         app = Sphinx(*places, "html", SETTINGS, status=None, warning=warnings)
         app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
+        app.connect("doctree-resolved", _link_chapters)
         app.connect("doctree-resolved", _refer_to_figures)
         app.connect("doctree-resolved", _unlink_missing)
         app.connect("autodoc-process-docstring", _as_rst, priority=0)  # before its sections are
@@ -232,6 +233,19 @@ def _clean_tree(app, tree) -> None:
     for node in list(tree.findall(nodes.reference)):
         if not SAFE_LINK.match(node.get("refuri", "")):
             show_as_text(node, node.astext())
+
+
+def _link_chapters(app, tree, page: str) -> None:
+    """The name of another chapter in a text is a link to it."""
+    from docutils import nodes
+
+    for text in list(tree.findall(nodes.Text)):
+        parts = CHAPTER.split(text.astext())
+        if len(parts) > 1 and isinstance(text.parent, nodes.paragraph):
+            links = [nodes.reference("", part, internal=True, refuri=f"{part}.html")
+                     if part in app.env.found_docs and part != page else nodes.Text(part)
+                     for part in parts]  # fmt: skip
+            text.parent.replace(text, links)
 
 
 def _refer_to_figures(app, tree, page: str) -> None:

@@ -82,8 +82,8 @@ def caption(heading: str, names: set[str]) -> str:
     ours = set(record_names())
     links = [f"[{name}](/records/{name}.md)" for name in sorted(names & ours)]
     runs = sorted(names - ours)
-    shown = runs if len(runs) < 4 else [f"{len(runs)} runs"]
-    links += [f"[{plain(name)}]({ANCHOR})" for name in shown]
+    named = runs if len(runs) < 4 else [f"{len(runs)} runs"]
+    links += [f"[{plain(name)}]({ANCHOR})" for name in named]
     made = ", ".join(links) or f"[this chapter's code and settings]({ANCHOR})"
     return f"{heading}. Made from {made}."
 
@@ -97,9 +97,16 @@ def sources_section(stem: str, names: set[str]) -> str:
              "data": "that of the rows below" if names else "its settings"}]  # fmt: skip
     rows += [{"made from": name, **origin(name, command)} for name in sorted(names)]
     ours = set(record_names())
-    shown = [{key: f"[{value}](/records/{value}.md)" if value in ours else plain(value)
-              for key, value in row.items()} for row in rows]  # fmt: skip
-    return f"## {HEADING}\n\n{markdown_table(pd.DataFrame(shown))}"
+    table = [in_cells(row) | ({"made from": f"[{row['made from']}](/records/{row['made from']}.md)"}
+                           if row["made from"] in ours else {}) for row in rows]  # fmt: skip
+    return f"## {HEADING}\n\n{markdown_table(pd.DataFrame(table))}"
+
+
+def in_cells(row: dict[str, str]) -> dict[str, str]:
+    """A row as Markdown; its command as code, which keeps two dashes as they are."""
+    code = row["command"].startswith("python")
+    return {key: f"`{text}`" if code and key == "command" else plain(text)
+            for key, text in row.items()}  # fmt: skip
 
 
 def origin(name: str, command: str) -> dict[str, str]:

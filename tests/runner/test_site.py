@@ -23,6 +23,7 @@ BAD = "<script>alert(1)</script>"
 TEXT = (
     rf"# A {BAD} title" + "\n\n" + r"A margin $m$: $$L = -\frac{1}{B}\sum_i \log p_i$$ "
     "Next: [two](01_two.ipynb), [out](../README.md), [paper](https://arxiv.org/abs/1801.07698), "
+    "**Next:** 01_two "
     f"[bad](javascript:alert(2)), <img src=x onerror=alert(3)> ![far](http://x/y.png) {BAD}\n\n"
     "![near](../secret.png)\n\n```{raw} html\n<b onclick=alert(4)>\n```\n\n"
     "> ```{include} ../secret.txt\n> ```\n\n{download}`../secret.txt`\n"
@@ -129,7 +130,7 @@ def test_formulas_code_figures_and_links_are_as_a_reader_wants_them(built):
     page = (built[0].parent / "00_one.html").read_text()
     assert page.count("<details") == 2 and r"\(m\)" in page and r"\frac{1}{B}" in page
     assert "Fig. 1" in page and 'alt="Figure of the section' in page
-    assert 'href="01_two.html"' in page and "README.md" not in page
+    assert page.count('href="01_two.html">') >= 2 and "README.md" not in page
     assert '<div class="pst-scrollable-table-container"><table class="dataframe">' in page
 
 
@@ -154,7 +155,7 @@ def test_every_figure_of_a_chapter_leads_to_its_run_or_record_and_is_referred_to
         assert re.search(r'href="(records/|#how-the-figures-were-made")', caption), name
         assert f'href="#{name}">Fig. 1<' in page
     table = page[page.index('id="how-the-figures-were-made"') :]
-    assert "python -m facelib study --only 00" in table
+    assert "python -m facelib study --only 00" in re.sub("<[^>]*>", "", table)
 
 
 def test_figures_of_committed_notebooks_name_what_they_are_made_from():
@@ -195,7 +196,7 @@ def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkey
 
     def said() -> tuple[str, str, list[str]]:
         links = re.compile(r"\[((?:\\.|[^\]\\])*)\]\(records/[^)]*\)")
-        front = links.sub(r"\1", pages.first_page([], False)).replace("\\", "")
+        front = links.sub(r"\1", pages.first_page([])).replace("\\", "")
         chapter = readme.loss_sentences(records.load_record(pages.LOSSES)[0])  # of notebook 13
         return front, readme.readme_section(pages.LOSSES), chapter
 
