@@ -59,19 +59,33 @@ def select_notebooks(notebooks: list[Path], only: Iterable[str] | None) -> list[
     return [path for path in notebooks if path in chosen]
 
 
+def import_nbformat():
+    """nbformat without the grammars of web addresses that its checker loads where it finds them.
+
+    They take a second of processor time, and nothing here has a use for them.
+    """
+    unused = "rfc3987_syntax"
+    loaded = sys.modules.setdefault(unused, None)  # importing it fails, which jsonschema allows for
+    try:
+        import nbformat
+    finally:
+        if loaded is None:
+            del sys.modules[unused]
+    return nbformat
+
+
 def read_notebook(path: Path):
     """The notebook as a tree of nbformat 4.
 
     Raises:
         UserError: no such file (names the notebooks beside it). BadData: not a notebook.
     """
-    import nbformat
-
     path = Path(path)
     if not path.is_file():
         beside = ", ".join(p.name for p in sorted(path.parent.glob("*.ipynb"))) or "none"
         raise UserError(f"no notebook {path}: notebooks in that folder: {beside}")
     with reading(path, "a notebook"):
+        nbformat = import_nbformat()
         notebook = nbformat.reads(json.dumps(read_object(path)), as_version=4)
         nbformat.validate(notebook)  # reading alone only logs what is wrong
         return notebook
@@ -223,10 +237,8 @@ def refresh_outputs(only: Iterable[str] | None = None, folder: Path | None = Non
 
 def write_notebook(notebook, path: Path) -> None:
     """Write a notebook atomically, in the form that JupyterLab gives it."""
-    import nbformat
-
     with atomic_file(path) as temporary:
-        temporary.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
+        temporary.write_text(import_nbformat().writes(notebook).rstrip("\n") + "\n")
 
 
 def _fit(value: object, parameter: Mapping[str, str], where: str) -> object:

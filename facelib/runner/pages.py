@@ -12,16 +12,16 @@ from pathlib import Path
 import pandas as pd
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
-from facelib.digests import digest, digest_values
+from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
-from facelib.runs.files import read_origin
+from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
 from facelib.runs.folder import Run, list_runs, read_json
 from facelib.studies.explorer.gather import gather
 from facelib.studies.explorer.page import write_page
 from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.readme import PROTOCOLS, loss_sentences, result_table
+from facelib.studies.readme import PROTOCOLS, headline, loss_sentences, result_table
 from facelib.studies.records import load_record
 from facelib.studies.results import LABELS, method_of
 
@@ -32,7 +32,7 @@ QUESTION = (
     "which one makes embeddings that tell two people apart, from the front and in profile?"
 )
 LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
-PICTURE = REPO / ".github" / "result-light.png"  # of the README, where there is one
+PICTURES = [REPO / ".github" / f"result-{mode}.png" for mode in ("light", "dark")]  # the README's
 EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes
 EXPLORER_LINK = (
     f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
@@ -44,19 +44,17 @@ ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API p
 NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
 
 
-def first_page(chapters: list[tuple[str, str, str]], picture: bool, explorer: bool = False) -> str:
+def first_page(chapters: list[tuple[str, str, str]], explorer: bool = False) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
-        picture: whether the README's picture lies beside the page.
-        explorer: whether the explorer's page does.
+        explorer: whether the explorer's page lies beside this one.
     """
-    shown = [f"![Rendered faces and the main result]({PICTURE.name})"] if picture else []
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    parts = [f"# {TITLE}", QUESTION, *shown, *_answers(), "## Where to go"]
+    parts = [f"# {TITLE}", QUESTION, *_answers(), "## Where to go"]
     parts += [*[EXPLORER_LINK] * explorer, "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
@@ -85,11 +83,24 @@ def _answers() -> list[str]:
         lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
                  "brackets the 95 % interval over repeats.", ""]  # fmt: skip
         lines += ["Accuracy (%):", "", *result_table(frame).split("\n"), ""]
+        parts += [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures())]
         parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
     if NEGATIVES in known:
         answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
         parts += ["## Do more negatives help?", _linked(answer, NEGATIVES)]
     return parts
+
+
+def pictures() -> list[Path]:
+    """The README's picture of the main result, light and dark, where it is there."""
+    return [path for path in PICTURES if path.is_file()]
+
+
+def _picture(path: Path) -> str:
+    mode = path.stem.rpartition("-")[2]
+    options = [f":class: only-{mode}", f":target: records/{LOSSES}.html",
+               ":alt: Rendered faces and the main result, with its numbers below"]  # fmt: skip
+    return "\n".join([f"```{{image}} {path.name}", *options, "```"])
 
 
 def _linked(lines: list[str], record: str) -> str:
@@ -102,19 +113,11 @@ def _linked(lines: list[str], record: str) -> str:
     return "\n".join(NUMBER.sub(link, line) for line in lines)
 
 
-def plain(text: object) -> str:
-    """Any text as Markdown that shows it as it is, on one line."""
-    return re.sub(r"([^\w\s.,;:%/])", r"\\\1", " ".join(str(text).split()))
-
-
-def record_names() -> list[str]:
-    """Published records that hold a table of results."""
-    return sorted(path.parent.name for path in published_root().glob("*/record.json"))
-
-
-def record_pages() -> dict[str, str]:
-    """One page per record, by its path in the site, and the page that lists them."""
+def record_pages() -> dict[str, str | Path]:
+    """One page and table per record, by its path in the site, and the page that lists them."""
     pages = {f"records/{name}.md": _record_page(name) for name in record_names()}
+    pages |= {f"records/{name}.csv": published_root() / name / "results.csv"
+              for name in record_names()}  # fmt: skip
     listing = "# Records\n\nWhat the published numbers come from."
     listed = contents("", [f"records/{name}" for name in record_names()], hidden=False)
     return {"records.md": f"{listing}\n\n{listed}", **pages}
@@ -125,17 +128,13 @@ def _record_page(name: str) -> str:
     record, table = read_json(folder / "record.json"), (folder / "results.csv").read_bytes()
     rows = pd.read_csv(folder / "results.csv")
     settings = record.get("shared_settings", {})
-    data = {key: value for key, value in settings.items() if key.startswith("data")}
-    data["data_seed"] = sorted({int(seed) for seed in rows["data_seed"]})
-    rendered = bool(rows.get("rendered", pd.Series([name.startswith("rendered")])).all())
-    made = "rendered from these settings, digest " + digest_values(data) if rendered else "see note"
-    written = " ".join(f"{key}={value}" for key, value in data.items())
+    origin = record_origin(name)
     packages = ", ".join(f"{key} {value}" for key, value in record["packages"].items())
     facts = {
-        "code": f"commit `{record['commit']}`",
-        "data": f"{made}: `{written}`" if rendered else made,
-        "results": f"`runs/published/{name}/results.csv`, {len(rows)} rows of {record['runs']} "
-                   f"runs, digest `{digest(table)}`",
+        "code": plain(origin["code"]),
+        "data": plain(origin["data"]),
+        "results": f"[{name}.csv]({name}.csv), {len(rows)} rows of {record['runs']} runs, "
+                   f"digest `{digest(table)}`",
         "made": f"{record['date']}, Python {record['python']}, {plain(packages)}",
         "machine": plain(f"{record['machine']}, {record['cpu_count']} cores"),
     }  # fmt: skip
@@ -144,7 +143,7 @@ def _record_page(name: str) -> str:
     shared = "\n".join(f"{key}={value}" for key, value in settings.items())
     return "\n\n".join([
         f"# {name}", *note, f"```sh\n{record['command']}\n```", "\n".join(lines),
-        "## Results", f"```text\n{table.decode()}```", "## Settings that all runs share",
+        "## Settings that all runs share",
         f"```text\n{shared}\n```",
     ])  # fmt: skip
 
@@ -200,7 +199,7 @@ def runs_page() -> str:
                 row[f"{shown}, {protocol}"] = plain(text)
             warned |= {f"- {plain(name)}: {plain(text)}" for text in figures.get("warnings", ())}
         rows.append(row)
-        made.append(_provenance(run))
+        made.append({"run": plain(run.name), **in_cells(run_origin(run.name))})
     if not rows:
         return "# Runs on this machine\n\nNone is evaluated yet: `make study`"
     parts = ["# Runs on this machine",
@@ -208,21 +207,6 @@ def runs_page() -> str:
              markdown_table(pd.DataFrame(rows).fillna(""))]  # fmt: skip
     parts += ["## Warnings", "\n".join(sorted(warned))] if warned else []
     return "\n\n".join([*parts, "## How they were made", markdown_table(pd.DataFrame(made))])
-
-
-def _provenance(run) -> dict[str, str]:
-    try:
-        origin = read_origin(run.path / "origin.json")
-    except BadData as error:
-        log.warning("%s", error)
-        origin = {}
-    data = (f"{name} {entry['digest']}" for name, entry in origin.get("data", {}).items())
-    return {
-        "run": plain(run.name),
-        "command": plain(f"python -m facelib train --run {run.ref}"),
-        "code": plain(origin.get("code", "not recorded")),
-        "data": plain(", ".join(data) or "not recorded"),
-    }
 
 
 def changed_settings(cfg: Config) -> str:
@@ -255,6 +239,6 @@ def generated_pages(
     chapters: list[tuple[str, str, str]], explorer: bool = False
 ) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
-    picture = {PICTURE.name: PICTURE} if PICTURE.is_file() else {}
-    pages = {"index.md": first_page(chapters, bool(picture), explorer), "runs.md": runs_page()}
-    return {**pages, **(record_pages() if record_names() else {}), **api_pages(), **picture}
+    pages = {"index.md": first_page(chapters, explorer), "runs.md": runs_page()}
+    pages |= record_pages() if record_names() else {}
+    return {**pages, **api_pages(), **{path.name: path for path in pictures()}}

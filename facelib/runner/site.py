@@ -7,6 +7,7 @@ leaves when it is read, from `file://` too.
 """
 
 import base64
+import functools
 import hashlib
 import io
 import logging
@@ -19,7 +20,7 @@ from facelib.digests import digest, digest_values
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
 from facelib.paths import REPO, atomic_file, runs_root
-from facelib.runner import notebooks, pages
+from facelib.runner import notebooks, pages, sources
 from facelib.runner.safe_html import clean_html
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ PICTURES = ("image/png", "image/jpeg")
 PACKAGE = {".py", ".css", ".js"}  # pages show its docstrings
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
+CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+)\b")
 SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
 SCROLLED = '<div class="pst-scrollable-table-container">{}</div>'
 POLICY = (
@@ -71,11 +73,13 @@ SETTINGS = {
     "highlight_language": "text",
     "numfig": True,
     "autodoc_member_order": "bysource",
+    "autodoc_use_type_comments": False,  # finding none takes half of the time of the API pages
     "nb_execution_mode": "off",
     "nb_ipywidgets_js": {},
     "nb_code_prompt_show": "Code",
     "nb_code_prompt_hide": "Code",
     "nb_render_markdown_format": "myst",
+    "myst_heading_anchors": 2,
     "myst_enable_extensions": ["dollarmath", "amsmath"],
     "myst_disable_syntax": NO_SYNTAX,
     "katex_css_path": "katex-math.css",  # MathML needs neither KaTeX's style sheet nor its fonts
@@ -98,14 +102,14 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     """
     folder = notebooks_dir or runs_root() / "notebooks"
     out = (out or runs_root() / "site").resolve()
-    sources = notebooks.list_notebooks(folder)
-    if not sources:
+    executed = notebooks.list_notebooks(folder)
+    if not executed:
         raise UserError(f"no executed notebooks in {folder}: make study")
-    read = {path.stem: notebooks.read_notebook(path) for path in sources}
+    read = {path.stem: notebooks.read_notebook(path) for path in executed}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
     generated, build = pages.generated_pages(chapters), out / ".build"
     explored = " ".join(run.name for run in pages.comparable_runs(pages.evaluated_runs()))
-    stamp = _stamp({path.name: path for path in sources} | generated | {"explored": explored})
+    stamp = _stamp({path.name: path for path in executed} | generated | {"explored": explored})
     stamp_file = build / "stamp"
     made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))
     if made and stamp_file.is_file() and stamp_file.read_text() == stamp:
@@ -114,7 +118,7 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
         generated = pages.generated_pages(chapters, explorer)
         for notebook in read.values():
             _link_explorer(notebook)
-    written = {f"{stem}.ipynb": _text(make_safe(nb)) for stem, nb in read.items()}
+    written = {f"{stem}.ipynb": _text(make_safe(nb, stem)) for stem, nb in read.items()}
     _write_sources(build / "source", written | generated)
     _run_sphinx(build)
     for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
@@ -126,47 +130,48 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     return out / "index.html"
 
 
-def _stamp(sources: dict[str, str | Path]) -> str:
+def _stamp(made_from: dict[str, str | Path]) -> str:
     """Digest over what a site is made from: its sources, the package, the versions of others."""
     package = [path for path in (REPO / "facelib").rglob("*") if path.suffix in PACKAGE]
-    every = sources | {str(path): path for path in (*package, REPO / "environment.yml")}
+    every = made_from | {str(path): path for path in (*package, REPO / "environment.yml")}
     content = {k: v.read_bytes() if isinstance(v, Path) else v.encode() for k, v in every.items()}
     return digest_values([[name, digest(content[name], digits=64)] for name in sorted(content)])
 
 
 def _link_explorer(notebook) -> None:
     """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
-    import nbformat
-
-    # The same in each build, so that Sphinx finds it unchanged.
-    link = nbformat.v4.new_markdown_cell(pages.EXPLORER_LINK, id="explorer-link")
+    v4 = notebooks.import_nbformat().v4
+    link = v4.new_markdown_cell(pages.EXPLORER_LINK, id="explorer-link")  # the same in each build
     for place, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
             notebook.cells.insert(place + 1, link)
             return
 
 
-def make_safe(notebook):
+def make_safe(notebook, stem: str = ""):
     """Reduce a notebook, in place, to what a page shows: text, code, tables, pictures.
 
     Its metadata go, since they could set up the build. Code is folded away, and a picture becomes
-    a numbered figure under the heading above it.
+    a numbered figure under the heading above it, with links to what it is made from.
     """
-    heading = "Figure"
+    heading, made_from = "Figure", sources.cell_sources(notebook)
     notebook.metadata = {"kernelspec": notebooks.KERNELSPEC}
-    for cell in notebook.cells:
+    for cell, names in zip(notebook.cells, made_from):
         cell.metadata = {}
         cell.pop("attachments", None)
         if cell.cell_type != "code":
             cell.source = FENCE.sub(r"\1", cell.source)
             headings = re.findall(r"^#+\s+(.*)$", cell.source, flags=re.MULTILINE)
-            heading = pages.plain(headings[-1]) if headings else heading
+            heading = sources.plain(headings[-1]) if headings else heading
             continue
         cell.metadata["tags"] = ["hide-input"]
         cell.outputs = [output for output in map(_safe_output, cell.outputs) if output]
         if any(kind in output.get("data", {}) for output in cell.outputs for kind in PICTURES):
             alt = f"Figure of the section {heading}"
-            cell.metadata["mystnb"] = {"figure": {"caption": heading}, "image": {"alt": alt}}
+            figure = {"caption": sources.caption(heading, names)}
+            cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": alt}}
+    end = sources.sources_section(stem, set().union(*made_from))
+    notebook.cells.append(notebooks.import_nbformat().v4.new_markdown_cell(end, id="sources"))
     return notebook
 
 
@@ -188,9 +193,7 @@ def _safe_output(output):
 
 
 def _text(notebook) -> str:
-    import nbformat
-
-    return nbformat.writes(notebook)
+    return notebooks.import_nbformat().writes(notebook)
 
 
 def _write_sources(folder: Path, contents: dict[str, str | Path]) -> None:
@@ -210,16 +213,35 @@ def _run_sphinx(build: Path) -> None:
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+    _read_own_code_only()
     places = build / "source", None, build / "html", build / "doctrees"
     warnings = io.StringIO()
     with patch_docutils(), docutils_namespace():
         app = Sphinx(*places, "html", SETTINGS, status=None, warning=warnings)
         app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
+        app.connect("doctree-resolved", _link_chapters)
+        app.connect("doctree-resolved", _refer_to_figures)
         app.connect("doctree-resolved", _unlink_missing)
         app.connect("autodoc-process-docstring", _as_rst, priority=0)  # before its sections are
         app.build()
     for line in warnings.getvalue().splitlines():
         log.debug("%s", line)
+
+
+@functools.cache
+def _read_own_code_only() -> None:
+    """autodoc parses no base class of a library, such as torch's: a fifth of the API's time."""
+    from sphinx.errors import PycodeError
+    from sphinx.pycode import ModuleAnalyzer
+
+    find = ModuleAnalyzer.get_module_source
+
+    def find_own(name: str):
+        if not name.startswith("facelib."):
+            raise PycodeError(f"{name} is a library's")
+        return find(name)
+
+    ModuleAnalyzer.get_module_source = find_own
 
 
 def _clean_tree(app, tree) -> None:
@@ -239,9 +261,44 @@ def _clean_tree(app, tree) -> None:
         path = root / uri[1:] if uri.startswith("/") else Path(tree["source"]).parent / uri
         if not (path.is_file() and path.resolve().is_relative_to(root.parent)):
             show_as_text(node, node.get("alt", ""))
+    for node in list(tree.findall(nodes.figure)):
+        if next(node.findall(nodes.image), None) is None:  # a table beside a picture, or none left
+            node.replace_self([part for part in node if not isinstance(part, nodes.caption)])
     for node in list(tree.findall(nodes.reference)):
         if not SAFE_LINK.match(node.get("refuri", "")):
             show_as_text(node, node.astext())
+
+
+def _link_chapters(app, tree, page: str) -> None:
+    """The name of another chapter in a text is a link to it."""
+    from docutils import nodes
+
+    for text in list(tree.findall(nodes.Text)):
+        parts = CHAPTER.split(text.astext())
+        if len(parts) > 1 and isinstance(text.parent, nodes.paragraph):
+            links = [nodes.reference("", part, internal=True, refuri=f"{part}.html")
+                     if part in app.env.found_docs and part != page else nodes.Text(part)
+                     for part in parts]  # fmt: skip
+            text.parent.replace(text, links)
+
+
+def _refer_to_figures(app, tree, page: str) -> None:
+    """The text after a figure, else the text before it, names the figure by its number."""
+    from docutils import nodes
+
+    numbers = app.env.toc_fignumbers.get(page, {}).get("figure", {})
+    for cell in [node for node in tree.findall(nodes.container) if "cell" in node["classes"]]:
+        beside, place = cell.parent, cell.parent.index(cell)
+        near = [*beside[place + 1 : place + 2], *reversed(beside[:place])]
+        text = next((node for node in near if isinstance(node, nodes.paragraph)), None)
+        for figure in cell.findall(nodes.figure):
+            if text is None:
+                text = nodes.paragraph()
+                beside.insert(place, text)
+            name = figure["ids"][0]
+            number = ".".join(map(str, numbers[name]))
+            link = nodes.reference("", f"Fig. {number}", internal=True, refid=name)
+            text += [nodes.Text(" ("), link, nodes.Text(")")]
 
 
 def _unlink_missing(app, tree, name: str) -> None:

@@ -38,7 +38,7 @@ from facelib.models.registry import download_hint
 from facelib.prepare.inspection import inspect
 from facelib.prepare.lfw import read_lfw_pairs
 from facelib.rendered.spec import RenderedSpec
-from facelib.runner.pages import _provenance
+from facelib.runner.sources import run_origin
 from facelib.runs.folder import create_run, hold, identify, load_run
 from facelib.runs.launch import launch, stop, wait_and_follow
 from facelib.runs.origin import check_name, unfinished
@@ -261,9 +261,9 @@ def not_to_be_added(p):
     add_finished([], names=p.fresh.name)
 
 
-@case("runner/pages.py: train --run VALUE", after="train --run done")
+@case("runner/sources.py: train --run VALUE", after="train --run done")
 def page_of_runs(p):
-    return re.sub(r"\\(.)", r"\1", _provenance(p.done)["command"])
+    return run_origin(p.done.name)["command"]
 
 
 @case("runs/origin.py: train --run VALUE")

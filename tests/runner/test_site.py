@@ -14,7 +14,7 @@ from PIL import Image
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.paths import published_root
-from facelib.runner import notebooks, pages, site
+from facelib.runner import notebooks, pages, site, sources
 from facelib.runner.pages import comparable_runs  # as it is before a fixture replaces it
 from facelib.runs.folder import create_run, write_json
 from facelib.studies import readme, records
@@ -25,6 +25,7 @@ BAD = "<script>alert(1)</script>"
 TEXT = (
     rf"# A {BAD} title" + "\n\n" + r"A margin $m$: $$L = -\frac{1}{B}\sum_i \log p_i$$ "
     "Next: [two](01_two.ipynb), [out](../README.md), [paper](https://arxiv.org/abs/1801.07698), "
+    "**Next:** 01_two "
     f"[bad](javascript:alert(2)), <img src=x onerror=alert(3)> ![far](http://x/y.png) {BAD}\n\n"
     "![near](../secret.png)\n\n```{raw} html\n<b onclick=alert(4)>\n```\n\n"
     "> ```{include} ../secret.txt\n> ```\n\n{download}`../secret.txt`\n"
@@ -132,7 +133,7 @@ def test_formulas_code_figures_and_links_are_as_a_reader_wants_them(built):
     page = (built[0].parent / "00_one.html").read_text()
     assert page.count("<details") == 2 and r"\(m\)" in page and r"\frac{1}{B}" in page
     assert "Fig. 1" in page and 'alt="Figure of the section' in page
-    assert 'href="01_two.html"' in page and "README.md" not in page
+    assert page.count('href="01_two.html">') >= 2 and "README.md" not in page
     assert '<div class="pst-scrollable-table-container"><table class="dataframe">' in page
 
 
@@ -146,6 +147,37 @@ def test_every_number_of_the_first_page_leads_to_its_record(built):
         text = re.sub("<[^>]*>", "", (built[0].parent / href).read_text())
         for fact in ("python -m facelib sweep", "code: commit", "digest"):
             assert fact in text
+
+
+def test_every_figure_of_a_chapter_leads_to_its_run_or_record_and_is_referred_to(built):
+    # Mutations: a caption without link, a source that no row explains, a number never named.
+    page = (built[0].parent / "00_one.html").read_text()
+    figures = re.findall(r'<figure[^>]* id="([^"]*)".*?<figcaption>(.*?)</figcaption>', page, re.S)
+    assert len(figures) == 1
+    for name, caption in figures:
+        assert re.search(r'href="(records/|#how-the-figures-were-made")', caption), name
+        assert f'href="#{name}">Fig. 1<' in page
+    table = page[page.index('id="how-the-figures-were-made"') :]
+    assert "python -m facelib study --only 00" in re.sub("<[^>]*>", "", table)
+
+
+def test_figures_of_committed_notebooks_name_what_they_are_made_from():
+    # Mutations: a source that is lost on the way to the figure, or that sticks to a name for ever.
+    def made_from(name: str) -> list[set[str]]:
+        notebook = notebooks.read_notebook(notebooks.FOLDER / f"{name}.ipynb")
+        pairs = zip(notebook.cells, sources.cell_sources(notebook))
+        return [
+            s
+            for c, s in pairs
+            if any("image/png" in o.get("data", {}) for o in c.get("outputs", ()))
+        ]
+
+    formula, *trained = made_from("02_arcface")
+    assert formula == set() and all(len(names) == 1 for names in trained)
+    assert made_from("13_results") == [{"rendered-losses"}]
+    *runs, record = made_from("05_coreface")
+    assert record == {"rendered-coreface"} and all(len(names) == 2 for names in runs)
+    assert max(len(names) for names in made_from("04_hybrid")) == 3  # runs of other chapters
 
 
 def test_pages_of_notebooks_that_are_gone_are_removed(built):
@@ -198,7 +230,7 @@ def test_the_site_explores_the_largest_set_of_runs_one_of_each_method(runs_folde
 
 def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkeypatch):
     # Mutation: a sentence or a number that is typed, or kept somewhere else.
-    for module in (records, readme, pages):
+    for module in (records, readme, pages, sources):
         monkeypatch.setattr(module, "published_root", lambda: tmp_path)
     for name in (pages.LOSSES, pages.NEGATIVES):
         (tmp_path / name).mkdir()
@@ -207,7 +239,7 @@ def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkey
 
     def said() -> tuple[str, str, list[str]]:
         links = re.compile(r"\[((?:\\.|[^\]\\])*)\]\(records/[^)]*\)")
-        front = links.sub(r"\1", pages.first_page([], False)).replace("\\", "")
+        front = links.sub(r"\1", pages.first_page([])).replace("\\", "")
         chapter = readme.loss_sentences(records.load_record(pages.LOSSES)[0])  # of notebook 13
         return front, readme.readme_section(pages.LOSSES), chapter
 

@@ -19,6 +19,10 @@ HIDDEN = ("", "", "mask", "hand, glasses")
 class Made(Result):
     """A result whose benchmark "toy", scores and embeddings are held in memory."""
 
+    @property
+    def name(self):
+        return self.folder.name
+
     def benchmark(self, name):
         return self.bench
 

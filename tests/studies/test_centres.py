@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from facelib.config import make_config
-from facelib.data.split import open_records
+from facelib.data.datasets import open_records
 from facelib.metrics import geometry as an
 from facelib.runs.launch import launch
 from facelib.studies import centres as ce

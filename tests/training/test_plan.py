@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from facelib.config import make_config
+from facelib.data.datasets import open_records
 from facelib.data.locate import drawn_labels
-from facelib.data.split import open_records
 from facelib.training.learner import build_learner
 from facelib.training.plan import memory_parts, plan
 

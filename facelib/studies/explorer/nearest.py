@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.data.datasets import Jpegs
-from facelib.data.split import open_records, split_records
+from facelib.data.datasets import Jpegs, open_records
+from facelib.data.split import split_records
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import cached_embeddings, embed_images
 from facelib.metrics import geometry as an
