@@ -16,10 +16,11 @@ from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
+from facelib.runner.notebooks import library_digest
 from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
 from facelib.runs.folder import Run, list_runs, read_json
 from facelib.studies.explorer.gather import gather
-from facelib.studies.explorer.page import write_page
+from facelib.studies.explorer.page import page_of, write_page
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.readme import PROTOCOLS, headline, loss_sentences, result_table
 from facelib.studies.records import load_record
@@ -38,7 +39,6 @@ EXPLORER_LINK = (
     f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
     "threshold, open a pair."
 )
-HOME = f'<p><a href="index.html">{TITLE}</a></p>'
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
 # A number with what belongs to it: sign, interval, "not significant", unit.
 NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
@@ -159,32 +159,40 @@ def evaluated_runs() -> list[tuple[Run, dict]]:
     return evaluated
 
 
-def comparable_runs(evaluated: list[tuple[Run, dict]], most: int = EXPLORED) -> list[Run]:
+def comparable_runs(
+    evaluated: list[tuple[Run, dict]], most: int = EXPLORED
+) -> list[tuple[Run, dict]]:
     """The largest set of runs on the same benchmarks: of each method the one nearest its preset."""
     sets = defaultdict(list)
     for run, report in evaluated:
         key = sorted((name, str(f.get("digest"))) for name, f in report["benchmarks"].items())
-        sets[str(key)].append(run)
-    chosen: dict[str, Run] = {}
-    for run in sorted(
+        sets[str(key)].append((run, report))
+    chosen: dict[str, tuple[Run, dict]] = {}
+    for run, report in sorted(
         max(sets.values(), key=len, default=[]),
-        key=lambda run: (len(changed_settings(run.config)), run.name),
+        key=lambda pair: (len(changed_settings(pair[0].config)), pair[0].name),
     ):
-        chosen.setdefault(method_of(run.config.to_dict()), run)
+        chosen.setdefault(method_of(run.config.to_dict()), (run, report))
     return list(chosen.values())[:most]
 
 
 def write_site_explorer(folder: Path) -> bool:
-    """Write the explorer's page of comparable runs into a site; False where there are none."""
-    path, runs = folder / EXPLORER, comparable_runs(evaluated_runs())
+    """Write the explorer's page of comparable runs into a site; False where there are none.
+
+    One of the same figures and the same code is left as it is: its pictures take seconds.
+    """
+    path, found = folder / EXPLORER, comparable_runs(evaluated_runs())
+    key = digest_values([page_of({}), library_digest(), [report for _, report in found]])
+    home = f'<p><a href="index.html">{TITLE}</a></p><!-- {key} -->'
     try:
-        if runs:
-            write_page(gather(runs, limit=EXPLORER_BYTES), path, HOME)
-            return True
+        if found and not (path.is_file() and home in path.read_text(encoding="utf-8")):
+            write_page(gather([run for run, _ in found], limit=EXPLORER_BYTES), path, home)
     except (UserError, BadData) as error:
         log.warning("the site has no explorer: %s", error)
-    path.unlink(missing_ok=True)
-    return False
+        found = []
+    if not found:
+        path.unlink(missing_ok=True)
+    return bool(found)
 
 
 def runs_page() -> str:

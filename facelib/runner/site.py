@@ -108,7 +108,7 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     read = {path.stem: notebooks.read_notebook(path) for path in executed}
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
     generated, build = pages.generated_pages(chapters), out / ".build"
-    explored = " ".join(run.name for run in pages.comparable_runs(pages.evaluated_runs()))
+    explored = " ".join(run.name for run, _ in pages.comparable_runs(pages.evaluated_runs()))
     stamp = _stamp({path.name: path for path in executed} | generated | {"explored": explored})
     stamp_file = build / "stamp"
     made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))

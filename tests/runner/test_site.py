@@ -64,7 +64,8 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACELIB_RUNS", str(folder / "runs"))
         patch.setattr(pages, "api_pages", lambda: {"api.md": "# API"})
-        patch.setattr(pages, "comparable_runs", lambda *_: made_results())
+        made = [(result, result.report) for result in made_results()]
+        patch.setattr(pages, "comparable_runs", lambda *_: made)
         index = site.build_site(folder / "nb", folder / "site")
         (folder / "nb" / "01_two.ipynb").rename(folder / "nb" / "03_three.ipynb")
         (folder / "site" / "mine.html").write_text("mine")
@@ -202,9 +203,11 @@ def test_a_site_of_the_same_sources_is_not_built_again(built, monkeypatch):
 
 
 def test_first_page_and_chapters_that_explore_lead_to_the_explorer_and_back(built, monkeypatch):
-    # Catches: a link as plain text or in each chapter; a page of runs that are gone.
-    built[1]()
+    # Catches: a link as plain text or in each chapter; a page of runs that are gone, or made anew.
     folder = built[0].parent
+    before = (folder / "explorer.html").stat().st_mtime_ns
+    built[1]()
+    assert (folder / "explorer.html").stat().st_mtime_ns == before
     leads = {p.name for p in folder.glob("*.html") if 'href="explorer.html"' in p.read_text()}
     assert leads == {"index.html", "03_three.html"}
     assert 'href="index.html"' in (folder / "explorer.html").read_text()
@@ -224,7 +227,7 @@ def test_the_site_explores_the_largest_set_of_runs_one_of_each_method(runs_folde
     wanted = [evaluated("a"), evaluated("a", loss="infonce")]
     others = [evaluated("a", seed=4), evaluated("b", seed=5), evaluated("b", loss="hybrid", seed=5)]
     found = comparable_runs(others + wanted)
-    assert [run.name for run in found] == [run.name for run, _ in wanted]
+    assert [run.name for run, _ in found] == [run.name for run, _ in wanted]
     assert comparable_runs([]) == []
 
 

@@ -29,7 +29,8 @@ def index(tmp_path_factory):
         shutil.copy(REPO / "notebooks" / f"{name}.ipynb", folder / "nb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACELIB_RUNS", str(folder / "runs"))
-        patch.setattr(pages, "comparable_runs", lambda *_: made_results())
+        made = [(result, result.report) for result in made_results()]
+        patch.setattr(pages, "comparable_runs", lambda *_: made)
         return site.build_site(folder / "nb", folder / "site")
 
 

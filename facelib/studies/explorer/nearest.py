@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from facelib.data.datasets import Jpegs, open_records
 from facelib.data.split import split_records
@@ -66,8 +67,10 @@ def _sample(result: Result, images: Jpegs) -> np.ndarray:
     cfg, path = result.config, Path(result.folder) / "embeddings" / "sample.npz"
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        emb, _ = embed_images(model, images, cfg.image_size, fill_border=cfg.fill_border)
-        return emb, emb[:0]
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        options = {"fill_border": cfg.fill_border}
+        emb, _ = embed_images(model.to(device), images, cfg.image_size, device, **options)
+        return emb, emb[:0]  # no mirror images
 
     return cached_embeddings(path, f"{checkpoint} {PEOPLE} {IMAGES}", compute)[0]
 
