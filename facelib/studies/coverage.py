@@ -39,7 +39,7 @@ APART = {"weak": 0.15, "strong": 0.5}  # mean genuine − mean impostor score: a
 ALIKE = 0.7  # correlation of the two models' leans and errors
 PAIRS = (3000, 6000, 7000)
 PART = 50  # data sets between two writings
-OTHERS = 8  # times as many data sets of the other intervals, which have one design
+OTHERS = 4  # times as many data sets of the other intervals, which have one design
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,10 @@ def record_table() -> pd.DataFrame:
 
 
 def outside(low: float = 93, high: float = 97) -> str:
-    """Markdown table for the record: single designs outside 93 to 97 %, with their own error."""
+    """Markdown table for the record: single designs outside 93 to 97 %, and by more than chance.
+
+    Chance: two binomial errors of 95 %, of the data sets of one design.
+    """
     frame = pd.concat([published_figures(f"coverage/{name}") for name in ("after", "others")])
     share = frame["coverage"]
     error = 100 * np.sqrt(share * (1 - share) / frame["sets"])
@@ -226,7 +229,9 @@ def outside(low: float = 93, high: float = 97) -> str:
         "model": frame["strength"],
         "coverage, %": (100 * share).map("{:.1f}".format) + error.map(" ± {:.1f}".format),
     })  # fmt: skip
-    shown = shown[~(100 * share).between(low, high) & share.notna()].fillna("one design")
+    chance = 2 * np.sqrt(0.95 * 0.05 / frame["sets"])
+    beyond = ~(100 * share).between(low, high) & ((share - 0.95).abs() > chance)
+    shown = shown[beyond].fillna("one design")
     return markdown_table(shown.sort_values("coverage, %"))
 
 
