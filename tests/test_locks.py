@@ -1,11 +1,13 @@
 """Locks and imports on systems without Unix's modules."""
 
+import ctypes
 import subprocess
 import sys
 
 import pytest
 
 from facelib.locks import Locked, cores, is_locked, locked, peak_memory
+from facelib.paths import REPO
 
 # Other packages may use them here: what they do elsewhere is theirs.
 WITHOUT = """
@@ -63,3 +65,23 @@ def test_a_lock_is_seen_by_others_and_freed_by_a_kill(tmp_path):
 def test_a_process_has_cores_and_memory():
     # Catches: kilobytes taken for bytes (this process has far more than 10 MB).
     assert cores() >= 1 and peak_memory() > 10e6
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="another C library than glibc",
+)
+def test_freed_memory_is_kept_on_request_alone():
+    # Catches: each training step that gets its activations as new pages of the system.
+    code = (
+        "import resource, numpy; from facelib.locks import keep_freed_memory; {}\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "numpy.ones(1 << 23); before = faults()\n"
+        "for _ in range(20): numpy.ones(1 << 23)\n"
+        "print(faults() - before)"
+    )
+    given_back, kept = (
+        int(subprocess.check_output([sys.executable, "-c", code.format(call)], cwd=REPO))
+        for call in ("", "keep_freed_memory()")
+    )
+    assert kept < given_back / 5

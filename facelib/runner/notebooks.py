@@ -8,7 +8,8 @@ papermill only warns of an unknown parameter and then runs with the default, so 
 checked here first. The notebook's metadata hold, under `facelib`, what machines need to know:
 
     "facelib": {"gate": {"images_seen": 512},                       parameters of the quickest run
-                "estimate": {"seconds": 70, "faces": 15600, "runs": 1, "disk_mb": 90}}
+                "estimate": {"seconds": 70, "faces": 15600, "runs": 1, "disk_mb": 90},
+                "trains": [{"loss": "infonce"}]}        runs made before it (facelib.runner.ahead)
 """
 
 import ast
@@ -174,6 +175,8 @@ def facelib_metadata(path: Path) -> dict:
     found = read_notebook(path).metadata.get("facelib", {})
     with reading(path, "a notebook's `facelib` metadata"):
         check_fields(found.get("estimate", {}), ESTIMATES, f"{path}: estimate")
+        for one in found.get("trains", []):
+            check_fields(dict(one), {"held_out": int}, f"{path}: trains")
         return dict(found)
 
 

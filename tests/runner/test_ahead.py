@@ -5,6 +5,7 @@ import re
 import pytest
 
 from facelib.config import make_config
+from facelib.errors import UserError
 from facelib.runner import ahead, notebooks
 from tests.small_notebooks import write_small
 
@@ -26,6 +27,13 @@ def test_a_run_that_begins_with_another_waits_for_it(tmp_path, monkeypatch):
     given = [{"preset": "smoke-lora"}, {"preset": "generic-vit"}, {}]
     ahead.train_ahead([write_small(tmp_path / "00_a.ipynb", trains=given)])
     assert waves == [["generic-vit-infonce", "smoke-arcface"], ["smoke-lora-infonce"]]
+
+
+@pytest.mark.parametrize("trains", [3, ["loss"], [{"held_out": "40"}], [{"los": "infonce"}]])
+def test_a_wrong_list_of_runs_is_one_clear_line(tmp_path, trains):
+    # Catches: a traceback instead of the notebook's name or the setting that is meant.
+    with pytest.raises(UserError, match=r"00_a\.ipynb|did you mean 'loss'"):
+        ahead.declared_runs([write_small(tmp_path / "00_a.ipynb", trains=trains)])
 
 
 @pytest.mark.parametrize("path", notebooks.list_notebooks(), ids=lambda path: path.stem)
