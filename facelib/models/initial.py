@@ -4,6 +4,7 @@ A file is loaded as data only. Its dicts are flattened to dotted names, and the 
 prefix under which all of its names are found: `state_dict_backbone.` (InsightFace's
 checkpoint_gpu_0.pt), `module.` (DDP), `_orig_mod.` (torch.compile), `state_dict.model.`
 (Lightning), `state_dict.features.module.` (MagFace), `learner.backbone.` (a run), or none.
+A name that ends with .safetensors is read as such.
 """
 
 import logging
@@ -12,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from facelib.config import Config
@@ -19,6 +21,7 @@ from facelib.errors import BadData, UserError
 from facelib.paths import runs_root
 from facelib.runs.folder import load_run
 from facelib.safety.archive import load_archive
+from facelib.safety.readers import reading
 
 log = logging.getLogger(__name__)
 DEEPEST, MOST = 5, 1_000_000  # dicts in dicts, and tensors, that are looked at
@@ -52,7 +55,12 @@ def init_file(init: str) -> Path:
 
 def read_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """A weights file as it is, and its tensors by dotted name."""
-    state = load_archive(path, "give init= an existing backbone file")
+    again = "give init= an existing backbone file"
+    if path.suffix == ".safetensors":
+        with reading(path, "a safetensors file", again):
+            state = load_file(path)
+    else:
+        state = load_archive(path, again)
     if not isinstance(state, dict):
         raise BadData(f"{path}: holds a {type(state).__name__}, wanted a dict of tensors by name")
     return state, dict(islice(_flat(state), MOST))

@@ -8,6 +8,7 @@ entry of the archive, which PyTorch does not look at and this reader does. Files
 import hashlib
 import mmap
 import pickletools
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,11 @@ def load_archive(path: Path | str, again: str) -> Any:
     except BadData:
         raise
     except Exception as error:  # a damaged archive or pickle raises nearly anything
+        if held := re.search(r"GLOBAL (\S+)", str(error)):  # in torch's words
+            raise BadData(
+                f"{path}: not a PyTorch weights file of tensors alone: holds {held[1]}, which is not "
+                "made here; where you trust the file, save the network's state_dict() alone"
+            ) from error
         reason = (str(error).splitlines() or [""])[0][:100]
         raise BadData(
             f"{path}: not a PyTorch weights file ({type(error).__name__}: {reason}); {again}"
