@@ -54,8 +54,8 @@ def load_archive(path: Path | str, again: str) -> Any:
     except Exception as error:  # a damaged archive or pickle raises nearly anything
         if held := re.search(r"GLOBAL (\S+)", str(error)):  # in torch's words
             raise BadData(
-                f"{path}: not a PyTorch weights file of tensors alone: holds {held[1]}, which is not "
-                "made here; where you trust the file, save the network's state_dict() alone"
+                f"{path}: not a PyTorch weights file of tensors alone: holds {held[1]}, not "
+                "made here; where you trust it, save the network's state_dict() alone"
             ) from error
         reason = (str(error).splitlines() or [""])[0][:100]
         raise BadData(
