@@ -4,6 +4,7 @@ A file is loaded as data only. Its dicts are flattened to dotted names, and the 
 prefix under which all of its names are found: `state_dict_backbone.` (InsightFace's
 checkpoint_gpu_0.pt), `module.` (DDP), `_orig_mod.` (torch.compile), `state_dict.model.`
 (Lightning), `state_dict.features.module.` (MagFace), `learner.backbone.` (a run), or none.
+A name that ends with .safetensors is read as such.
 """
 
 import logging
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from facelib.config import Config
@@ -18,6 +20,7 @@ from facelib.errors import BadData
 from facelib.runs.weights import AGAIN, check_names, init_file
 from facelib.safety.archive import load_archive
 from facelib.safety.outline import MOST, flat
+from facelib.safety.readers import reading
 
 log = logging.getLogger(__name__)
 OTHER = ("optim", "momentum", "exp_avg", "ema", "encoder")  # no weights of the network itself
@@ -27,7 +30,11 @@ LABELS = ("data", "data_seed", "data_identities", "data_images", "exclude", "spl
 
 def read_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """A weights file as it is, and its tensors by dotted name."""
-    state = load_archive(path, AGAIN)
+    if path.suffix == ".safetensors":
+        with reading(path, "a safetensors file", AGAIN):
+            state = load_file(path)
+    else:
+        state = load_archive(path, AGAIN)
     check_names(state, torch.Tensor, path)
     found = islice(flat(state, torch.Tensor), MOST)
     return state, {name: value for name, value in found if value.layout == torch.strided}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from facelib.config import NOT_IN_DIGEST, Config, plain_config
-from facelib.digests import digest
+from facelib.digests import digest, digest_values
 from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root

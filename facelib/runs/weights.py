@@ -61,7 +61,10 @@ def check_init(cfg: Config) -> None:
             _check_folder(place)
         return
     path = init_file(cfg.init)
-    state = check_archive(path, AGAIN)
+    if path.suffix == ".safetensors":
+        state = check_safetensors(path, AGAIN)
+    else:
+        state = check_archive(path, AGAIN)
     check_names(state, Tensor, path)
     names = [name for name, _ in flat(state, Tensor)]
     if cfg.backbone in IRESNETS and not any(name.endswith(FIRST) for name in names):
@@ -110,9 +113,11 @@ def _check_folder(folder: Path) -> None:
         check_names(check_archive(path, again), Tensor, path)
 
 
-def check_safetensors(path: Path, again: str) -> None:
-    """BadData where a file's header is not that of named tensors over all of its bytes."""
+def check_safetensors(path: Path, again: str) -> dict[str, Tensor]:
+    """Its tensors by name; BadData where its header is not that of tensors over all its bytes."""
     from safetensors import safe_open
 
     with reading(path, "a safetensors file", again), safe_open(path, framework="np") as file:
-        check_names(dict.fromkeys(file.keys(), Tensor()), Tensor, path)
+        found = dict.fromkeys(file.keys(), Tensor())
+        check_names(found, Tensor, path)
+    return found

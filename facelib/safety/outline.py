@@ -164,8 +164,8 @@ class _Outline:
         full = f"{PYTHON2.get(module, module)}.{name}"
         if not NAMES.fullmatch(full):
             raise ValueError(
-                f"byte {at}: the name {full[:60]}, which weights do not need: hostile, or a whole "
-                "program's object (nothing was run)"
+                f"byte {at} holds {full[:60]}, which weights do not need (nothing was run): "
+                "where you trust it, save the network's state_dict() alone"
             )
         self.stack.append(Thing(full))
 

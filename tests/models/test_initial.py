@@ -1,9 +1,11 @@
 """`init=`: weights as other projects wrap them, runs by name, class centres of the same classes."""
 
 import logging
+from argparse import Namespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
@@ -59,6 +61,20 @@ def test_class_centres_are_taken_over_where_the_number_of_classes_agrees(kind, t
     cfg = make_config(backbone="iresnet18", init=str(path), **SMALL)
     assert torch.equal(build_learner(cfg, 5).criterion.weight, centres)
     assert build_learner(cfg, 6).criterion.weight.std() < 0.02
+
+
+def test_safetensors_load_and_a_file_with_other_objects_is_named(tmp_path):
+    # Catches: safetensors read as a pickle; torch's advice to switch its protection off.
+    source, target = iresnet("iresnet18", **SMALL), iresnet("iresnet18", **SMALL)
+    save_file({f"net.{k}": v for k, v in source.state_dict().items()}, tmp_path / "a.safetensors")
+    load_backbone(target, tmp_path / "a.safetensors")
+    assert torch.equal(source.fc.weight, target.fc.weight)
+    (tmp_path / "b.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(BadData, match="b.safetensors: .*safetensors"):
+        load_backbone(target, tmp_path / "b.safetensors")
+    torch.save({"state_dict": source.state_dict(), "args": Namespace(a=1)}, tmp_path / "c.pt")
+    with pytest.raises(BadData, match=r"holds argparse\.Namespace, .* state_dict\(\) alone"):
+        load_backbone(target, tmp_path / "c.pt")
 
 
 def test_another_architecture_is_refused_with_the_keys_found_and_wanted(tmp_path):
