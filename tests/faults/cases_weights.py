@@ -106,16 +106,22 @@ def _in_order(content: bytes) -> bytes:
 
 def foundations(folder: Path) -> Iterator[Case]:
     """Configuration and weights of foundation models, as the hub has them."""
+    from facelib.config import make_config
     from facelib.models.foundation import load_foundation
+    from facelib.runs.weights import check_init
     from tests.models.tiny_foundations import save_tiny
+
+    def read(path: Path) -> None:
+        name, place = path.parent.name, str(path.parent)
+        check_init(make_config(backbone=name, init=place))
+        load_foundation(name, place)
 
     for name in ("clip-vit-b32", "dinov2-vit-b14", "ijepa-vit-h14"):
         save_tiny(name, folder / name)
         for path in sorted((folder / name).iterdir()):
             inside = in_json if path.suffix == ".json" else in_safetensors
-            yield Case(f"{name}: {path.name}", f"{name}/{path.name}", path.read_bytes(),
-                       lambda path: load_foundation(path.parent.name, str(path.parent)), inside,
-                       0.1)  # fmt: skip
+            yield Case(f"{name}: {path.name}", f"{name}/{path.name}", path.read_bytes(), read,
+                       inside, 0.1)  # fmt: skip
 
 
 def clip_pickle(folder: Path) -> Iterator[Case]:

