@@ -16,7 +16,7 @@ LOCK := .lock/requirements.txt
 PINS := sed -n '/- pip:/,$$ s/^ *- \([^ \#]*==[^\#]*\).*/\1/p' environment.yml
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup study check test gpu fuzz kill mutants lab bench outputs lock clean
+.PHONY: help setup study pdf check test gpu fuzz kill mutants lab bench outputs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ endif
 
 study: setup  ## set up, make the rendered faces, run the notebooks, build the HTML site
 	@$(PYTHON) -m facelib study $(ARGS)
+
+pdf: setup  ## the executed notebooks, records and API as one PDF (needs Chromium or Chrome)
+	@$(PYTHON) -m facelib report --pdf
 
 check: setup  ## the inner loop, two minutes: style, import contract, tests that are not slow
 	$(PYTHON) -m ruff check .

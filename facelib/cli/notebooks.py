@@ -48,13 +48,19 @@ def add_report(verbs) -> None:
             refresh_readme(REPO / "README.md", options.readme)
             write_pictures(load_record(options.readme)[0], REPO / ".github")
             return
+        if options.pdf:
+            from facelib.runner.pdf import write_pdf
+
+            sys.stdout.write(f"{write_pdf(options.out)}\n")
+            return
         from facelib.runner.site import build_site
 
         sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
 
     verb = add_verb(verbs, "report", "the site: executed notebooks, records and API as HTML", run,
-                 "report\nreport --out /tmp/site")  # fmt: skip
+                 "report\nreport --out /tmp/site\nreport --pdf")  # fmt: skip
     verb.add_argument("--out", type=Path)
+    verb.add_argument("--pdf", action="store_true", help="the site as one PDF, by Chromium")
     verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),
                       help="a sweep's rows as a committed record")  # fmt: skip
     verb.add_argument("--note", default="", help="what its readers must know beside the figures")

@@ -30,7 +30,8 @@ from facelib.safety.readers import check_fields, read_object, reading
 log = logging.getLogger(__name__)
 FOLDER = REPO / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-MACHINERY = {"ahead", "doctor", "execute", "notebooks", "pages", "site", "study", "sweep"}
+MACHINERY = {"ahead", "doctor", "execute", "notebooks", "pages", "pdf", "site", "sources", "study",
+             "sweep"}  # fmt: skip
 ESTIMATES = dict.fromkeys(("seconds", "disk_mb", "faces", "runs"), (int, float))
 SCALARS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 

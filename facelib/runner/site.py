@@ -120,7 +120,7 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
             _link_explorer(notebook)
     written = {f"{stem}.ipynb": _text(make_safe(nb, stem)) for stem, nb in read.items()}
     _write_sources(build / "source", written | generated)
-    _run_sphinx(build)
+    _run_sphinx(build, "html")
     for page in (page for root in (build / "html", out) for page in root.glob("[0-9][0-9]_*.html")):
         if page.stem not in read:  # its notebook is gone
             page.unlink()
@@ -146,6 +146,15 @@ def _link_explorer(notebook) -> None:
         if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
             notebook.cells.insert(place + 1, link)
             return
+
+
+def build_print() -> Path:
+    """Build the site and, for a printer, all of its pages as one; return that page."""
+    folder = build_site().parent / ".build"
+    _run_sphinx(folder, "singlehtml")
+    page = folder / "singlehtml" / "print.html"
+    _copy(str(page.with_name("index.html")), str(page))
+    return page
 
 
 def make_safe(notebook, stem: str = ""):
@@ -209,15 +218,15 @@ def _write_sources(folder: Path, contents: dict[str, str | Path]) -> None:
                 temporary.write_bytes(new)
 
 
-def _run_sphinx(build: Path) -> None:
+def _run_sphinx(build: Path, kind: str) -> None:
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     _read_own_code_only()
-    places = build / "source", None, build / "html", build / "doctrees"
+    places = build / "source", None, build / kind, build / "doctrees"
     warnings = io.StringIO()
     with patch_docutils(), docutils_namespace():
-        app = Sphinx(*places, "html", SETTINGS, status=None, warning=warnings)
+        app = Sphinx(*places, kind, SETTINGS, status=None, warning=warnings)
         app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
         app.connect("doctree-resolved", _link_chapters)
         app.connect("doctree-resolved", _refer_to_figures)
@@ -276,7 +285,8 @@ def _link_chapters(app, tree, page: str) -> None:
     for text in list(tree.findall(nodes.Text)):
         parts = CHAPTER.split(text.astext())
         if len(parts) > 1 and isinstance(text.parent, nodes.paragraph):
-            links = [nodes.reference("", part, internal=True, refuri=f"{part}.html")
+            links = [nodes.reference("", part, internal=True,
+                                     refuri=app.builder.get_relative_uri(page, part))
                      if part in app.env.found_docs and part != page else nodes.Text(part)
                      for part in parts]  # fmt: skip
             text.parent.replace(text, links)
@@ -286,7 +296,6 @@ def _refer_to_figures(app, tree, page: str) -> None:
     """The text after a figure, else the text before it, names the figure by its number."""
     from docutils import nodes
 
-    numbers = app.env.toc_fignumbers.get(page, {}).get("figure", {})
     for cell in [node for node in tree.findall(nodes.container) if "cell" in node["classes"]]:
         beside, place = cell.parent, cell.parent.index(cell)
         near = [*beside[place + 1 : place + 2], *reversed(beside[:place])]
@@ -296,9 +305,17 @@ def _refer_to_figures(app, tree, page: str) -> None:
                 text = nodes.paragraph()
                 beside.insert(place, text)
             name = figure["ids"][0]
-            number = ".".join(map(str, numbers[name]))
+            number = ".".join(map(str, _numbers(app, figure, page)[name]))
             link = nodes.reference("", f"Fig. {number}", internal=True, refid=name)
             text += [nodes.Text(" ("), link, nodes.Text(")")]
+
+
+def _numbers(app, figure, page: str) -> dict[str, tuple[int, ...]]:
+    """Numbers of the figures of the page that holds this one, in a tree of all pages too."""
+    node = figure
+    while node.parent is not None and "docname" not in node.attributes:
+        node = node.parent
+    return app.env.toc_fignumbers[node.get("docname", page)]["figure"]
 
 
 def _unlink_missing(app, tree, name: str) -> None:
