@@ -9,7 +9,7 @@ from torch import nn
 from facelib.distributed import gather
 from facelib.losses.arcface import ArcFace
 from facelib.losses.center import CenterLoss
-from facelib.losses.parts.centres import sample_classes
+from facelib.losses.parts.centres import sample_classes, seed_of_draw
 from facelib.losses.parts.cluster_store import ClassRings, ClusterStore, RecentFeatures
 from facelib.losses.parts.margin import LossOutput, margin_softmax
 from facelib.losses.triplet import Triplet
@@ -200,7 +200,7 @@ class ClusterGuided(nn.Module):
         """The step's classes (M,) of CluCon and CluAli; None where neither is computed."""
         if not self.align_weight and (self.instead is not None or not self.contrast_weight):
             return None
-        seed = (self.seed << 32) + self.store.updates
+        seed = seed_of_draw(self.seed, self.store.updates)
         return sample_classes(gather(labels), len(self.store.bank), self.sampled, seed)
 
     def _classify(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:

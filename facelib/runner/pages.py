@@ -16,7 +16,7 @@ from facelib.digests import digest, digest_values
 from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
-from facelib.runner.notebooks import library_digest
+from facelib.runner.notebooks import import_nbformat, library_digest
 from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
 from facelib.runs.folder import Run, list_runs, read_json
 from facelib.studies.explorer.gather import gather
@@ -193,6 +193,16 @@ def write_site_explorer(folder: Path) -> bool:
     if not found:
         path.unlink(missing_ok=True)
     return bool(found)
+
+
+def link_explorer(notebook) -> None:
+    """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
+    v4 = import_nbformat().v4
+    link = v4.new_markdown_cell(EXPLORER_LINK, id="explorer-link")  # the same in each build
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
+            notebook.cells.insert(place + 1, link)
+            return
 
 
 def runs_page() -> str:

@@ -16,10 +16,9 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from facelib.digests import digest, digest_values
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
-from facelib.paths import REPO, atomic_file, runs_root
+from facelib.paths import atomic_file, runs_root
 from facelib.runner import notebooks, pages, sources
 from facelib.runner.safe_html import clean_html
 
@@ -30,7 +29,6 @@ FOOTER = (
     "its faces are rendered."
 )
 PICTURES = ("image/png", "image/jpeg")
-PACKAGE = {".py", ".css", ".js"}  # pages show its docstrings
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
 CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+)\b")
@@ -109,7 +107,8 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     chapters = [(stem, *notebooks.title_and_question(nb, stem)) for stem, nb in read.items()]
     generated, build = pages.generated_pages(chapters), out / ".build"
     explored = " ".join(run.name for run, _ in pages.comparable_runs(pages.evaluated_runs()))
-    stamp = _stamp({path.name: path for path in executed} | generated | {"explored": explored})
+    made_from = {path.name: path for path in executed} | generated | {"explored": explored}
+    stamp = sources.stamp(made_from)
     stamp_file = build / "stamp"
     made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))
     if made and stamp_file.is_file() and stamp_file.read_text() == stamp:
@@ -117,7 +116,7 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     if explorer := pages.write_site_explorer(out):
         generated = pages.generated_pages(chapters, explorer)
         for notebook in read.values():
-            _link_explorer(notebook)
+            pages.link_explorer(notebook)
     written = {f"{stem}.ipynb": _text(make_safe(nb, stem)) for stem, nb in read.items()}
     _write_sources(build / "source", written | generated)
     _run_sphinx(build, "html")
@@ -128,24 +127,6 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     with atomic_file(stamp_file) as temporary:
         temporary.write_text(stamp)
     return out / "index.html"
-
-
-def _stamp(made_from: dict[str, str | Path]) -> str:
-    """Digest over what a site is made from: its sources, the package, the versions of others."""
-    package = [path for path in (REPO / "facelib").rglob("*") if path.suffix in PACKAGE]
-    every = made_from | {str(path): path for path in (*package, REPO / "environment.yml")}
-    content = {k: v.read_bytes() if isinstance(v, Path) else v.encode() for k, v in every.items()}
-    return digest_values([[name, digest(content[name], digits=64)] for name in sorted(content)])
-
-
-def _link_explorer(notebook) -> None:
-    """After the cell that shows the explorer in JupyterLab: a link to the site's page of it."""
-    v4 = notebooks.import_nbformat().v4
-    link = v4.new_markdown_cell(pages.EXPLORER_LINK, id="explorer-link")  # the same in each build
-    for place, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and re.search(r"^explore\(", cell.source, re.MULTILINE):
-            notebook.cells.insert(place + 1, link)
-            return
 
 
 def build_print() -> Path:

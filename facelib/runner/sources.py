@@ -7,18 +7,20 @@ in Python has the sources of what it was made from, a figure those of the names 
 import ast
 import logging
 import re
+from pathlib import Path
 
 import pandas as pd
 
-from facelib.digests import digest_values
+from facelib.digests import digest, digest_values
 from facelib.errors import BadData
 from facelib.metrics.tables import markdown_table
-from facelib.paths import published_root, runs_root
+from facelib.paths import REPO, published_root, runs_root
 from facelib.runs.files import read_origin
 from facelib.runs.folder import read_json
 
 log = logging.getLogger(__name__)
 NAMED = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{8}\b")  # a run or a rendered set
+PACKAGE = {".py", ".css", ".js"}  # pages show its docstrings
 HEADING = "How the figures were made"
 ANCHOR = "#how-the-figures-were-made"
 
@@ -149,3 +151,11 @@ def record_origin(name: str) -> dict[str, str]:
         "code": f"commit {record['commit']}",
         "data": made if rendered else "see note",
     }
+
+
+def stamp(made_from: dict[str, str | Path]) -> str:
+    """Digest over what a site is made from: its sources, the package, the versions of others."""
+    package = [path for path in (REPO / "facelib").rglob("*") if path.suffix in PACKAGE]
+    every = made_from | {str(path): path for path in (*package, REPO / "environment.yml")}
+    content = {k: v.read_bytes() if isinstance(v, Path) else v.encode() for k, v in every.items()}
+    return digest_values([[name, digest(content[name], digits=64)] for name in sorted(content)])

@@ -206,6 +206,14 @@ def test_drawn_centres_are_the_batchs_and_random_others_up_to_the_number():
     assert len(sample_classes(labels, 100, 2, 0)) == 4  # never fewer than the batch
 
 
+def test_two_seeds_and_two_steps_draw_other_centres():
+    # Catches: a seed in bits that torch's generator on a CPU leaves out; repeats then share draws.
+    labels = torch.tensor([3, 90])
+    first = {tuple(CentreDraw(1000, 20, seed)(labels).tolist()) for seed in range(5)}
+    draw = CentreDraw(1000, 20, 0)
+    assert len(first | {tuple(draw(labels).tolist()) for _ in range(5)}) == 9
+
+
 @pytest.mark.parametrize("block", [0, 3])
 def test_the_softmax_over_drawn_centres_equals_one_written_with_loops(block):
     # Catches: labels not moved to the drawn columns, margins on another class, gradients elsewhere.

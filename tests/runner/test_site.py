@@ -192,7 +192,7 @@ def test_pages_of_notebooks_that_are_gone_are_removed(built):
 def test_a_site_of_the_same_sources_is_not_built_again(built, monkeypatch):
     # Catches: a second `make study` that takes as long as Sphinx; a lost page that stays lost.
     built[1]()
-    monkeypatch.setattr(site, "_run_sphinx", lambda build: pytest.fail("built again"))
+    monkeypatch.setattr(site, "_run_sphinx", lambda *_: pytest.fail("built again"))
     built[1]()
     page = built[0].with_name("00_one.html")
     content = page.read_bytes()

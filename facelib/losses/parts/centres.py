@@ -19,6 +19,14 @@ def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -
     return draw.topk(min(classes, max(wanted, len(labels)))).indices
 
 
+def seed_of_draw(seed: int, draw: int) -> int:
+    """Seed of a run's draw number `draw`, for `sample_classes`.
+
+    A torch generator on a CPU takes the lowest 32 bits of its seed, so both must lie in them.
+    """
+    return (seed * 1_000_003 + draw) % 2**32
+
+
 class CentreDraw(nn.Module):
     """Centres of a step's softmax: all of the joint batch, and random others (Partial FC).
 
@@ -38,7 +46,7 @@ class CentreDraw(nn.Module):
         """(M,) ids of the classes of this step; labels (B,) of this rank."""
         self.draws += 1
         return sample_classes(
-            gather(labels), self.classes, self.wanted, (self.seed << 32) + self.draws
+            gather(labels), self.classes, self.wanted, seed_of_draw(self.seed, self.draws)
         )
 
     def get_extra_state(self) -> torch.Tensor:
