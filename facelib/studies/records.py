@@ -39,7 +39,7 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
     if not rows:
         raise UserError(f"nothing to publish as {name!r}: the sweep has no finished cells")
     folder = published_root() / check_folder_name(name, "record")
-    skipped = {"report", "lines", "run", "name", "data", "benchmarks", "exclude"}
+    skipped = {"report", "lines", "run", "name", "data", "benchmarks", "exclude", "real"}
     skipped |= set(SETTINGS_OF_A_ROW)
     known = {k: v for k, v in rows[0].items() if k not in skipped}
     shared = {k: v for k, v in known.items() if all(row.get(k) == v for row in rows)}
