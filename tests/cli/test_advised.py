@@ -51,7 +51,7 @@ COMMAND = re.compile(r"python -m facelib ((?:[^\n;`()']|'[^']*')+)")
 # Runs
 
 
-@case("runs/folder.py: runs", "models/initial.py: runs", "training/checkpoint.py: runs",
+@case("runs/folder.py: runs", "runs/weights.py: runs", "training/checkpoint.py: runs",
       after="o such")  # fmt: skip
 def unknown_run(p):
     said = []
@@ -78,7 +78,7 @@ def not_finished(p):
     longer(p.fresh, 500)
 
 
-@case("models/initial.py: train --run VALUE")
+@case("runs/weights.py: train --run VALUE")
 def nothing_to_start_from(p):
     init_file(p.fresh.name)
 

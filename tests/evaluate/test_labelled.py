@@ -59,8 +59,11 @@ def test_files_that_are_no_npz_and_wrong_options_are_refused(tmp_path, capsys):
         ([text], "cannot be read as an .npz"),
         ([good, "--eps", "0"], "above 0 and below 2"),
         ([good, "--eps", "nan"], "above 0 and below 2"),
-        ([good, "--lgcn", tmp_path / "none.safetensors"], "no such file; wanted a safetensors file"),
-        ([good, "--lgcn", good], "not a saved L-GCN"),
+        (
+            [good, "--lgcn", tmp_path / "none.safetensors"],
+            "no such file; wanted a safetensors file",
+        ),
+        ([good, "--lgcn", good], "cannot be read as a safetensors file"),
         ([good, "--train-lgcn", tmp_path / "m", "--steps", "0"], "wanted at least 1"),
     ):
         assert main(["cluster", *map(str, arguments)]) == 2

@@ -253,7 +253,7 @@ def _run_files(folder: Path) -> Iterator[Attack]:
 
 def known(shared: Path, folder: Path) -> Iterator[Attack]:
     """The files of `shared` (hostile/ and damaged/), each with the verbs that read its kind."""
-    data, run = folder / "set", _bad(folder)
+    data, run, shared = folder / "set", _bad(folder), shared.resolve()
     for path in sorted([*shared.glob("hostile/*"), *shared.glob("damaged/*")]):
         name, file = path.name, str(path)
         train = ("train", "--no-eval", "--set", f"data={data}", *SETTINGS)
@@ -295,7 +295,7 @@ def _cfp(path: Path, folder: Path) -> Iterator[Attack]:
     (split / "same.txt").write_text("1,1\n")
     (split / "diff.txt").write_text("1,2\n")
     yield Attack(path.name, ("prepare", "cfp", str(folder / "cfp"), "--protocol", "FP", "--out",
-                 str(folder / "c.bin")), "Pair_list_F.txt")  # fmt: skip
+                 str(folder / "c.bin")), "Pair_list_")  # fmt: skip
 
 
 def campaign(folder: Path, shared: Path | None = None, only: str = ""

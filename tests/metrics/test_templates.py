@@ -171,13 +171,14 @@ def test_images_are_aligned_by_the_list_s_landmarks(tmp_path):
         embed_faces(protocol, tmp_path, lambda x: x[:, 52, 38], 112)
 
 
-def test_pixels_outside_a_picture_are_filled_as_the_run_asks(tmp_path, monkeypatch, capsys):
+def test_pixels_outside_a_picture_are_filled_as_the_run_asks(runs_folder, tmp_path, monkeypatch):
     # Catches: a border that does not get from the run to the command and to the alignment.
     write_meta(tmp_path, IMAGES, PAIRS)
     for i in range(7):  # grey, and half as wide as the template: its right half lies outside
         picture = np.full((112, 56, 3), 100 + i, np.uint8)
         (tmp_path / f"{i + 1}.jpg").write_bytes(encode_jpeg(picture))
-    command = ["ijb", str(tmp_path), "--run", "any", "--images", str(tmp_path)]
+    name = create_run(make_config()).name
+    command = ["ijb", str(tmp_path), "--run", name, "--images", str(tmp_path)]
     for border, outside in (("black", [1] * 7), ("replicate", list(range(101, 108)))):
         found = (lambda x: x[:, 50, [10, 100], 0] + 1.0, 112, border)
         monkeypatch.setattr(ijb, "run_embedder", lambda _, found=found: found)
