@@ -19,9 +19,10 @@ from facelib.rows import LOSS_ROWS, check_value, own_settings, parse_value, sett
 
 DIGEST_VERSION = 2  # raise it when a default changes: its runs must not meet those of before
 
+EMBEDDED = ("rendered", "shapes")  # data that are drawn here
 # What must be chosen for a setting to mean anything: key of setting(of=…) -> (setting, values).
 OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "embedded": ("data", ("rendered", "shapes")),
+    "embedded": ("data", EMBEDDED),
     "iresnet": ("backbone", IRESNETS),
     "vit": ("backbone", FACE_VITS),
     "faces": ("backbone", (*IRESNETS, *FACE_VITS)),

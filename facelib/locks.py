@@ -68,7 +68,7 @@ def bf16_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed, for the next step, instead of giving it back to the system.
 
-    Else each step gets its activations as new pages, which takes a third of its time. Numbers stay
+    Else each step gets its activations as new pages (`tests/bench/bench_step.py`). Numbers stay
     the same, and the peak of the memory nearly so.
     """
     known = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -70,6 +70,8 @@ def test_what_readme_and_model_card_say_of_the_stand_in_is_in_06():
     told = "no better than raw pixels on LFW and CFP-FF and worse on CFP-FP"
     assert all(told in " ".join(text.split()) for text in (TEXT, PAGES["MODEL_CARD.md"]))
     cells = nbformat.read(REPO / "notebooks" / "06_frozen_baselines.ipynb", 4).cells
+    heads = [cells[0], nbformat.read(REPO / "notebooks" / "07_lora.ipynb", 4).cells[0]]
+    assert all(told in head.source for head in heads)
     outputs = [o["data"].get("text/plain", "") for c in cells for o in c.get("outputs", ())
                if "data" in o]  # fmt: skip
     [table] = [t for t in outputs if "difference" in t and "raw pixels, cen" in t]

@@ -6,7 +6,7 @@ import sys
 from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
-from facelib.config import Config, make_config
+from facelib.config import EMBEDDED, Config, make_config
 from facelib.errors import UserError
 from facelib.presets import PRESETS
 from facelib.runs.folder import Run
@@ -43,7 +43,7 @@ def add_train(verbs) -> None:
             return
         if given and options.skip_bad:
             given.set_status(skip_bad=True)
-        if cfg.data in ("rendered", "shapes"):
+        if cfg.data in EMBEDDED:
             from facelib.data.locate import train_folder
 
             train_folder(cfg)  # drawn here, where its progress is seen
@@ -101,7 +101,7 @@ def _check_inputs(cfg: Config, given: Run | None, options: argparse.Namespace) -
     check_init(cfg)
     if cfg.benchmarks and cfg.data != "rendered" and not (options.no_eval or options.dry_run):
         check_benchmarks(benchmark_paths(cfg))  # rendered faces make theirs
-    if cfg.exclude or cfg.data not in ("rendered", "shapes"):
+    if cfg.exclude or cfg.data not in EMBEDDED:
         labels = people_of(cfg.replace(skip_bad=cfg.skip_bad or options.skip_bad)).labels
         if not given:
             checked_split(cfg, labels)

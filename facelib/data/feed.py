@@ -18,7 +18,7 @@ from facelib.limits import bank_negatives, negative_centres, negatives_per_ancho
 from facelib.rows import LOSS_ROWS
 
 log = logging.getLogger(__name__)
-# [-1, 1] of each byte. One look-up, and a mirror image by image, take a quarter of torch's time.
+# [-1, 1] of each byte: one look-up is faster than torch's arithmetic (tests/bench/bench_loader.py).
 SCALED = torch.arange(256).float().div_(127.5).sub_(1).numpy()
 DECODED_LIMIT = 1 << 30  # bytes of decoded images that are kept instead of decoded again
 

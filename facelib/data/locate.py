@@ -5,7 +5,7 @@ from shlex import quote
 
 import numpy as np
 
-from facelib.config import Config
+from facelib.config import EMBEDDED, Config
 from facelib.errors import UserError
 from facelib.formats.trees import is_tree
 from facelib.paths import data_root
@@ -61,7 +61,7 @@ def train_folder(cfg: Config) -> Path:
 
 def drawn_labels(cfg: Config) -> np.ndarray | None:
     """Labels (N,) of an embedded set, drawn or not; None where files decide them."""
-    if cfg.data not in ("rendered", "shapes") or cfg.exclude or cfg.data_planted:
+    if cfg.data not in EMBEDDED or cfg.exclude or cfg.data_planted:
         return None
     return np.repeat(np.arange(cfg.data_identities), cfg.data_images)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from facelib.config import Config, make_config
-from facelib.errors import UserError
 from facelib.runner import notebooks
 from facelib.runs.launch import launch_all
+from facelib.safety.guard import guarded
 from facelib.studies.strangers import held_out_labels, without
 
 log = logging.getLogger(__name__)
@@ -49,15 +49,7 @@ def train_ahead(paths: Iterable[Path]) -> None:
 def main() -> int:
     """Train the runs of all notebooks: `make test` compares outputs when they are finished."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        train_ahead(notebooks.list_notebooks())
-    except UserError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on")
-        return 130
-    return 0
+    return guarded(lambda: train_ahead(notebooks.list_notebooks()))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.paths import REPO, atomic_file
 from facelib.runner.execute import Execution
+from facelib.safety.guard import guarded
 from facelib.safety.readers import check_fields, read_object, reading
 
 log = logging.getLogger(__name__)
@@ -311,15 +312,7 @@ def _parse(text: str) -> object:
 def main(names: list[str]) -> int:
     """`make outputs`: refresh the outputs of all notebooks, or of those named."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        refresh_outputs(names)
-    except UserError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on")
-        return 130
-    return 0
+    return guarded(lambda: refresh_outputs(names))
 
 
 if __name__ == "__main__":

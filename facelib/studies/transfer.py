@@ -133,8 +133,12 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         lines.append(
             f"{row['rendered']} (rendered) and {row['real']} (real), {row['protocol']}, over "
             f"{row['repeats']} {row['over']}: {row['rank correlation']:+.2f} "
-            f"[{row['lo']:+.2f}, {row['hi']:+.2f}]{'' if row['significant'] else ' (n.s.)'}"
+            f"[{row['lo']:+.2f}, {row['hi']:+.2f}]"
+            + ("" if row["significant"] else f" (n.s., ≥{row['smallest']:.2f})")
         )
     yes = int((found["significant"] & (found["rank correlation"] > 0)).sum())
-    note = "(95 % intervals on Fisher's scale, corrected by Holm for all of them)"
+    note = (
+        "(95 % intervals on Fisher's scale, corrected by Holm for all of them; n.s., ≥x: the "
+        "interval includes 0, a correlation of x would have been found with a power of 80 %)"
+    )
     return [f"{yes} of {len(found)} rank correlations are shown to be above 0 {note}", *lines]
