@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from facelib.cli.common import add_settings, add_verb, print_json, settings_of
-from facelib.config import make_config
+from facelib.config import FIELDS, make_config
 
 SIZES = {"tight": 112, "loose": 224}  # pixels of each crop
 
@@ -40,6 +40,12 @@ def add_prepare(verbs) -> None:
     cfp = kinds.add_parser("cfp", help="Protocol/ and images to a .bin")
     cfp.add_argument("root", type=Path)
     cfp.add_argument("--protocol", required=True, choices=("FF", "FP"))
+    cfp.add_argument(
+        "--fill-border",
+        default="none",
+        choices=FIELDS["fill_border"].metadata["choices"],
+        help="replicate: fill what the alignment left black with the nearest pixels",
+    )
     cfp.set_defaults(run=_prepare_cfp)
     known = [_add_known_list(kinds, name) for name in ("calfw", "cplfw", "agedb")]
     own = kinds.add_parser("pairs", help="your own pairs: a list of two paths and same/different, "
@@ -122,4 +128,5 @@ def _prepare_cfp(options: argparse.Namespace) -> None:
 
     size = options.size or SIZES[options.crop]
     print_json(cfp_to_bin(options.root, options.protocol, options.out, size,
-                           options.align, options.skip_bad, options.crop))  # fmt: skip
+                          options.align, options.skip_bad, options.crop,
+                          options.fill_border))  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib.errors import BadData, UserError
+from facelib.formats.decode import decode, encode_jpeg
 from facelib.prepare.align import cfp_five_points, read_fiducials
 from facelib.prepare.aligner import Aligner, Landmarks
 from facelib.prepare.lists import Pair, pairs_to_bin
@@ -117,6 +118,7 @@ def cfp_to_bin(
     align: Path | str | Landmarks | None = None,
     skip_bad: bool = False,
     crop: str = "tight",
+    fill_border: str = "none",
 ) -> dict:
     """Write one protocol of CFP as a `.bin` benchmark with its sidecar.
 
@@ -129,10 +131,16 @@ def cfp_to_bin(
             already: their bytes are copied); else a landmarks CSV or a detector, see `Aligner`.
         skip_bad: drop pairs with a missing image or a failed detection, and count them.
         crop: "tight" (ArcFace's) or "loose", see `Aligner`.
+        fill_border: "replicate" fills what the alignment left black, see `decode`.
 
     Returns:
         Counts, see `pairs_to_bin`.
     """
     pairs = read_cfp_pairs(root, protocol)
-    encode = Aligner(Path(os.path.normpath(root)), size, align or fiducial_landmarks, crop=crop)
+    aligned = Aligner(Path(os.path.normpath(root)), size, align or fiducial_landmarks, crop=crop)
+
+    def filled(path: Path) -> bytes:
+        return encode_jpeg(decode(aligned(path), fill_border=fill_border))
+
+    encode = aligned if fill_border == "none" else filled
     return pairs_to_bin(pairs, encode, out_bin, skip_bad)

@@ -8,7 +8,7 @@ import pytest
 from facelib.__main__ import main
 from facelib.errors import BadData, UserError
 from facelib.formats.benchmarks import load_benchmark
-from facelib.formats.decode import decode
+from facelib.formats.decode import decode, encode_jpeg
 from facelib.prepare.cfp import cfp_to_bin, read_cfp_pairs
 from tests.data.toys import write_cfp
 
@@ -54,6 +54,19 @@ def test_originals_are_aligned_by_the_fiducials_beside_them(tmp_path: Path):
     loose = load_benchmark(tmp_path / "loose.bin")
     assert decode(loose.images[0]).shape == (224, 224, 3)
     assert loose.same.tolist() == bench.same.tolist()
+
+
+def test_filled_borders_are_those_of_the_decoder(tmp_path: Path):
+    # Catches: an option that goes nowhere; pictures without a border that change their border.
+    root = write_cfp(tmp_path, folds=1)
+    for image in (root / "Images").rglob("*.jpg"):
+        pixels = np.full((112, 112, 3), 150, np.uint8)
+        pixels[:, :30] = 0
+        image.write_bytes(encode_jpeg(pixels))
+    words = ["prepare", "cfp", str(root), "--protocol", "FF", "--fill-border", "replicate"]
+    assert main([*words, "--out", str(tmp_path / "filled.bin")]) == 0
+    filled = decode(load_benchmark(tmp_path / "filled.bin").images[0])
+    assert filled.min() > 140
 
 
 def test_missing_images_are_an_error_or_a_counted_skip(tmp_path: Path):
