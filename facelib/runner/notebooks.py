@@ -312,7 +312,11 @@ def _parse(text: str) -> object:
 def main(names: list[str]) -> int:
     """`make outputs`: refresh the outputs of all notebooks, or of those named."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return guarded(lambda: refresh_outputs(names))
+
+    def refresh() -> None:
+        refresh_outputs(names)
+
+    return guarded(refresh)
 
 
 if __name__ == "__main__":
