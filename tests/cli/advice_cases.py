@@ -144,13 +144,17 @@ def problems(word: str) -> str:
 
 @case("data/datasets.py: inspect VALUE --deep", after="no readable image")
 def record_without_picture(p):
-    folder = p.tmp / "some bad"
+    FaceRecords(with_bad_record(p, "some bad", 12, 5), 16)[5]
+
+
+def with_bad_record(p, name: str, count: int, bad: int):
+    """A copy of the first records, six a person, of which one is no picture."""
+    folder = p.tmp / name
     if not folder.exists():
         whole = FaceRecords(p.records, 16)
-        images = [(i // 6, whole.jpeg(i)) for i in range(12)]
-        images[5] = (0, b"no picture")
+        images = [(i // 6, whole.jpeg(i) if i != bad else b"no picture") for i in range(count)]
         write_face_records(folder, images, size=(16, 16))
-    FaceRecords(folder, 16)[5]
+    return folder
 
 
 @case("data/locate.py: prepare folder IMAGES --out VALUE", fill=lambda p: {"IMAGES": people(p)})

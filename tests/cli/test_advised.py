@@ -25,7 +25,6 @@ from facelib.errors import UserError
 from facelib.evaluate.embed import evaluate_run, kept_embeddings
 from facelib.evaluate.labelled import load_labelled
 from facelib.evaluate.pictures import compare_pictures
-from facelib.formats.recordio import write_face_records
 from facelib.metrics.lgcn import load_links
 from facelib.metrics.scores import load_scores
 from facelib.models.foundation import load_foundation
@@ -43,7 +42,17 @@ from facelib.training.continued import longer
 from facelib.training.train import main as train_main
 from facelib.training.train import make_accelerator, train
 from facelib.training.trained import load_model, load_trained
-from tests.cli.advice_cases import CASES, bench, case, message_of, people, place, problems, trained  # noqa: F401  (fixtures)
+from tests.cli.advice_cases import (  # noqa: F401  (fixtures)
+    CASES,
+    bench,
+    case,
+    message_of,
+    people,
+    place,
+    problems,
+    trained,
+    with_bad_record,
+)
 
 COMMAND = re.compile(r"python -m facelib ((?:[^\n;`()']|'[^']*')+)")
 
@@ -129,12 +138,7 @@ def no_stand_in(p):
 
 @case("training/train.py: train --run VALUE --skip-bad")
 def met_a_bad_record(p):
-    folder = p.tmp / "late"
-    if not folder.exists():
-        whole = FaceRecords(p.records, 16)
-        images = [(i // 6, whole.jpeg(i)) for i in range(144)]
-        images[70] = (11, b"no picture")
-        write_face_records(folder, images, size=(16, 16))
+    folder = with_bad_record(p, "late", 144, 70)
     run = create_run(p.done.config.replace(name="late", data=str(folder), images_seen=160,
                                            benchmarks="", val_fraction=0))  # fmt: skip
     if run.state != "done":

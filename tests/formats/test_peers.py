@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from facelib.data.datasets import FaceRecords
-from facelib.errors import UserError
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.face_index import read_face_index
 from facelib.formats.rebuild import rebuild_index
 from facelib.formats.recordio import write_face_records
-from tests.formats.mxnet_reader import import_mxnet
 
 LABELS = [0, 0, 0, 1, 2, 2, 3, 3]
 PEOPLE = len(set(LABELS))
@@ -21,14 +19,6 @@ PEOPLE = len(set(LABELS))
 
 def image(number: int) -> bytes:
     return encode_jpeg(np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8))
-
-
-@pytest.fixture(scope="module")
-def recordio():
-    try:
-        return import_mxnet().recordio
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 def face2rec2(header, start: int = 1, wrong: int = 0) -> Iterator[tuple]:

@@ -21,18 +21,10 @@ from facelib.formats.recordio import (
     unpack,
     write_face_records,
 )
-from tests.formats.mxnet_reader import MxnetReader, import_mxnet
+from tests.formats.mxnet_reader import MxnetReader
 from tests.golden.make_formats import PAYLOADS
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-
-
-@pytest.fixture(scope="module")
-def recordio():
-    try:
-        return import_mxnet().recordio
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
