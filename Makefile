@@ -68,7 +68,6 @@ test: setup  ## set up, style, tests with the papermill gate, the notebooks' out
 	$(PYTHON) -m ruff format --check .
 	$(LINT_IMPORTS)
 	$(PYTHON) -m pytest -n 2 --dist loadfile
-	$(PYTHON) -m facelib.runner.ahead
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
 
 gpu: setup  ## what a GPU computes against a CPU; skipped in one line without CUDA

@@ -1,20 +1,18 @@
 """The runs that notebooks will ask for, trained before them: each once, on all cores.
 
 A notebook trains its runs where it needs them; between these it draws and computes on one core. So
-`study` and `make test` train them first. A notebook's metadata name them under `facelib.trains`:
+`study`, and the comparison of outputs in `make test` (`notebooks/conftest.py`), train them first. A notebook's metadata name them under `facelib.trains`:
 the settings that differ from the smoke run, with `held_out` for the run of that notebook's preset
 without so many people. What is not named there is trained by the notebook, as ever.
 """
 
 import logging
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from facelib.config import Config, make_config
 from facelib.runner import notebooks
 from facelib.runs.launch import launch_all
-from facelib.safety.guard import guarded
 from facelib.studies.strangers import held_out_labels, without
 
 log = logging.getLogger(__name__)
@@ -44,13 +42,3 @@ def train_ahead(paths: Iterable[Path]) -> None:
         if wave:
             log.info("runs that the notebooks share: %s", ", ".join(c.run_name for c in wave))
             launch_all(wave)
-
-
-def main() -> int:
-    """Train the runs of all notebooks: `make test` compares outputs when they are finished."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return guarded(lambda: train_ahead(notebooks.list_notebooks()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

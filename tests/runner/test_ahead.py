@@ -1,6 +1,9 @@
 """The runs that notebooks share are trained before them, each once."""
 
+import contextlib
+import importlib.util
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,3 +47,26 @@ def test_the_notebook_names_each_run_that_its_outputs_show(path):
     outputs = [c.outputs for c in notebooks.read_notebook(path).cells if c.cell_type == "code"]
     assert set(RUN.findall(str(outputs))) <= {ahead.configuration(one).run_name for one in named}
     assert len(given.get("trains", [])) == given["estimate"]["runs"]
+
+
+def test_what_compares_outputs_trains_the_chosen_notebooks_runs_once(monkeypatch):
+    # Catches: runs trained where the comparison does not look; one training for each worker.
+    asked = []
+    monkeypatch.setattr(ahead, "train_ahead", asked.append)
+    found = importlib.util.spec_from_file_location("conf", notebooks.FOLDER / "conftest.py")
+    conftest = importlib.util.module_from_spec(found)
+    found.loader.exec_module(conftest)
+    manager = SimpleNamespace(global_and_fixture_disabled=contextlib.nullcontext)
+    config = SimpleNamespace(
+        option=SimpleNamespace(collectonly=False),
+        pluginmanager=SimpleNamespace(getplugin=lambda _: manager),
+        args=[f"{notebooks.FOLDER / '02_arcface.ipynb'}::Cell 1"],
+    )
+    conftest.pytest_sessionstart(SimpleNamespace(config=config))
+    config.args = [str(notebooks.FOLDER)]
+    conftest.pytest_sessionstart(SimpleNamespace(config=config))
+    config.workerinput = {}
+    conftest.pytest_sessionstart(SimpleNamespace(config=config))
+    assert [[path.stem for path in paths][:3] for paths in asked] == [
+        ["02_arcface"], ["00_start_here", "01_data", "02_arcface"]
+    ]  # fmt: skip
