@@ -1,9 +1,10 @@
 """The runs that notebooks will ask for, trained before them: each once, on all cores.
 
 A notebook trains its runs where it needs them; between these it draws and computes on one core. So
-`study`, and the comparison of outputs in `make test` (`notebooks/conftest.py`), train them first. A notebook's metadata name them under `facelib.trains`:
-the settings that differ from the smoke run, with `held_out` for the run of that notebook's preset
-without so many people. What is not named there is trained by the notebook, as ever.
+`study`, and what compares outputs in `make test` (`notebooks/conftest.py`), train them first. A
+notebook's metadata name them under `facelib.trains`: the settings that differ from the smoke run,
+with `held_out` for the run of that notebook's preset without so many people. What is not named
+there is trained by the notebook, as ever.
 """
 
 import logging
