@@ -6,13 +6,26 @@ study hold about the same number of pictures, and all rows see the same number o
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.metrics.tables import percent
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
+from facelib.studies.claims import correct, family_note, points, points_by
 from facelib.studies.negatives import measured
+from facelib.studies.plots import label_axes
+from facelib.studies.readme import PROTOCOLS
+from facelib.studies.records import load_record, repeat_intervals, t_interval
 from facelib.studies.results import Result, evaluate
+from facelib.studies.source_a import BENCHMARKS
 
 # Key of a method -> label. `softmax` has no margin and InfoNCE's scale 1/τ: with learned centres
 # instead of partners it is as near to InfoNCE as a classifier can be.
@@ -23,6 +36,10 @@ METHODS = {
     "hybrid": "ArcFace + InfoNCE",
     "semi_siamese": "semi-siamese",
 }
+POSES = ("cfp_ff", "cfp_fp")
+PEOPLE = "training people × pictures of each"
+# What `flip_gaps` compares: the whole step, then its two parts.
+STEPS = (("arcface", "infonce"), ("softmax", "infonce"), ("arcface", "softmax"))
 
 
 def parse_shape(text: str) -> tuple[int, int]:
@@ -87,3 +104,172 @@ def row_facts(method: str, result: Result) -> dict:
         **{key: measured(run)[key] for key in ("effective_negatives", "stranger_cosine")},
         "report": result.report,
     }
+
+
+def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
+    """A published record from few people to many, with `shape`, and `loss` the method's label."""
+    frame, about = load_record(name)
+    frame["loss"] = frame["method"].map(METHODS)
+    pictures = frame["data_images"].astype(str)  # before people are held out for validation
+    frame["shape"] = [f"{p:,} × {k}" for p, k in zip(frame["people"], pictures)]
+    return frame.sort_values(["people", "seed"], ignore_index=True), about
+
+
+def shapes_of(frame: pd.DataFrame) -> list[str]:
+    """The shapes of a record, from few people to many."""
+    return list(frame["shape"].unique())
+
+
+def accuracy_frame(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+    """`repeat_intervals` of each method (group), benchmark (label) and number of people."""
+    parts = [
+        repeat_intervals(part.assign(loss=part["method"]), figure).assign(
+            shape=shape, people=people
+        )
+        for (people, shape), part in frame.groupby(["people", "shape"])
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text table: mean [95 % interval] in percent by shape, method, benchmark and protocol."""
+    parts = {}
+    for protocol, figure in PROTOCOLS.items():
+        found = accuracy_frame(frame, figure)
+        found["text"] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
+        table = found.pivot(index=["people", "shape", "group"], columns="label", values="text")
+        parts[protocol] = table[[*BENCHMARKS.values()]]
+    table = pd.concat(parts, axis=1).droplevel("people")
+    return table.rename_axis(["people × pictures", "method"])
+
+
+def _gaps(frame: pd.DataFrame, figure: str, a: str, b: str) -> pd.DataFrame:
+    """Paired differences of methods a − b in points: a repeat a row, (benchmark, shape) columns."""
+    index, columns = ["seed", "data_seed"], ["benchmark", "shape"]
+    sides = [frame[frame["method"] == method].pivot(index=index, columns=columns, values=figure)
+             for method in (a, b)]  # fmt: skip
+    return 100 * (sides[0] - sides[1])
+
+
+def _row(values: pd.Series, **facts: str) -> dict:
+    values = values.dropna().to_numpy()
+    mean, lo, hi = t_interval(values)
+    return {**facts, "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}
+
+
+def order_gaps(frame: pd.DataFrame, a: str = "arcface", b: str = "infonce") -> pd.DataFrame:
+    """Methods a − b on each shape, frontal and profile faces, both protocols: one family."""
+    rows = []
+    for (protocol, figure), shape, name in product(PROTOCOLS.items(), shapes_of(frame), POSES):
+        gap = _gaps(frame, figure, a, b)[name, shape]
+        rows.append(_row(gap, protocol=protocol, shape=shape, benchmark=BENCHMARKS[name]))
+    people = frame.drop_duplicates("shape").set_index("shape")["people"]
+    found = correct(pd.DataFrame(rows).assign(comparison=f"{METHODS[a]} − {METHODS[b]}"))
+    return found.assign(people=found["shape"].map(people))
+
+
+def flip_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """How differences of methods change from the fewest people to the most: one family.
+
+    The whole difference of ArcFace and InfoNCE, and its two parts: learned centres instead of
+    partners (`softmax` − InfoNCE), then margin and scale (ArcFace − `softmax`).
+    """
+    few, *_, many = shapes_of(frame)
+    rows = []
+    methods = set(frame["method"])
+    steps = [step for step in STEPS if methods.issuperset(step)]
+    for (a, b), (protocol, figure), name in product(steps, PROTOCOLS.items(), POSES):
+        gaps = _gaps(frame, figure, a, b)[name]
+        rows.append(_row(gaps[many] - gaps[few], comparison=f"{METHODS[a]} − {METHODS[b]}",
+                         protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
+    return correct(pd.DataFrame(rows))
+
+
+def breadth_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each method with the most people less the same with the fewest: one family."""
+    few, *_, many = shapes_of(frame)
+    index = ["seed", "data_seed"]
+    rows = []
+    for (protocol, figure), method, name in product(
+        PROTOCOLS.items(), frame["method"].unique(), POSES
+    ):
+        part = frame[(frame["method"] == method) & (frame["benchmark"] == name)]
+        table = 100 * part.pivot(index=index, columns="shape", values=figure)
+        rows.append(_row(table[many] - table[few], comparison=METHODS[method],
+                         protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
+    return correct(pd.DataFrame(rows))
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """What the repeats say: what breadth brings, whether the order flips, and by what."""
+    few, *_, many = shapes_of(frame)
+    lines = []
+    for gaps, what in (
+        (breadth_gaps(frame), f"{many} instead of {few} people × pictures"),
+        (flip_gaps(frame), f"change of the difference from {few} to {many}"),
+    ):
+        for (comparison, protocol), part in gaps.groupby(["comparison", "protocol"], sort=False):
+            lines.append(f"{what}, {comparison}, {protocol}: {points_by(part)}")
+    order = order_gaps(frame)
+    for (shape, protocol), part in order.groupby(["shape", "protocol"], sort=False):
+        lines.append(f"ArcFace − InfoNCE with {shape}, {protocol}: {points_by(part)}")
+    return [verdict(frame), *lines, family_note(order)]
+
+
+def verdict(frame: pd.DataFrame) -> str:
+    """One sentence: does the order of ArcFace and InfoNCE depend on the shape?"""
+    gaps = flip_gaps(frame)
+    gaps = gaps[gaps["comparison"] == f"{METHODS['arcface']} − {METHODS['infonce']}"]
+    shown = gaps[gaps["significant"]]
+    told = "; ".join(f"{g['benchmark']}, {g['protocol']}: {points(g)}"
+                     for g in (shown if len(shown) else gaps).to_dict("records"))  # fmt: skip
+    if shown.empty:
+        return f"That the order depends on the shape is not shown: {told}"
+    towards = {(True,): "InfoNCE", (False,): "ArcFace"}.get(
+        tuple((shown["difference"] < 0).unique()), "one or the other, by benchmark"
+    )
+    return f"More people with fewer pictures each favour {towards}: {told}"
+
+
+def plot_accuracy(frame: pd.DataFrame, note: str, figure: str = "best.accuracy") -> Figure:
+    """Accuracy against the number of people, one line a method, a panel for each pose."""
+    found = accuracy_frame(frame, figure)
+    fig, axes = plt.subplots(1, len(POSES), figsize=(13, 4.4))
+    for ax, name in zip(axes, POSES):
+        part = found[found["label"] == BENCHMARKS[name]]
+        _lines(ax, part, "group", [*METHODS.values()])
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(ax, BENCHMARKS[name], note, PEOPLE, "accuracy")
+    axes[0].legend(fontsize=9)
+    return fig
+
+
+def plot_order(gaps: pd.DataFrame, note: str) -> Figure:
+    """Difference of two methods against the number of people, a panel for each protocol."""
+    fig, axes = plt.subplots(1, 2, figsize=(13, 4.2))
+    for ax, (protocol, part) in zip(axes, gaps.groupby("protocol", sort=False)):
+        ax.axhline(0, color="0.4", linewidth=1)
+        part = part.rename(columns={"difference": "value"})
+        _lines(ax, part, "benchmark", [BENCHMARKS[name] for name in POSES])
+        title = f"{gaps['comparison'].iloc[0]}, {protocol}"
+        label_axes(ax, title, note, PEOPLE, "percentage points")
+    axes[0].legend(fontsize=9)
+    return fig
+
+
+def _lines(ax: Axes, frame: pd.DataFrame, column: str, names: Sequence[str]) -> None:
+    """One line with bars for each of `names` that the column holds, over people."""
+    for place, (name, mark) in enumerate(zip(names, "oDs^v")):
+        part = frame[frame[column] == name].sort_values("people")
+        if part.empty:
+            continue
+        bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
+        apart = 1 + 0.03 * (place - len(names) / 2)  # so that bars do not lie on one spot
+        ax.errorbar(part["people"] * apart, part["value"], yerr=bars, marker=mark, capsize=3,
+                    color=f"C{place}", label=name)  # fmt: skip
+    people = sorted(frame["people"].unique())
+    shapes = frame.drop_duplicates("people").set_index("people")["shape"]
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(people))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shapes.get(round(value), "")))
