@@ -56,6 +56,7 @@ class _Common:
     data_planted: int = setting(0, "rendered faces: people of the benchmarks who are in training too", of="embedded", low=0)
     exclude: str = setting("", "file of identity names or labels left out of training")
     exclude_nobody: bool = setting(False, "take an exclude list that matches nobody, instead of stopping", changes_result=False)
+    subset: str = setting("", "train on a part of the set, PEOPLExIMAGES as 5000x20, drawn by seed from people with enough images")
     skip_bad: bool = setting(False, "count and skip records that do not decode, instead of stopping")
     relabel: bool = setting(False, "number labels with gaps anew, instead of stopping", changes_result=False)
     decode_scale: bool = setting(False, "shrink training JPEGs while decoding: faster, other pixels")

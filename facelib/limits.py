@@ -26,7 +26,14 @@ def check_together(cfg) -> None:
         raise UserError(
             f"images_seen={cfg.images_seen}, epochs={cfg.epochs}: set exactly one above 0"
         )
-    for check in (_check_drops, _check_dropout, _check_weights, _check_batch, _check_chunk):
+    for check in (
+        _check_drops,
+        _check_subset,
+        _check_dropout,
+        _check_weights,
+        _check_batch,
+        _check_chunk,
+    ):
         check(cfg)
     if cfg.decode_scale and cfg.fill_border != "none":
         raise UserError(
@@ -48,6 +55,24 @@ def _check_drops(cfg) -> None:
         raise UserError(
             f"drops={cfg.drops!r}: wanted rising parts of the run between 0 and 1, as 0.5,0.75"
         )
+
+
+def parse_shape(text: str, setting: str = "shape") -> tuple[int, int]:
+    """`"5000x20"` to (5000, 20): people and images of each.
+
+    Raises:
+        UserError: not two numbers, or fewer than two people or images.
+    """
+    people, _, images = text.strip().partition("x")
+    found = [int(part) if part.isdecimal() else 0 for part in (people, images)]
+    if min(found) < 2:
+        raise UserError(f"{setting}={text!r}: wanted PEOPLExIMAGES, two or more of each, as 240x72")
+    return found[0], found[1]
+
+
+def _check_subset(cfg) -> None:
+    if cfg.subset:
+        parse_shape(cfg.subset, "subset")
 
 
 def _check_dropout(cfg) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from facelib.config import Config
 from facelib.data.locate import exclusion_file, train_folder
-from facelib.data.people import read_people
+from facelib.data.people import read_people, subset_of
 from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.recordio import unpack
@@ -34,6 +34,7 @@ def open_records(cfg: Config) -> "FaceRecords":
         relabel=cfg.relabel,
         exclude_nobody=cfg.exclude_nobody,
         decode_scale=cfg.decode_scale,
+        subset=subset_of(cfg),
     )
 
 
@@ -53,6 +54,7 @@ class FaceRecords(Dataset):
         relabel: number labels with gaps anew instead of refusing them.
         exclude_nobody: take a file `exclude` that matches nobody.
         decode_scale: shrink while decoding, see `facelib.formats.decode`.
+        subset: people, images of each and seed of `draw_subset`; None for the whole set.
 
     Attributes:
         labels: int64 (N,), gap-free 0 … C − 1.
@@ -74,6 +76,7 @@ class FaceRecords(Dataset):
         relabel: bool = False,
         decode_scale: bool = False,
         exclude_nobody: bool = False,
+        subset: tuple[int, int, int] | None = None,
     ):
         if size < 1:
             raise UserError(f"size={size}, wanted pixels ≥ 1, e.g. 112")
@@ -81,7 +84,7 @@ class FaceRecords(Dataset):
             raise UserError(f"fill_border={fill_border!r}, allowed are {', '.join(FILL_BORDER)}")
         self.size, self.skip_bad, self.fill_border = size, skip_bad, fill_border
         self.decode_scale = decode_scale
-        people = read_people(folder, skip_bad, exclude, relabel, exclude_nobody)
+        people = read_people(folder, skip_bad, exclude, relabel, exclude_nobody, subset)
         self.reader = people.reader
         self._take(people.keys, people.labels, people.names)
 

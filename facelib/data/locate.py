@@ -61,7 +61,7 @@ def train_folder(cfg: Config) -> Path:
 
 def drawn_labels(cfg: Config) -> np.ndarray | None:
     """Labels (N,) of an embedded set, drawn or not; None where files decide them."""
-    if cfg.data not in EMBEDDED or cfg.exclude or cfg.data_planted:
+    if cfg.data not in EMBEDDED or cfg.exclude or cfg.data_planted or cfg.subset:
         return None
     return np.repeat(np.arange(cfg.data_identities), cfg.data_images)
 

@@ -23,6 +23,7 @@ from facelib.formats.face_index import (
 )
 from facelib.formats.recordio import RecordReader
 from facelib.formats.trees import is_tree
+from facelib.limits import parse_shape
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def read_people(
     exclude: Iterable[str | int] | Path | str | None = None,
     relabel: bool = False,
     exclude_nobody: bool = False,
+    subset: tuple[int, int, int] | None = None,
 ) -> People:
     """The people of a folder, without those that are excluded; arguments as `FaceRecords`."""
     if is_tree(folder):
@@ -62,6 +64,9 @@ def read_people(
         if not kept.any():
             raise UserError(f"{reader.rec_path}: exclude leaves no image")
         keys, labels = keys[kept], labels[kept]
+    if subset:
+        kept = draw_subset(labels, *subset)
+        keys, labels = keys[kept], labels[kept]
     return People(reader, keys, labels, names)
 
 
@@ -70,4 +75,30 @@ def people_of(cfg: Config) -> People:
     exclude = exclusion_file(cfg)
     if exclude:
         read_exclusions(exclude)  # before faces are drawn, which takes minutes
-    return read_people(train_folder(cfg), cfg.skip_bad, exclude, cfg.relabel, cfg.exclude_nobody)
+    return read_people(
+        train_folder(cfg), cfg.skip_bad, exclude, cfg.relabel, cfg.exclude_nobody, subset_of(cfg)
+    )
+
+
+def subset_of(cfg: Config) -> tuple[int, int, int] | None:
+    """People, images of each and seed of a config's `subset`; None for the whole set."""
+    return (*parse_shape(cfg.subset), cfg.seed) if cfg.subset else None
+
+
+def draw_subset(labels: np.ndarray, people: int, images: int, seed: int) -> np.ndarray:
+    """Ascending indices of `images` records of each of `people` identities that have so many.
+
+    Raises:
+        UserError: fewer identities have so many.
+    """
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
+    able = np.flatnonzero(count >= images)
+    if len(able) < people:
+        instead = f"subset={len(able)}x{images}" if len(able) > 1 else "fewer images of each"
+        raise UserError(
+            f"subset={people}x{images}: {len(able)} of {len(count)} people have {images} images "
+            f"or more: use {instead}"
+        )
+    chosen = np.random.default_rng([seed, 1]).choice(able, people, replace=False)
+    return np.sort(order[(start[chosen, None] + np.arange(images)).ravel()])

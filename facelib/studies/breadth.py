@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 
 from facelib.config import Config
 from facelib.errors import UserError
+from facelib.limits import parse_shape
 from facelib.metrics.tables import percent
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
@@ -42,32 +43,19 @@ PEOPLE = "training people × pictures of each"
 STEPS = (("arcface", "infonce"), ("softmax", "infonce"), ("arcface", "softmax"))
 
 
-def parse_shape(text: str) -> tuple[int, int]:
-    """`"240x72"` to (240, 72): people and pictures of each.
-
-    Raises:
-        UserError: not two numbers, or fewer than two pictures.
-    """
-    people, _, images = text.strip().partition("x")
-    if not (people.isdigit() and images.isdigit() and int(images) > 1):
-        raise UserError(f"shape {text!r}: wanted PEOPLExIMAGES with two images or more, as 240x72")
-    return int(people), int(images)
-
-
 def row_config(method: str, shape: str, base: Config) -> Config:
     """The configuration of a method on a shape, from one with everything that rows share.
 
-    Rendered faces are drawn in that shape. Of real files, `data` holds `{shape}` where the folders
-    of the shapes differ: `/data/ms1m-{shape}`.
+    Rendered faces are drawn in that shape; of real files, so many are drawn (`subset`).
     """
     if method not in METHODS:
         raise UserError(f"method {method!r}: allowed are {', '.join(METHODS)}")
     people, images = parse_shape(shape)
     own = {"s": round(1 / base.tau, 6), "m": 0.0} if method == "softmax" else {}
     loss = "arcface" if method == "softmax" else method
-    drawn = base.data == "rendered"
-    data = {"data_identities": people, "data_images": images} if drawn else {}
-    data = data or {"data": base.data.replace("{shape}", shape)}
+    data = {"subset": shape}
+    if base.data == "rendered":
+        data = {"data_identities": people, "data_images": images}
     name = f"{base.name.partition('-')[0]}-{loss}"
     return base.with_loss(loss=loss, name=name, **own, **data)
 

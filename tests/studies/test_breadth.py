@@ -40,15 +40,15 @@ def test_a_row_changes_the_loss_and_the_shape_and_nothing_else():
     assert breadth.row_config("arcface", "250x24", make_config("smoke")) == make_config("smoke")
 
 
-def test_real_files_are_found_by_the_shape_in_their_folder():
-    base = make_config("ms1m-arcface", data="/data/ms1m-{shape}")
-    assert breadth.row_config("infonce", "5000x20", base).data == "/data/ms1m-5000x20"
+def test_of_real_files_so_many_are_drawn():
+    row = breadth.row_config("infonce", "5000x20", make_config("ms1m-arcface", data="/data/ms1m"))
+    assert (row.data, row.subset, row.loss) == ("/data/ms1m", "5000x20", "infonce")
 
 
 @pytest.mark.parametrize("shape", ["240", "240x1", "x5", "axb", "240x-2", ""])
 def test_a_shape_that_is_none_is_named(shape):
     with pytest.raises(UserError, match="240x72"):
-        breadth.parse_shape(shape)
+        breadth.row_config("arcface", shape, make_config("smoke"))
 
 
 def test_an_unknown_method_names_the_known():
