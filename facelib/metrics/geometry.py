@@ -202,6 +202,42 @@ def mean_interval(
     return mean, mean - reach, mean + reach
 
 
+def class_spread(emb: np.ndarray, labels: np.ndarray) -> float:
+    """Variance within classes over the squared distance of their means (arXiv 2112.15121).
+
+    The class-distance normalised variance, as a ratio of means over all pairs of classes instead of
+    a mean of ratios: with two images a class a single ratio has no stable value. Both parts are
+    free of the bias of few images.
+
+    Args:
+        emb: (U, d). labels: (U,) 0 … N − 1; a class of one image does not count.
+    """
+    emb, counts = np.asarray(emb, np.float64), np.bincount(labels)
+    kept = counts > 1
+    order = np.argsort(labels, kind="stable")
+    starts = np.cumsum(counts) - counts
+    n = counts[kept]
+    mean = np.add.reduceat(emb[order], starts)[kept] / n[:, None]
+    squares = np.add.reduceat((emb**2).sum(1)[order], starts)[kept]
+    within = (squares - n * (mean**2).sum(1)) / (n - 1)
+    apart = 2 * np.var(mean, axis=0, ddof=1).sum() - 2 * np.mean(within / n)
+    return float(within.mean() / apart)
+
+
+def fit_linear(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(d + 1, e) least squares from rows of `a` (U, d) and a constant to rows of `b` (U, e)."""
+    return np.linalg.lstsq(_with_ones(a), np.asarray(b, np.float64), rcond=None)[0]
+
+
+def apply_linear(a: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rows of `a` (U, d) under a map of `fit_linear`: (U, e)."""
+    return _with_ones(a) @ weights
+
+
+def _with_ones(a: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.asarray(a, np.float64), np.ones(len(a))])
+
+
 def alignment(a: np.ndarray, b: np.ndarray) -> float:
     """Mean squared distance of positive pairs, unit rows (P, d) each (arXiv 2005.10242, α = 2)."""
     return float(np.mean(np.sum((a - b) ** 2, axis=1, dtype=np.float64)))

@@ -131,7 +131,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(["people × pictures", "method"])
 
 
-def _gaps(frame: pd.DataFrame, figure: str, a: str, b: str) -> pd.DataFrame:
+def paired_gaps(frame: pd.DataFrame, figure: str, a: str, b: str) -> pd.DataFrame:
     """Paired differences of methods a − b in points: a repeat a row, (benchmark, shape) columns."""
     index, columns = ["seed", "data_seed"], ["benchmark", "shape"]
     sides = [frame[frame["method"] == method].pivot(index=index, columns=columns, values=figure)
@@ -139,7 +139,7 @@ def _gaps(frame: pd.DataFrame, figure: str, a: str, b: str) -> pd.DataFrame:
     return 100 * (sides[0] - sides[1])
 
 
-def _row(values: pd.Series, **facts: str) -> dict:
+def gap_row(values: pd.Series, **facts: str) -> dict:
     values = values.dropna().to_numpy()
     mean, lo, hi = t_interval(values)
     return {**facts, "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}
@@ -149,8 +149,8 @@ def order_gaps(frame: pd.DataFrame, a: str = "arcface", b: str = "infonce") -> p
     """Methods a − b on each shape, frontal and profile faces, both protocols: one family."""
     rows = []
     for (protocol, figure), shape, name in product(PROTOCOLS.items(), shapes_of(frame), POSES):
-        gap = _gaps(frame, figure, a, b)[name, shape]
-        rows.append(_row(gap, protocol=protocol, shape=shape, benchmark=BENCHMARKS[name]))
+        gap = paired_gaps(frame, figure, a, b)[name, shape]
+        rows.append(gap_row(gap, protocol=protocol, shape=shape, benchmark=BENCHMARKS[name]))
     people = frame.drop_duplicates("shape").set_index("shape")["people"]
     found = correct(pd.DataFrame(rows).assign(comparison=f"{METHODS[a]} − {METHODS[b]}"))
     return found.assign(people=found["shape"].map(people))
@@ -167,8 +167,8 @@ def flip_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     methods = set(frame["method"])
     steps = [step for step in STEPS if methods.issuperset(step)]
     for (a, b), (protocol, figure), name in product(steps, PROTOCOLS.items(), POSES):
-        gaps = _gaps(frame, figure, a, b)[name]
-        rows.append(_row(gaps[many] - gaps[few], comparison=f"{METHODS[a]} − {METHODS[b]}",
+        gaps = paired_gaps(frame, figure, a, b)[name]
+        rows.append(gap_row(gaps[many] - gaps[few], comparison=f"{METHODS[a]} − {METHODS[b]}",
                          protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
     return correct(pd.DataFrame(rows))
 
@@ -183,7 +183,7 @@ def breadth_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     ):
         part = frame[(frame["method"] == method) & (frame["benchmark"] == name)]
         table = 100 * part.pivot(index=index, columns="shape", values=figure)
-        rows.append(_row(table[many] - table[few], comparison=METHODS[method],
+        rows.append(gap_row(table[many] - table[few], comparison=METHODS[method],
                          protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
     return correct(pd.DataFrame(rows))
 

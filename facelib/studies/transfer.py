@@ -87,13 +87,14 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
                 pair = table[[own, real]].dropna()
                 rows.append({"rendered": own, "real": real, "protocol": protocol,
                              "over": units,
-                             **_spearman(pair[own], pair[real], units)})  # fmt: skip
+                             **rank_correlation(pair[own], pair[real], units)})  # fmt: skip
     found = correct(pd.DataFrame(rows), "z")
     found[["lo", "hi", "smallest"]] = np.tanh(found[["lo", "hi", "smallest"]])
     return found.drop(columns=["z", "alone", "p"])
 
 
-def _spearman(a: pd.Series, b: pd.Series, units: str) -> dict:
+def rank_correlation(a: pd.Series, b: pd.Series, units: str) -> dict:
+    """Spearman's, as a row for `claims.correct`: repeats (how many), z, lo and hi of z (Fisher)."""
     n = len(a)
     if n < 5:
         raise UserError(f"{n} {units}: a rank correlation wants 5 or more")
