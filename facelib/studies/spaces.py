@@ -151,8 +151,8 @@ def sentences(frame: pd.DataFrame, name: str) -> list[str]:
     for row in predictions(frame).to_dict("records"):
         lines.append(
             f"tightness of {row['spread of']} people and accuracy on {row['benchmark']}, over "
-            f"{row['repeats']} runs of all shapes: {row['rank correlation']:+.2f} [{row['lo']:+.2f}, "
-            f"{row['hi']:+.2f}]{'' if row['significant'] else ' (n.s.)'}"
+            f"{row['repeats']} runs of all shapes: {row['rank correlation']:+.2f} "
+            f"[{row['lo']:+.2f}, {row['hi']:+.2f}]{'' if row['significant'] else ' (n.s.)'}"
         )
     return [*lines, family_note(found).replace("percentage points", "hundredths")]
 
