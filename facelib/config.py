@@ -93,6 +93,7 @@ class _Common:
     bank_encoder: float = setting(0.999, "momentum of the encoder that fills a bank=queue", of="queue", low=0, below=1)
     bank_centre: float = setting(0.0, "bank=identity: 0 keeps the last feature, 0.9 a running mean", of="identity", low=0, below=1)
     bank_warmup: float = setting(0.0, "part of the run in which the bank stays empty", of="bank", low=0, below=1)
+    anchors: int = setting(0, "with chunk: images of a process that are trained on; the rest of its batch are fresh negatives without gradient; 0: all", of="loss", low=0)
     sampled_centres: int = setting(0, "classifier: centres per step, the batch's and random ones; 0: all", of="loss", low=0)
     centre_block: int = setting(0, "classifier by blocks of N × N cosines; 0: the whole matrix", of="loss", low=0)
     sharded: bool = setting(False, "classifier: each process holds its share of the centres only", of="loss")

@@ -171,7 +171,7 @@ def _check_batch(cfg) -> None:
 
 
 def _check_chunk(cfg) -> None:
-    """Equal chunks of two images or whole groups."""
+    """Equal chunks of two images or whole groups; anchors are whole chunks."""
     own, group = cfg.global_batch // (cfg.processes * cfg.accumulate), group_size(cfg)
     fits = [n for n in range(max(2, group), own + 1) if own % n == 0 and n % group == 0]
     if cfg.chunk and cfg.chunk not in fits:
@@ -180,4 +180,10 @@ def _check_chunk(cfg) -> None:
             f"chunk={cfg.chunk}: a process embeds {own} images of a micro-batch, in equal chunks "
             f"of {'two or more' if group < 2 else f'whole groups of {group}'}: use "
             f"{', '.join(map(str, near)) or 0}, or 0 for all at once"
+        )
+    if cfg.anchors and (not cfg.chunk or cfg.anchors % cfg.chunk or cfg.anchors >= own):
+        chunk = cfg.chunk or cfg.anchors
+        raise UserError(
+            f"anchors={cfg.anchors} with chunk={cfg.chunk}: wanted whole chunks, fewer than the "
+            f"{own} images of a process: use anchors={chunk} chunk={chunk}, or anchors=0"
         )

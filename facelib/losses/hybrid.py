@@ -5,8 +5,7 @@ from torch import nn
 
 from facelib.losses.arcface import ArcFace
 from facelib.losses.arcface import build as build_arcface
-from facelib.losses.infonce import InfoNCE
-from facelib.losses.infonce import build as build_infonce
+from facelib.losses.infonce import InfoNCE, build_term
 from facelib.losses.parts.margin import LossOutput
 from facelib.rows import ARC, CENTRES, LossRow, setting
 
@@ -59,5 +58,5 @@ class Hybrid(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> Hybrid:
     """From a `Config`."""
-    arcface, infonce = build_arcface(cfg, classes, dim), build_infonce(cfg, classes, dim)
+    arcface, infonce = build_arcface(cfg, classes, dim), build_term(cfg, classes, dim)
     return Hybrid(arcface, infonce, cfg.contrastive_weight, cfg.hybrid_val)

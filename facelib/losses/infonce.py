@@ -17,7 +17,7 @@ ROW = LossRow(
     label="InfoNCE",
     layout="pairs",
     head=False,
-    takes=("tau", "gather", "loss_block", "bank"),
+    takes=("tau", "gather", "loss_block", "bank", "anchors"),
     source="van den Oord et al., arXiv 1807.03748",
 )
 
@@ -40,6 +40,8 @@ class InfoNCE(nn.Module):
         encoder_momentum: the bank stores the features of a momentum encoder that follows the
             backbone at this rate; None: those of the backbone itself.
         bank_warmup: part of the run in which the bank stays empty, while embeddings move fast.
+        anchors: in training only the first images of a process are rows; its others are columns
+            without gradient: negatives that nothing makes stale. 0: all are rows.
 
     Shapes: z (B, d) unnormalised, labels (B,) -> scalar. Batch layout: pairs, images 2k and 2k+1
     belong to one identity and no identity occurs twice in a joint batch.
@@ -53,10 +55,12 @@ class InfoNCE(nn.Module):
         bank: nn.Module | None = None,
         encoder_momentum: float | None = None,
         bank_warmup: float = 0.0,
+        anchors: int = 0,
     ):
         super().__init__()
         self.tau, self.gather, self.block, self.bank = tau, gather, block, bank
         self.encoder_momentum, self.bank_warmup = encoder_momentum, bank_warmup
+        self.anchors = anchors
         self.encoded: torch.Tensor | None = None  # the momentum encoder's features of this batch
         self.waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # to be stored after the step
 
@@ -77,17 +81,21 @@ class InfoNCE(nn.Module):
         self.waiting.clear()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        f = F.normalize(z)  # (B, d)
-        columns = gather_with_grad(f) if self.gather else f  # (R·B, d)
+        every = F.normalize(z)  # (B, d)
+        count = self.anchors if self.training else 0
+        if count:
+            every = torch.cat([every[:count], every[count:].detach()])
+        columns = gather_with_grad(every) if self.gather else every  # (R·B, d)
+        f = every[:count] if count else every
         mine = torch.arange(len(f), device=f.device)
-        own = mine + (rank() * len(f) if self.gather else 0)  # column of each row's own image
+        own = mine + (rank() * len(every) if self.gather else 0)  # column of each row's own image
         stored = self.bank.stored() if self.bank and self.training else None
         if stored and not len(stored[0]):
             stored = None  # an empty block has a NaN gradient where the batch has no negative
         contrast = self._by_blocks if self.block else self._whole
-        loss, logs = contrast(f, labels, columns, own, stored)
+        loss, logs = contrast(f, labels[: len(f)], columns, own, stored)
         if self.bank and self.training:
-            self.waiting.append((f.detach() if self.encoded is None else self.encoded, labels))
+            self.waiting.append((every.detach() if self.encoded is None else self.encoded, labels))
             self.encoded = None
         return loss, logs | self._count(f, labels, columns, own, stored)
 
@@ -134,7 +142,8 @@ class InfoNCE(nn.Module):
     @torch.no_grad()
     def _count(self, f, labels, columns, own, stored) -> dict[str, torch.Tensor]:
         """Negatives of the first rows: how many there are, and how many of them count."""
-        rows, own, labels = f[:ANCHORS], own[:ANCHORS, None], labels[:ANCHORS]
+        rows, own = f[:ANCHORS], own[:ANCHORS, None]
+        labels = labels[: len(rows)]
         logits = (rows @ columns.T / self.tau).scatter(1, torch.cat([own, own ^ 1], 1), -math.inf)
         if stored:
             logits = torch.cat([logits, self._of_bank(rows, labels, stored)], 1)
@@ -143,7 +152,14 @@ class InfoNCE(nn.Module):
 
 
 def build(cfg, classes: int, dim: int) -> InfoNCE:
-    """From a `Config`, also inside other losses."""
+    """From a `Config`."""
+    term = build_term(cfg, classes, dim)
+    term.anchors = cfg.anchors
+    return term
+
+
+def build_term(cfg, classes: int, dim: int) -> InfoNCE:
+    """The same as a term of other losses, which train on every image."""
     bank = build_bank(cfg.bank, cfg.bank_slots, classes, dim, cfg.bank_centre)
     encoder = cfg.bank_encoder if cfg.bank == "queue" else None
     return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, bank, encoder, cfg.bank_warmup)

@@ -1,7 +1,8 @@
 """The number of negatives as a question: rows `FAMILY-N`, what they cost, and their tables.
 
 N counts the columns of an anchor's softmax: itself, its partner and N − 2 negatives. All rows share
-network, data, seeds and the number of images; rows of one N differ in where the negatives are from.
+network, data, seeds and the number of images that are trained on; rows of one N differ in where the
+negatives are from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from facelib.studies.source_a import BENCHMARKS
 FAMILIES = {
     "batch": "InfoNCE, larger batch",
     "chunks": "InfoNCE, larger batch in chunks",
+    "fresh": "InfoNCE, fresh negatives",
     "queue": "InfoNCE, queue of a momentum encoder",
     "cross_batch": "InfoNCE, cross-batch memory",
     "identity": "InfoNCE, last feature of each identity",
@@ -60,6 +62,8 @@ def row_config(row: str, base: Config) -> Config:
 
     A larger batch takes fewer steps of the same images; its rate grows with the square root of the
     batch, up to four times: within 0.001 of the AUC of the best rate searched (11_batch_size).
+    Fresh negatives are images beside a batch of the smallest size, embedded by the network of that
+    step without gradient: as many steps, at the same rate.
     """
     family, n = parse_row(row)
     preset = base.name.partition("-")[0]
@@ -79,6 +83,13 @@ def row_config(row: str, base: Config) -> Config:
     changes = {
         "batch": larger,
         "chunks": {**larger, "chunk": base.global_batch // shares},
+        "fresh": {
+            **nce,
+            "global_batch": n,
+            "chunk": base.global_batch // shares,
+            "anchors": base.global_batch // shares,
+            "images_seen": base.images_seen * n // base.global_batch,
+        },
         "queue": {**nce, "bank": "queue", "bank_slots": max(spare, 1)},
         "cross_batch": {**nce, "bank": "cross_batch", "bank_slots": max(spare, 1)},
         "identity": {**nce, "bank": "identity"},
@@ -130,8 +141,12 @@ def measured(run: Run) -> dict[str, float]:
 def compute(settings: Mapping) -> float:
     """Cost of a run in images that pass forward and backward once; `images_seen` is its length.
 
-    A forward pass is a third of that: a momentum encoder and chunks add one for each image.
+    A forward pass is a third of that: a momentum encoder and chunks add one for each image, and
+    images beside the anchors have nothing else.
     """
+    if settings.get("anchors"):
+        trained = settings["anchors"] * settings["processes"] * settings["accumulate"]
+        return float(settings["images_seen"]) * (1 / 3 + trained / settings["global_batch"])
     extra = (settings["bank"] == "queue") + (settings["chunk"] > 0)
     return float(settings["images_seen"]) * (1 + extra / 3)
 

@@ -14,6 +14,9 @@ Exact where the embedding of an image does not depend on its neighbours: dropout
 BatchNorm in training mode normalises by the chunk, so that a step is that of chunks (as it is that
 of processes under DDP), and its running statistics move once a chunk, in the replay. With
 `freeze_batchnorm` a step in chunks is the step of the whole batch.
+
+With `anchors` only the first images are trained on. The rest of the batch costs a forward pass
+and no memory: negatives of the current network, as many as one likes.
 """
 
 import contextlib
@@ -37,12 +40,15 @@ def backward_in_chunks(
     chunk: int,
     weight: float = 1.0,
     sync: bool = True,
+    anchors: int = 0,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Add the gradient of weight · L to the learner's weights; returns (L, logs).
 
     Args:
         learner: as prepared by the accelerator. images: (B, 3, S, S). labels: (B,).
         chunk: images embedded at a time. sync: reduce gradients over the processes.
+        anchors: only so many images get a gradient from the loss, the first ones; the chunks of
+            the others are not replayed. 0: all.
     """
     plain = accelerator.unwrap_model(learner)
     with accelerator.autocast():
@@ -54,8 +60,9 @@ def backward_in_chunks(
     parts = at_z.unflatten(0, (plain.views, -1)).split(chunk, 1)  # view after view in each
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # the next step goes on from here, not from a replay
-        for part, gradient, state in zip(images.split(chunk), parts, states):
-            last = state is states[-1]
+        replayed = states[: anchors // chunk or None]
+        for part, gradient, state in zip(images.split(chunk), parts, replayed):
+            last = state is replayed[-1]
             _set_random_state(state, images.device)
             with contextlib.nullcontext() if last and sync else accelerator.no_sync(learner):
                 pull = (gradient.flatten(0, 1), at_own if last else None)

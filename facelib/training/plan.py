@@ -65,6 +65,7 @@ def plan(cfg: Config) -> dict:
         "epochs": round(steps * cfg.global_batch / len(train), 2),
         "negatives_per_anchor": None if entry.layout == "plain" else negatives_per_anchor(cfg),
         "chunk": cfg.chunk or None,
+        "trained_images_per_step": cfg.anchors * cfg.processes * cfg.accumulate or None,
         "bank_negatives": bank_negatives(cfg, classes) or None,
         "negative_centres": negative_centres(cfg, classes) if entry.head else None,
         "parameters": parameters,
@@ -142,7 +143,8 @@ def _matrix(block: int, rows: float, columns: float) -> float:
 def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     """Images per second of forward + backward of one process, on random images.
 
-    A batch in chunks is embedded twice (facelib.training.gradcache), and so is the probe.
+    A batch in chunks is embedded twice (facelib.training.gradcache), and so is the probe; with
+    `anchors` only their share of it.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = cfg.global_batch // (cfg.processes * cfg.accumulate)
@@ -152,6 +154,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     images = torch.randn(batch, 3, cfg.image_size, cfg.image_size, device=device)
     images = images.contiguous(memory_format=memory_format(cfg))
     labels = torch.arange(batch // 2, device=device).repeat_interleave(2) % classes
+    kept = max(2, batch * cfg.anchors // own // 2 * 2) if cfg.anchors else batch
     kinds = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
     able = device.type == "cuda" or (cfg.precision == "bf16" and bf16_units())
     dtype = kinds[cfg.precision] if able else None
@@ -161,7 +164,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             if cfg.chunk:
                 _, features, _ = embed_in_chunks(learner, images, cfg.chunk)
-                loss, _ = learner.loss(learner.embed(images), labels, features)
+                loss, _ = learner.loss(learner.embed(images[:kept]), labels[:kept], features)
             else:
                 loss, _ = learner(images, labels)
         loss.backward()

@@ -141,7 +141,7 @@ class Trainer:
         cfg, accelerator, learner = self.cfg, self.accelerator, self.learner
         if cfg.chunk:
             part = (images, labels, cfg.chunk, 1 / cfg.accumulate)
-            return backward_in_chunks(accelerator, learner, *part, sync=sync)
+            return backward_in_chunks(accelerator, learner, *part, sync, cfg.anchors)
         with contextlib.nullcontext() if sync else accelerator.no_sync(learner):
             loss, logs = learner(images, labels)
             accelerator.backward(loss / cfg.accumulate)

@@ -46,6 +46,16 @@ def test_the_smallest_batch_is_the_run_of_notebook_03():
     assert rates == pytest.approx([0.1, 0.2, 0.4, 0.4])
 
 
+def test_fresh_negatives_leave_steps_and_rate_as_they_are():
+    # Catches: fewer steps for more negatives, a larger rate, a gradient of all images.
+    base = make_config(loss="infonce")
+    fresh = study.row_config("fresh-1024", base)
+    assert (fresh.global_batch, fresh.anchors, fresh.chunk, fresh.lr) == (1024, 64, 64, 0.1)
+    assert fresh.images_seen / fresh.global_batch == base.images_seen / base.global_batch
+    # Sixteen forward passes at a third each, and one step of 64.
+    assert study.compute(fresh.to_dict()) == pytest.approx(base.images_seen * (16 / 3 + 1))
+
+
 @pytest.mark.parametrize(("row", "message"), [
     ("bath-64", "row 'bath-64': allowed are batch-256"),
     ("batch", "wanted a family and a number"),

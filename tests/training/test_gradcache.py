@@ -1,9 +1,11 @@
 """A batch in chunks is the step of the whole batch. Ranks and resume: tests/test_train.py."""
 
 import contextlib
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
@@ -145,6 +147,35 @@ def test_gradients_are_reduced_in_the_last_replay_alone():
         counting = Counting()
         backward_in_chunks(counting, learner(), *batch(), 4, sync=sync)
         assert (counting.backwards, counting.skipped) == (3, skipped)
+    counting = Counting()
+    backward_in_chunks(counting, learner(anchors=8, chunk=4), *batch(), 4, anchors=8)
+    assert (counting.backwards, counting.skipped) == (2, 1)
+
+
+def test_anchors_get_the_gradient_of_their_own_rows_and_the_others_none(accelerator):
+    # Catches: rows of the others in the loss, a gradient through a negative, chunks that are
+    # replayed for nothing, running statistics of the others.
+    parts, kept = (in_fp64(learner(anchors=4, chunk=4)) for _ in range(2))
+    images, labels = batch(torch.float64)
+    z = F.normalize(kept.embed(images))
+    columns = torch.cat([z[:4], z[4:].detach()])
+    logits = (z[:4] @ columns.T / 0.07).masked_fill(torch.eye(4, 12, dtype=torch.bool), -math.inf)
+    expected = F.cross_entropy(logits, torch.tensor([1, 0, 3, 2]))
+    expected.backward()
+    value, logs = backward_in_chunks(accelerator(), parts, images, labels, 4, anchors=4)
+    assert value.item() == pytest.approx(expected.item()) and logs["negatives"] == 10
+    compare(gradients(parts), gradients(kept), 1e-10)
+
+
+@pytest.mark.parametrize("block", [0, 4])
+def test_anchors_are_the_same_with_and_without_chunks_and_blocks(block, accelerator):
+    whole, parts = (in_fp64(learner(anchors=8, chunk=4, loss_block=b)) for b in (0, block))
+    images, labels = batch(torch.float64)
+    expected = whole(images, labels)[0]
+    expected.backward()
+    value, _ = backward_in_chunks(accelerator(), parts, images, labels, 4, anchors=8)
+    assert value.item() == pytest.approx(expected.item())
+    compare(gradients(parts), gradients(whole), 1e-9)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -177,6 +208,10 @@ def test_mixed_precision_gives_the_gradient_of_the_whole_batch(precision, accele
         ({"chunk": 2, "global_batch": 2, "processes": 2}, "use 0, or 0 for all at once"),
         ({"chunk": -1}, "chunk=-1: must be at least 0"),
         ({"loss_block": 64}, "loss='arcface' has no such setting"),
+        ({"anchors": 16, "chunk": 16}, "anchors=16: loss='arcface' has no such setting"),
+        ({"anchors": 16, "loss": "infonce"}, "use anchors=16 chunk=16, or anchors=0"),
+        ({"anchors": 24, "chunk": 16, "loss": "infonce"}, "use anchors=16 chunk=16"),
+        ({"anchors": 64, "chunk": 16, "loss": "infonce"}, "fewer than the 64 images of a process"),
     ],
 )
 def test_a_chunk_that_does_not_fit_is_one_clear_error(changes, message):
