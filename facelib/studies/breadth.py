@@ -103,6 +103,12 @@ def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
     return frame.sort_values(["people", "seed"], ignore_index=True), about
 
 
+def split_lengths(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of the shortest length, and the longer ones (perhaps none)."""
+    short = frame["images_seen"] == frame["images_seen"].min()
+    return frame[short], frame[~short]
+
+
 def shapes_of(frame: pd.DataFrame) -> list[str]:
     """The shapes of a record, from few people to many."""
     return list(frame["shape"].unique())
@@ -188,25 +194,54 @@ def breadth_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     return correct(pd.DataFrame(rows))
 
 
+def length_gaps(short: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
+    """What longer training changes on its shapes, method by method: one family."""
+    rows = []
+    shared = [(m, s) for (m, s), _ in longer.groupby(["method", "shape"], sort=False)]
+    for (method, shape), (protocol, figure), name in product(shared, PROTOCOLS.items(), POSES):
+        sides = [side[(side["method"] == method) & (side["shape"] == shape)
+                      & (side["benchmark"] == name)].set_index(["seed", "data_seed"])[figure]
+                 for side in (longer, short)]  # fmt: skip
+        gap = 100 * (sides[0] - sides[1])
+        rows.append(gap_row(gap, comparison=METHODS[method], shape=shape, protocol=protocol,
+                            benchmark=BENCHMARKS[name]))  # fmt: skip
+    return correct(pd.DataFrame(rows))
+
+
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """What the repeats say: what breadth brings, whether the order flips, and by what."""
-    few, *_, many = shapes_of(frame)
-    lines = []
-    for gaps, what in (
-        (breadth_gaps(frame), f"{many} instead of {few} people × pictures"),
-        (flip_gaps(frame), f"change of the difference from {few} to {many}"),
-    ):
-        for (comparison, protocol), part in gaps.groupby(["comparison", "protocol"], sort=False):
-            lines.append(f"{what}, {comparison}, {protocol}: {points_by(part)}")
-    order = order_gaps(frame)
-    for (shape, protocol), part in order.groupby(["shape", "protocol"], sort=False):
-        lines.append(f"ArcFace − InfoNCE with {shape}, {protocol}: {points_by(part)}")
-    return [verdict(frame), *lines, family_note(order)]
+    """What the repeats say: whether the order flips, by what, and what breadth and length bring."""
+    short, longer = split_lengths(frame)
+    few, *_, many = shapes_of(short)
+    families = {
+        "ArcFace − InfoNCE with {shape}": order_gaps(short),
+        f"change of the difference {{comparison}} from {few} to {many}": flip_gaps(short),
+        f"{{comparison}} with {many} less the same with {few}": breadth_gaps(short),
+    }
+    if len(longer):
+        seen = [f"{side['images_seen'].iloc[0]:,}" for side in (longer, short)]
+        gain = f"{{comparison}} with {{shape}}, {seen[0]} images seen instead of {seen[1]}"
+        families[gain] = length_gaps(short, longer)
+        families[f"ArcFace − InfoNCE with {{shape}}, {seen[0]} images seen"] = order_gaps(longer)
+    lines = [line for form, gaps in families.items() for line in _by(form, gaps)]
+    one, *_ = sizes = [int(gaps["family"].iloc[0]) for gaps in families.values()]
+    note = family_note(order_gaps(short)).replace(
+        f"for {one} comparisons", f"within each question ({', '.join(map(str, sizes))} comparisons)"
+    )
+    return [verdict(frame), *lines, note]
+
+
+def _by(form: str, gaps: pd.DataFrame) -> list[str]:
+    """A line for each row of `form` and each protocol, benchmarks one after the other."""
+    keys = [key for key in ("comparison", "shape") if f"{{{key}}}" in form]
+    return [
+        f"{form.format(**dict(zip(keys, values)))}, {values[-1]}: {points_by(part)}"
+        for values, part in gaps.groupby([*keys, "protocol"], sort=False)
+    ]
 
 
 def verdict(frame: pd.DataFrame) -> str:
     """One sentence: does the order of ArcFace and InfoNCE depend on the shape?"""
-    gaps = flip_gaps(frame)
+    gaps = flip_gaps(split_lengths(frame)[0])
     gaps = gaps[gaps["comparison"] == f"{METHODS['arcface']} − {METHODS['infonce']}"]
     shown = gaps[gaps["significant"]]
     told = "; ".join(f"{g['benchmark']}, {g['protocol']}: {points(g)}"

@@ -26,7 +26,9 @@ def made(flip=0.0, noise=0.1, repeats=6):
     columns = ["seed", "data_seed", "method", "people", "data_images", "benchmark", "best.accuracy"]
     frame = pd.DataFrame(rows, columns=columns)
     shape = [f"{p:,} × {k}" for p, k in zip(frame["people"], frame["data_images"])]
-    return frame.assign(shape=shape, **{"strict.accuracy": frame["best.accuracy"]})
+    return frame.assign(
+        shape=shape, images_seen=60_000, **{"strict.accuracy": frame["best.accuracy"]}
+    )
 
 
 def test_a_row_changes_the_loss_and_the_shape_and_nothing_else():
@@ -90,3 +92,19 @@ def test_a_repeat_that_lacks_a_shape_does_not_count_there():
     frame = frame[(frame["seed"] > 0) | (frame["people"] < 4320)]
     gaps = breadth.order_gaps(frame).set_index("people")["repeats"]
     assert set(gaps.loc[240]) == {6} and set(gaps.loc[4320]) == {5}
+
+
+def test_longer_runs_stand_beside_the_short_ones_and_never_among_them():
+    # Catches: runs of two lengths averaged, a gain of the wrong sign.
+    short = made(flip=3.0)
+    longer = short[short["people"] == 4320].assign(images_seen=240_000)
+    longer = longer.assign(**{"best.accuracy": longer["best.accuracy"] + 0.05})
+    both = pd.concat([short, longer])
+    found = breadth.length_gaps(*breadth.split_lengths(both))
+    best = found[found["protocol"] == "best threshold"]
+    assert best["difference"].to_numpy() == pytest.approx(5) and set(found["family"]) == {12}
+    assert breadth.verdict(both) == breadth.verdict(short)
+    lines = breadth.sentences(both)
+    assert sum("240,000 images seen instead of 60,000" in line for line in lines) == 6
+    assert "within each question (16, 12, 12, 12, 4 comparisons)" in lines[-1]
+    assert lines[1:9] == breadth.sentences(short)[1:9]
