@@ -167,7 +167,9 @@ def main() -> None:
     found = measure([(row["method"], run) for row, run in zip(rows, runs)])
     rows = [{k: v for k, v in row.items() if k != "report"} | {"lines": lines}
             for row, lines in zip(rows, found)]  # fmt: skip
-    names = " ".join(str(path) for path in options.results)
+    names = " ".join(
+        f"runs/sweeps/{path.resolve().parent.name}/{path.name}" for path in options.results
+    )
     publish(rows, RECORD, f"python -m facelib.studies.spaces {names}")
 
 
