@@ -190,6 +190,17 @@ def test_two_processes_in_chunks_train_the_weights_of_one_whole_batch(
 
 
 @pytest.mark.slow
+def test_two_processes_train_on_their_own_anchors_whatever_the_chunk(tiny_records, runs_folder):
+    # Catches: anchors of one rank alone, gradients that are reduced before the last anchor.
+    same = {"loss": "infonce", "images_seen": 64, "freeze_batchnorm": True, "lr": 0.02,
+            "processes": 2, "anchors": 4}  # fmt: skip
+    pairs, fours = (launch(tiny(tiny_records, chunk=n, **same)) for n in (2, 4))
+    assert largest_difference(weights(pairs), weights(fours)) < 1e-6
+    every = launch(tiny(tiny_records, chunk=4, **same | {"anchors": 0}))
+    assert largest_difference(weights(every), weights(fours)) > 1e-4
+
+
+@pytest.mark.slow
 def test_validation_by_loss_takes_chunks_too(tiny_records, runs_folder):
     # Catches: a validation that embeds the whole batch at once, or only its first chunk.
     same = {"loss": "infonce", "select": "val_loss", "split": "within",
