@@ -97,6 +97,8 @@ def row_facts(method: str, result: Result) -> dict:
 def record_frame(name: str) -> tuple[pd.DataFrame, dict]:
     """A published record from few people to many, with `shape`, and `loss` the method's label."""
     frame, about = load_record(name)
+    if "images_seen" not in frame:  # the same in all runs
+        frame["images_seen"] = about["shared_settings"]["images_seen"]
     frame["loss"] = frame["method"].map(METHODS)
     pictures = frame["data_images"].astype(str)  # before people are held out for validation
     frame["shape"] = [f"{p:,} × {k}" for p, k in zip(frame["people"], pictures)]
