@@ -263,7 +263,7 @@ def plot_accuracy(frame: pd.DataFrame, note: str, figure: str = "best.accuracy")
     for ax, name in zip(axes, POSES):
         part = found[found["label"] == BENCHMARKS[name]]
         _lines(ax, part, "group", [*METHODS.values()])
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
         label_axes(ax, BENCHMARKS[name], note, PEOPLE, "accuracy")
     axes[0].legend(fontsize=9)
     return fig
