@@ -11,9 +11,12 @@ from facelib.locks import cores
 from facelib.paths import data_root, make_folder
 from facelib.rendered import shapes
 from facelib.rendered.shapes import ShapesSpec, shapes_dataset
-from facelib.rendered.spec import RenderedSpec
+from facelib.rendered.spec import AGAIN, ITSELF, STRANGER, RenderedSpec
 
 __all__ = [
+    "AGAIN",
+    "ITSELF",
+    "STRANGER",
     "RenderedSpec",
     "ShapesSpec",
     "draw_faces",

@@ -18,12 +18,11 @@ from facelib.rendered.mesh import build_model
 from facelib.rendered.people import ANCESTRIES, Person, reshape, tan
 from facelib.rendered.render import render
 from facelib.rendered.scene import Conditions, sample_conditions
-from facelib.rendered.spec import RenderedSpec
+from facelib.rendered.spec import AGAIN, ITSELF, STRANGER, RenderedSpec
 from facelib.rendered.styles import BEARDS, HAIRSTYLES
 from facelib.rendered.synthetic import TEST, encode, person_of
 
 SCENES = 5  # of the random numbers: pictures of twins have scenes of their own
-ITSELF, AGAIN, OTHER = "itself", "same person, other scene", "other person, same scene"
 AGE_STEP, MELANIN_STEP = 0.5, 0.3  # up, or down where there is no room above
 
 
@@ -78,7 +77,7 @@ def draw_twins(
 ) -> tuple[list[bytes], pd.DataFrame]:
     """Benchmark people and their `changed` twins, under the same camera, light and expression.
 
-    Beside them `AGAIN`, the person in another scene, and `OTHER`, the next person in this one.
+    Beside them `AGAIN`, the person in another scene, and `STRANGER`, the next person in this one.
     Nothing covers a face, and who owns glasses wears them.
 
     Returns:
@@ -93,7 +92,7 @@ def draw_twins(
     people = [person_of(assets, spec, TEST, i) for i in range(heads)]
     jpegs, rows = [], []
     for head, person in enumerate(people):
-        twins = {**changed(assets, person), AGAIN: person, OTHER: people[(head + 1) % heads]}
+        twins = {**changed(assets, person), AGAIN: person, STRANGER: people[(head + 1) % heads]}
         for what, twin in twins.items():
             model = build_model(assets, twin)
             for yaw in yaws:

@@ -11,7 +11,7 @@ from facelib.rendered import synthetic
 from facelib.rendered.dataset import RenderedSpec, draw_twins, person_traits
 from facelib.rendered.heads import load_assets
 from facelib.rendered.people import Person, reshape
-from facelib.rendered.traits import AGAIN, ITSELF, OTHER, changed
+from facelib.rendered.traits import AGAIN, ITSELF, STRANGER, changed
 
 SPEC = RenderedSpec(identities=2, images=2, test_identities=20, size=32, seed=3, nuisance=0.2)
 
@@ -84,7 +84,7 @@ def test_a_change_of_shape_goes_back_to_where_it_came_from(root, people):
 def test_twins_share_a_scene_and_others_stand_beside_them(root):
     # Catches: a scene drawn anew for each twin, the references left out.
     jpegs, rows = draw_twins(SPEC, heads=2, yaws=(0,), root=root)
-    assert len(jpegs) == len(rows) and set(rows["what"]) >= {ITSELF, "skin", AGAIN, OTHER}
+    assert len(jpegs) == len(rows) and set(rows["what"]) >= {ITSELF, "skin", AGAIN, STRANGER}
     people = {what: jpegs[i] for i, what in rows[rows["head"] == 0]["what"].items()}
     assert len(set(people.values())) == len(people)
     again, _ = draw_twins(SPEC, heads=2, yaws=(0,), root=root)
