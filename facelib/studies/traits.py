@@ -17,11 +17,13 @@ from facelib.config import Config
 from facelib.data.locate import rendered_spec
 from facelib.errors import UserError
 from facelib.evaluate.embed import embed_images
+from facelib.formats.decode import decode
 from facelib.metrics import geometry as an
 from facelib.metrics.intervals import People
 from facelib.metrics.tables import percent, with_interval
 from facelib.rendered.dataset import AGAIN, ITSELF, STRANGER, person_traits
 from facelib.studies.claims import correct, points
+from facelib.studies.plots import image_grid
 from facelib.studies.pose import pooled
 from facelib.studies.records import t_interval
 from facelib.studies.results import Result
@@ -224,6 +226,21 @@ def twin_cosines(result: Result, jpegs: Sequence[bytes], shown: pd.DataFrame) ->
     own = base.loc[[*zip(rows["head"], rows["yaw"])]]
     cosine = [float(a @ b) for a, b in zip(rows["emb"], own)]
     return rows.drop(columns="emb").assign(cosine=cosine)
+
+
+def twin_sheet(jpegs: Sequence[bytes], shown: pd.DataFrame, heads: int = 4, note: str = ""):
+    """A head per row, at one of the yaws in turn, and beside it what it is compared with."""
+    columns, yaws = (ITSELF, *WHATS[:-1]), shown["yaw"].unique()
+    place = {(row.head, row.yaw, row.what): i for i, row in enumerate(shown.itertuples())}
+    blank, images = np.full((64, 64, 3), 255, np.uint8), []
+    known = shown["head"].unique()
+    for head in known[:: max(1, len(known) // heads)][:heads]:
+        yaw = yaws[len(images) // len(columns) % len(yaws)]
+        found = [place.get((head, yaw, what)) for what in columns]
+        images += [blank if i is None else decode(jpegs[i], 64) for i in found]
+    titles = [what.replace(", ", ",\n").replace(" person", "") for what in columns]
+    titles += [""] * (len(images) - len(titles))
+    return image_grid(images, titles, len(columns), "One trait changed", note)
 
 
 def _by_head(cosines: pd.DataFrame) -> pd.DataFrame:
