@@ -294,7 +294,7 @@ def way_gaps(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for a, b in combinations(ways, 2):
         for what, gap in (ways[a] - ways[b]).items():
             mean, lo, hi = t_interval(gap.dropna())
-            row = {"change": what, "comparison": f"{a} against {b}", "difference": mean}
+            row = {"change": what, "comparison": f"{a} less {b}", "difference": mean}
             rows.append({**row, "lo": lo, "hi": hi, "repeats": gap.count()})
     return correct(pd.DataFrame(rows))
 
@@ -311,14 +311,15 @@ def sentences(
             f"{r['rate']} of {r['comparison']} {ratio_text(r)}" for r in clear.to_dict("records")
         ]
         power = np.exp(compared.groupby("rate")["smallest"].median())
+        power = power.map(lambda ratio: f"{ratio:.1f}", na_action="ignore").fillna(UNKNOWN)
         ties = [f"{r['trait']} {ratio_text(r)}" for r in alike(pairs, groups).to_dict("records")]
         lines += [
-            f"{loss}, groups: {len(clear)} of {len(compared)} ratios are significant"
+            f"{loss}, groups: {len(clear)} of {compared['log'].count()} ratios are significant"
             f"{': ' * bool(told)}{', '.join(told)}; the median comparison would have shown a ratio "
-            f"of {power['FNMR']:.1f} in FNMR and {power['FMR']:.1f} in FMR with a power of 80 %",
+            f"of {power['FNMR']} in FNMR and {power['FMR']} in FMR with a power of 80 %",
             f"{loss}, strangers alike: FMR inside a group over that across groups: "
-            f"{', '.join(ties)}; from {_share(shared.iloc[0])} % where no trait is shared to "
-            f"{_share(shared.iloc[-1])} % where all are",
+            f"{', '.join(ties)}; from {_share(shared.iloc[0])} where no trait is shared to "
+            f"{_share(shared.iloc[-1])} where all are",
         ]
     for loss, cosines in found.items():
         far = _way(cosines).mean().sort_values(ascending=False)
@@ -335,4 +336,4 @@ def sentences(
 
 
 def _share(rate: float) -> str:
-    return percent(None if np.isnan(rate) else rate)
+    return UNKNOWN if np.isnan(rate) else f"{percent(rate)} %"
