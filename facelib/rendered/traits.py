@@ -27,7 +27,7 @@ AGE_STEP, MELANIN_STEP = 0.5, 0.3  # up, or down where there is no room above
 
 
 def person_traits(spec: RenderedSpec, root: Path | None = None) -> pd.DataFrame:
-    """Who the people of the three benchmarks are; nothing is drawn, about 5 ms each.
+    """Who the people of the three benchmarks are; nothing is drawn.
 
     Returns:
         One row per person, indexed by `id1` and `id2` of the benchmarks: shares of the head shapes

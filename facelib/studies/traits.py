@@ -256,22 +256,16 @@ def _way(cosines: pd.DataFrame) -> pd.DataFrame:
     return found.drop(columns=[AGAIN, STRANGER, ORDINARY])
 
 
-def twin_frames(
-    found: dict[str, pd.DataFrame],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def twin_frames(found: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Frames for `plots.forest`: cosines, and the way to another person; 95 % t over heads."""
     frames = []
     for table in (_by_head, _way):
         rows = [
-            {
-                "label": what,
-                "group": loss,
-                **dict(zip(("value", "lo", "hi"), t_interval(v.dropna()))),
-            }
+            (what, loss, *t_interval(values.dropna()))
             for loss, cosines in found.items()
-            for what, v in table(cosines).items()
+            for what, values in table(cosines).items()
         ]
-        frames.append(pd.DataFrame(rows))
+        frames.append(pd.DataFrame(rows, columns=["label", "group", "value", "lo", "hi"]))
     return tuple(frames)
 
 
