@@ -5,18 +5,24 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 
 from facelib.locks import cores
 from facelib.paths import data_root, make_folder
 from facelib.rendered import shapes
 from facelib.rendered.shapes import ShapesSpec, shapes_dataset
-from facelib.rendered.spec import RenderedSpec
+from facelib.rendered.spec import AGAIN, ITSELF, STRANGER, RenderedSpec
 
 __all__ = [
+    "AGAIN",
+    "ITSELF",
+    "STRANGER",
     "RenderedSpec",
     "ShapesSpec",
     "draw_faces",
     "draw_shapes",
+    "draw_twins",
+    "person_traits",
     "rendered_dataset",
     "shapes_dataset",
 ]
@@ -37,7 +43,7 @@ def rendered_dataset(spec: RenderedSpec, root: Path | None = None, workers: int 
     workers = workers or cores()
 
     def build(folder: Path) -> None:
-        planted, synthetic = _renderer()
+        planted, synthetic, _ = _renderer()
         if spec.planted:
             base = rendered_dataset(replace(spec, planted=0), root, workers)
             planted.build_planted(spec, folder, base, root, workers)
@@ -52,8 +58,18 @@ def draw_faces(spec: RenderedSpec, **options) -> np.ndarray:
     return _renderer()[1].contact_sheet(spec, **options)
 
 
-def _renderer() -> tuple[ModuleType, ModuleType]:
-    """The modules that draw. Importing them loads numba's kernels: only drawing waits for that."""
-    from facelib.rendered import planted, synthetic
+def person_traits(spec: RenderedSpec, root: Path | None = None) -> pd.DataFrame:
+    """Traits of the benchmarks' people by their identity, see `traits.person_traits`."""
+    return _renderer()[2].person_traits(spec, root)
 
-    return planted, synthetic
+
+def draw_twins(spec: RenderedSpec, **options) -> tuple[list[bytes], pd.DataFrame]:
+    """Heads with one trait changed, see `traits.draw_twins`."""
+    return _renderer()[2].draw_twins(spec, **options)
+
+
+def _renderer() -> tuple[ModuleType, ...]:
+    """The modules that draw. Importing them loads numba's kernels: only drawing waits for that."""
+    from facelib.rendered import planted, synthetic, traits
+
+    return planted, synthetic, traits

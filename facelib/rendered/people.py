@@ -4,7 +4,7 @@ Traits are what stays from image to image: ancestry mix, sex, age, weight, about
 axes, skin, hair, brows, beard, eyes, and whether glasses are usually worn.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,8 @@ OPPOSITES = (
     *(("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward")),
     *(("convex", "concave"), ("uncompress", "compress"), ("l", "r")),
 )
+ANCESTRIES = ("african", "asian", "caucasian")  # as the head model names its shapes
+MACRO = ("ancestry", "male", "age", "weight")  # traits that the shape of the whole head follows
 # Standard deviation of a shape axis, by the first word of its name without the side.
 AXIS_SPREAD = {
     **{"head": 0.26, "nose": 0.29, "eye": 0.26, "mouth": 0.28, "chin": 0.30, "cheek": 0.32},
@@ -49,8 +51,10 @@ class Person:
     """Traits of one identity. Colours are linear RGB; shapes are in rest units (10 cm)."""
 
     seed: int
+    ancestry: np.ndarray  # (3,) shares of the head shapes `ANCESTRIES`
     male: bool
     age: float  # 0 young adult .. 1 old
+    weight: float  # 0 light .. 1 heavy
     positions: np.ndarray  # (V, 3) float32, neutral head
     melanin: float
     skin: np.ndarray  # (3,)
@@ -76,10 +80,11 @@ def sample_person(assets: HeadAssets, seed, spread: float = 1.0) -> Person:
     With `spread` 0 all heads have the average shape and colour of their sex; styles still differ.
     """
     rng = np.random.default_rng(seed)
-    ancestry = rng.dirichlet([0.5] * 3)  # african, asian, caucasian
+    ancestry = rng.dirichlet([0.5] * 3)
     male = bool(rng.random() < 0.5)
     age = float(rng.beta(1.1, 2.6))
-    positions = assets.base + _macro_shape(assets, ancestry, male, age, rng.random())
+    weight = rng.random()
+    positions = assets.base + _macro_shape(assets, ancestry, male, age, weight)
     positions += _local_shape(assets, rng, spread)
     melanin = ancestry @ (0.82, 0.30, 0.13) + rng.normal(0, 0.09)
     melanin = float(np.clip(0.35 + (melanin - 0.35) * min(1, spread), 0, 1))
@@ -94,8 +99,10 @@ def sample_person(assets: HeadAssets, seed, spread: float = 1.0) -> Person:
     beard = list(BEARDS)[rng.choice(len(BEARDS), p=(0.42, 0.2, 0.08, 0.1, 0.14, 0.06))]
     return Person(
         seed=int(rng.integers(1 << 31)),
+        ancestry=ancestry,
         male=male,
         age=age,
+        weight=weight,
         positions=positions.astype(np.float32),
         melanin=melanin,
         skin=_skin_colour(rng, melanin, spread),
@@ -110,10 +117,28 @@ def sample_person(assets: HeadAssets, seed, spread: float = 1.0) -> Person:
     )
 
 
+def reshape(assets: HeadAssets, person: Person, **traits) -> Person:
+    """The person on the head of other `MACRO` traits; what is told and painted of them stays."""
+    before = {name: getattr(person, name) for name in MACRO}
+    shift = _macro_shape(assets, **before | traits) - _macro_shape(assets, **before)
+    return replace(person, positions=person.positions + shift)
+
+
+def tan(person: Person, melanin: float) -> Person:
+    """The person with the skin tone of another melanin; redness and yellowness stay."""
+    skin = person.skin * (_tone(melanin) / _tone(person.melanin))
+    return replace(person, melanin=melanin, skin=skin)
+
+
+def _tone(melanin: float) -> np.ndarray:
+    return linear([np.interp(melanin, MELANIN, SKIN_TONES[:, k]) for k in range(3)])
+
+
 def _skin_colour(rng, melanin: float, spread: float) -> np.ndarray:
-    tone = linear([np.interp(melanin, MELANIN, SKIN_TONES[:, k]) for k in range(3)])
     redness, yellowness = rng.normal(0, 0.035 * spread, 2)
-    return (tone * (1 + redness, 1 - redness / 2, 1 - redness / 2 - yellowness)).astype(np.float32)
+    return (_tone(melanin) * (1 + redness, 1 - redness / 2, 1 - redness / 2 - yellowness)).astype(
+        np.float32
+    )
 
 
 def _macro_shape(assets, ancestry, male: bool, age: float, weight: float) -> np.ndarray:
@@ -123,7 +148,7 @@ def _macro_shape(assets, ancestry, male: bool, age: float, weight: float) -> np.
     light, heavy = max(0.0, 1 - 2 * weight), max(0.0, 2 * weight - 1)
     total = np.zeros_like(assets.base)
     for stage, share in (("young", 1 - age), ("old", age)):
-        for name, part in zip(("african", "asian", "caucasian"), ancestry):
+        for name, part in zip(ANCESTRIES, ancestry):
             total += np.float32(share * part) * shapes[f"{name}-{sex}-{stage}"]
         build = f"universal-{sex}-{stage}-averagemuscle"
         total += np.float32(share * light) * shapes[f"{build}-minweight"]

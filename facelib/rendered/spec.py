@@ -7,6 +7,9 @@ from facelib.errors import UserError
 from facelib.rendered.pairs import FOLDS
 
 LOOK_VERSION = 1  # part of the digest: raise it when the renderer changes what it draws
+# Pictures beside those of a head with one trait changed (`facelib/rendered/traits.py`).
+ITSELF, AGAIN = "itself", "same person, other scene"
+STRANGER = "other person, same scene"
 
 
 @dataclass(frozen=True)

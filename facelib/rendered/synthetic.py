@@ -25,10 +25,10 @@ from tqdm.auto import tqdm
 from facelib.formats.benchmarks import save_benchmark
 from facelib.formats.recordio import write_face_records
 from facelib.paths import data_root
-from facelib.rendered.heads import load_assets
+from facelib.rendered.heads import HeadAssets, load_assets
 from facelib.rendered.mesh import build_model
 from facelib.rendered.pairs import choose_pairs
-from facelib.rendered.people import sample_person
+from facelib.rendered.people import Person, sample_person
 from facelib.rendered.render import Picture, render
 from facelib.rendered.scene import sample_conditions
 from facelib.rendered.spec import RenderedSpec
@@ -59,12 +59,16 @@ def benchmark_yaw(rng: np.random.Generator, number: int) -> float:
     return float(np.clip(rng.normal(0, 0.35), -1.2, 1.2))
 
 
+def person_of(assets: HeadAssets, spec: RenderedSpec, split: int, identity: int) -> Person:
+    """Who an identity of a split is: the pictures and what is told of the traits start here."""
+    people = TEST if split == PLANTED else split
+    return sample_person(assets, [spec.seed, people, identity], spec.spread)
+
+
 def draw_identity(spec: RenderedSpec, split: int, identity: int, root: Path) -> list[Picture]:
     """All pictures of one person of the split `TRAIN`, `TEST` or `PLANTED`."""
     assets = load_assets(root)
-    people = TEST if split == PLANTED else split
-    person = sample_person(assets, [spec.seed, people, identity], spec.spread)
-    model = build_model(assets, person)
+    model = build_model(assets, person_of(assets, spec, split, identity))
     count = FRONTAL + PROFILE + WILD if split == TEST else spec.images
     pictures = []
     for number in range(count):
@@ -136,10 +140,15 @@ def _end_with_parent() -> None:
 def _encode_identity(job) -> list[tuple[bytes, np.ndarray, str]]:
     """(JPEG, [yaw, pitch, roll, 5 × (x, y)], what hides) for each picture of an identity."""
     return [
-        (simplejpeg.encode_jpeg(shown.image, quality=95, colorspace="RGB"),
+        (encode(shown),
          np.array([shown.yaw, shown.pitch, shown.roll, *shown.landmarks.ravel()]), shown.hidden)
         for shown in draw_identity(*job)
     ]  # fmt: skip
+
+
+def encode(shown: Picture) -> bytes:
+    """A picture as the sets hold it."""
+    return simplejpeg.encode_jpeg(shown.image, quality=95, colorspace="RGB")
 
 
 def _train_images(spec, identities, progress, folder: Path) -> Iterator[tuple[int, bytes]]:
@@ -184,8 +193,7 @@ def contact_sheet(
     assets = load_assets(Path(root or data_root()))
     rows = []
     for identity in range(identities):
-        person = sample_person(assets, [spec.seed, TRAIN, identity], spec.spread)
-        model = build_model(assets, person)
+        model = build_model(assets, person_of(assets, spec, TRAIN, identity))
         row = []
         for column, yaw in enumerate(yaws):
             rng = np.random.default_rng([spec.seed, 3, identity, column])

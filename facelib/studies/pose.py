@@ -14,6 +14,7 @@ from facelib.metrics import geometry as an
 from facelib.metrics.scores import Scores
 from facelib.studies.centres import FAR, Geometry
 from facelib.studies.plots import YAW_NAMES, yaw_bins
+from facelib.studies.results import Result
 
 KINDS = {"cfp_ff": "frontal, frontal", "cfp_fp": "frontal, profile"}
 MIN_PAIRS = 50  # of either kind in a bin; a share among fewer says little
@@ -40,7 +41,7 @@ def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) 
     """
     rows = {}
     for run in runs:
-        for pose, part in _pooled(run).groupby("pose", sort=False):
+        for pose, part in pooled(run.result).groupby("pose", sort=False):
             if min(part["same"].sum(), (~part["same"]).sum()) >= MIN_PAIRS:
                 rows[pose, run.result.label] = _row(part, run.threshold(threshold_from), far)
     index = pd.MultiIndex.from_tuples(rows, names=["pose", "loss"])
@@ -50,10 +51,11 @@ def pose_table(runs: Sequence[Geometry], threshold_from: str, far: float = FAR) 
     return frame.iloc[np.argsort(place, kind="stable")]
 
 
-def _pooled(run: Geometry) -> pd.DataFrame:
+def pooled(result: Result) -> pd.DataFrame:
+    """All pairs of a run's benchmarks: score, same, id1, id2, pose."""
     frames = []
-    for name in run.result.benchmarks:
-        scores = run.result.scores(name)
+    for name in result.benchmarks:
+        scores = result.scores(name)
         columns = {"score": scores.score, "same": scores.same, "id1": scores.id1, "id2": scores.id2}
         frames.append(pd.DataFrame(columns).assign(pose=bins_of(scores, name)))
     return pd.concat(frames, ignore_index=True)
