@@ -16,9 +16,11 @@ def rec_file(path: Path) -> Path:
 
 
 def find_rec(path: Path) -> Path:
-    """`rec_file(path)`, or the only `.rec` of a folder without train.rec: im2rec's has any name."""
+    """`rec_file(path)`; of a folder without train.rec and train.idx its only `.rec`: im2rec's sets
+    have any name."""
     named, others = rec_file(path), sorted(Path(path).glob("*.rec"))
-    return others[0] if len(others) == 1 and not named.is_file() else named
+    there = named.is_file() or named.with_suffix(".idx").is_file()  # a half-copied set is no other
+    return others[0] if len(others) == 1 and not there else named
 
 
 def read_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -286,6 +286,9 @@ def test_a_set_of_another_name_is_read_where_it_is_the_only_one(faces: Path):
     for given in (faces, faces / "emore.rec"):
         cfg = make_config(data=str(given), benchmarks="")
         assert find_rec(train_folder(cfg)) == training_files(cfg)[0] == faces / "emore.rec"
+    (faces / "train.idx").touch()  # a set whose train.rec is lost: emore is another one
+    assert find_rec(faces) == faces / "train.rec"
+    (faces / "train.idx").unlink()
     shutil.copy(faces / "emore.rec", faces / "val.rec")
     with pytest.raises(BadData, match=r"holds emore\.rec, val\.rec, .* name it, e\.g\. "):
         RecordReader(faces)
