@@ -44,7 +44,7 @@ class _Common:
     # fmt: off
     name: str = setting("smoke", "first part of the run folder's name")
     # data
-    data: str = setting("rendered", "rendered; shapes (no faces: data_identities instances, data_images views); or a folder with train.rec and train.idx, or with one folder of aligned pictures per person")
+    data: str = setting("rendered", "rendered; shapes (no faces: data_identities instances, data_images views); or a folder with train.rec and train.idx (or the path of another .rec), or with one folder of aligned pictures per person")
     benchmarks: str = setting("lfw,cfp_ff,cfp_fp", ".bin files: names in the data folder, or paths")
     data_seed: int = setting(0, "rendered faces: another seed renders other people", of="embedded", low=0)
     data_identities: int = setting(250, "rendered faces: training identities", of="embedded", low=2)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from facelib.errors import BadData, UserError
-from facelib.formats.face_index import normalise_name
+from facelib.formats.face_index import digits_are_names, normalise_name
 from facelib.metrics.geometry import nearest_centres, unit
 from facelib.metrics.verification import strict_threshold
 from facelib.paths import atomic_file
@@ -197,7 +197,8 @@ def read_people(path: Path) -> dict[int, str]:
 def exclusion_lines(labels: Collection[int], names: list[str] | None) -> list[str]:
     """Lines for `exclude=`: the name, or the label where no name stands for these people alone.
 
-    Training leaves out *every* identity with a listed name, and reads digits as a label.
+    Training leaves out *every* identity with a listed name, and reads digits as a label where no
+    name is one (`digits_are_names`).
 
     Args:
         labels: training identities to leave out. names: of all training identities, or None.
@@ -209,8 +210,8 @@ def exclusion_lines(labels: Collection[int], names: list[str] | None) -> list[st
 
     def line(label: int) -> str:
         name = names[label].strip() if names else ""
-        alone = name and not name.isdigit() and bearers[normalise_name(name)] <= out
-        return name if alone else str(label)
+        alone = name and bearers[normalise_name(name)] <= out
+        return name if alone else f"label {label}" if digits_are_names(names) else str(label)
 
     return list(dict.fromkeys(line(label) for label in sorted(out)))
 

@@ -23,6 +23,11 @@ def add_train(verbs) -> None:
         given = load_run(options.run_name) if options.run_name else None
         root = given and given.path.parent
         if given:
+            if fresh := _of_new_runs(options):
+                raise UserError(
+                    f"{fresh} with --run: that run keeps its settings; without --run they make"
+                    " another run"
+                )
             check_name(given)
         cfg = given.config if given else _new_config(options)
         if options.images_seen:
@@ -30,7 +35,7 @@ def add_train(verbs) -> None:
                 raise UserError("--images-seen wants --run NAME; a new run: --set images_seen=N")
             from facelib.training.continued import longer
 
-            cfg, given = longer(given, options.images_seen), None
+            cfg, given = longer(given, options.images_seen, options.skip_bad), None
         if options.create:
             sys.stdout.write(f"{create_run(cfg, root).path}\n")
             return
@@ -62,7 +67,7 @@ def add_train(verbs) -> None:
     verb = add_verb(verbs, "train", "train a run (or resume it) and evaluate it", run, examples)
     head = "settings for --set (more on one: python -m facelib settings NAME):"
     verb.epilog += f"\n\n{head}\n{settings_table()}"
-    verb.add_argument("--preset", default="smoke", help=", ".join(PRESETS))
+    verb.add_argument("--preset", help=f"{', '.join(PRESETS)} (default: smoke)")
     add_settings(verb, "other settings")
     verb.add_argument("--run", dest="run_name", help="an existing run, instead of preset and --set")
     verb.add_argument("--dry-run", action="store_true", help="estimate time, memory, disk; stop")
@@ -84,7 +89,13 @@ def _new_config(options: argparse.Namespace) -> Config:
     """The configuration that preset and settings describe."""
     flags = {"skip_bad": options.skip_bad, "exclude_nobody": options.allow_empty}
     given = {name: True for name, value in flags.items() if value}
-    return make_config(options.preset, **settings_of(options), **given)
+    return make_config(options.preset or "smoke", **settings_of(options), **given)
+
+
+def _of_new_runs(options: argparse.Namespace) -> str:
+    """The given options that mean nothing to a run that is there."""
+    given = {"--preset": options.preset, "--set": options.set, "--allow-empty": options.allow_empty}
+    return ", ".join(name for name, value in given.items() if value)
 
 
 def _check_inputs(cfg: Config, given: Run | None, options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from facelib.data.datasets import FaceRecords
 from facelib.errors import BadData
 from facelib.formats.decode import decode
 from facelib.formats.recordio import unpack
+from facelib.safety.mortal import without_script
 
 START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # Windows
 AHEAD = 2  # batches that each worker has under way
@@ -86,7 +87,9 @@ def load_batches(
         multiprocessing_context=START if workers else None,
         generator=torch.Generator(),  # its seed is not drawn from the state that a run resumes
     )
-    for bad in loader:
+    with without_script():
+        bad_places = iter(loader)
+    for bad in bad_places:
         slot, rows = under_way.popleft()
         for place in bad:
             slots[slot, place] = torch.from_numpy(records.image(int(rows[place]))[0])

@@ -7,6 +7,7 @@ import numpy as np
 
 from facelib.config import EMBEDDED, Config
 from facelib.errors import UserError
+from facelib.formats.record_index import find_rec
 from facelib.formats.trees import is_tree
 from facelib.paths import data_root
 from facelib.rendered.dataset import (
@@ -43,14 +44,14 @@ def shapes_spec(cfg: Config) -> ShapesSpec:
 
 
 def train_folder(cfg: Config) -> Path:
-    """Folder with train.rec and train.idx, or with one folder per person; what is drawn here is
-    made on first use."""
+    """Folder with train.rec and train.idx, or with one folder per person, or another `.rec` file;
+    what is drawn here is made on first use."""
     if cfg.data == "shapes":
         return shapes_dataset(shapes_spec(cfg))
     if cfg.data == "rendered":
         return rendered_dataset(rendered_spec(cfg))
     folder = _resolve(cfg.data)
-    if not (folder / "train.rec").is_file() and not is_tree(folder):
+    if not any(folder.glob("*.rec")) and not is_tree(folder) and not find_rec(folder).is_file():
         raise UserError(
             f"data={cfg.data!r}: no train.rec in {folder}, and no pictures in folders of people; "
             "give a folder with either, or make one with: python -m facelib prepare folder IMAGES "
@@ -71,14 +72,16 @@ def training_files(cfg: Config) -> list[Path]:
     folder, exclude = train_folder(cfg), exclusion_file(cfg)
     if is_tree(folder):
         return [folder, exclude] if exclude else [folder]
-    names = ("train.rec", "train.idx", "names.txt") if exclude else ("train.rec", "train.idx")
-    found = [folder / name for name in names if (folder / name).is_file()]
+    rec = find_rec(folder)
+    found = [rec, rec.with_suffix(".idx"), rec.with_name("names.txt")]
+    found = [path for path in found[: 3 if exclude else 2] if path.is_file()]
     return [*found, exclude] if exclude else found
 
 
 def benchmark_paths(cfg: Config) -> list[Path]:
     """The `.bin` files of `cfg.benchmarks`: beside train.rec, in the data root, or full paths."""
     folder = train_folder(cfg)
+    folder = folder if folder.is_dir() else folder.parent
     return [
         benchmark_path(name.strip(), folder) for name in cfg.benchmarks.split(",") if name.strip()
     ]

@@ -135,6 +135,8 @@ def embed_folder(
         raise UserError(f"--out {out}: wanted a name that ends in .npz")
     left_out: Counter[str] = Counter()
     paths = sort_pictures((p for p in folder.rglob("*") if p.is_file()), left_out)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; wanted one with pictures")
     if not paths:
         raise UserError(f"{folder}: no picture below it; wanted {', '.join(IMAGE_SUFFIXES)}")
     encode = open_pictures(folder, align)

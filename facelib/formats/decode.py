@@ -29,7 +29,7 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".pbm", ".pgm", ".ppm", ".pnm", ".tif",
     ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".hif",
 )  # fmt: skip
-BRANDS = 64  # bytes that hold the brands of an AVIF or HEIF file
+BRANDS, BOXES = 64, 1 << 16  # bytes that hold the brands of an AVIF or HEIF file, and its boxes
 LONGEST = 1 << 12  # pixels of a side
 # What makes a picture (H, W, 3) upright, by its EXIF orientation.
 UPRIGHT = {
@@ -92,14 +92,15 @@ def _decode_pixels(jpeg: bytes, least: int = 0) -> np.ndarray:
             return simplejpeg.decode_jpeg(jpeg, "RGB", min_height=least, min_width=least)
         with _open(jpeg) as picture:
             pixels = np.array(_to_8_bits(picture, jpeg).convert("RGB"))
-            turn = _orientation(picture)  # loading a TIFF turns it, and takes the tag away
+            turn = _orientation(picture, jpeg)  # loading a TIFF turns it, and takes the tag away
         return np.ascontiguousarray(UPRIGHT[turn](pixels))
     except (BadData, MemoryError):
         raise
     except Exception as error:  # the decoders raise nearly anything, TypeError for one
         start = bytes(jpeg[:8]).hex(" ") or "nothing"
         if isinstance(error, UnidentifiedImageError):
-            error = "a format that is not known here"  # Pillow's own words name an object
+            # Pillow's own words name an object.
+            error = "a format, or a kind of it, that is not known here"
         raise BadData(
             f"no readable image: {len(jpeg)} bytes, starting with {start} (a JPEG starts with"
             f" ff d8 ff): {error}"
@@ -113,12 +114,19 @@ def is_plain_jpeg(image: bytes) -> bool:
     if bytes(image).find(b"Exif\0\0") < 0:
         return True
     with _open(image) as picture:
-        return _orientation(picture) == 1
+        return _orientation(picture, image) == 1
 
 
-def _orientation(picture: Image.Image) -> int:
-    """How a picture is stored, a key of `UPRIGHT`; 1 (upright) where its EXIF cannot be read."""
+def _orientation(picture: Image.Image, content: bytes) -> int:
+    """How a picture is stored, a key of `UPRIGHT`; 1 (upright) where its EXIF cannot be read.
+
+    A HEIF file is turned by its decoder as its own boxes say, and EXIF counts where it has none.
+    """
     try:
+        if picture.format == "HEIF":
+            turned = any(box in bytes(content[:BOXES]) for box in (b"irot", b"imir"))
+            turn = 1 if turned else picture.info.get("original_orientation") or 1
+            return turn if turn in UPRIGHT else 1
         turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # the picture is whole, a block beside it is not
         log.info("EXIF that cannot be read, taken as upright: %s", error)
@@ -142,10 +150,11 @@ def _to_8_bits(picture: Image.Image, content: bytes) -> Image.Image:
     Args:
         content: the encoded picture: of 16 bits per colour Pillow gives the upper 8 alone.
     """
-    if ";16" in str(picture.tile[:1]) and picture.mode in ("RGB", "RGBA", "LA"):
+    deep = ";16" in str(picture.tile[:1]) or "'ppm'" in str(picture.tile[:1])
+    if deep and picture.mode in ("RGB", "RGBA", "LA"):
         picture.load()  # Pillow's word on whether it is whole
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if values is None or values.ndim < 3 or values.shape[2] < 3:
+        if values is None or values.dtype != np.uint16 or values.ndim < 3 or values.shape[2] < 3:
             return picture  # a kind that OpenCV does not read so
         values = values[..., 2::-1].astype(np.float64)
     elif picture.mode in ("F", "I") or picture.mode.startswith("I;16"):

@@ -163,6 +163,11 @@ def normalise_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", composed).split())
 
 
+def digits_are_names(names: list[str] | None) -> bool:
+    """In a set with numbers for names, `0000045` in a list is that name, `label 45` the label."""
+    return any(map(is_number, names or []))
+
+
 def read_exclusions(path: Path) -> list[str]:
     """The entries of a list of people to leave out: names and labels, one a line."""
     if not path.is_file():
@@ -180,7 +185,7 @@ def excluded_labels(
     """Labels to leave out.
 
     Args:
-        exclude: names and integer labels, or a text file with one a line.
+        exclude: names and integer labels, or a text file with one a line, see `digits_are_names`.
         names: name of each label.
         classes: number of labels.
         allow_empty: take a file that matches nobody; else it is an error.
@@ -191,15 +196,17 @@ def excluded_labels(
     where, from_file = "exclude", isinstance(exclude, str | Path)
     if from_file:
         where, exclude = f"exclude: {exclude}", read_exclusions(Path(exclude))
-    labels, unknown = set(), []
+    labels, unknown, numbered = set(), [], digits_are_names(names)
     by_name: dict[str, list[int]] = {}
     for label, name in enumerate(names or []):
         by_name.setdefault(normalise_name(name), []).append(label)
     for entry in exclude:
-        if isinstance(entry, int | np.integer) or is_number(entry):
-            if not 0 <= int(entry) < classes:
-                raise BadData(f"{where}: label {entry}, allowed are 0 … {classes - 1}")
-            labels.add(int(entry))
+        text = str(entry).removeprefix("label ")
+        told = not isinstance(entry, str) or text != entry or not numbered  # that it is a label
+        if told and is_number(text.removeprefix("-")):
+            if not 0 <= int(text) < classes:
+                raise BadData(f"{where}: label {text}, allowed are 0 … {classes - 1}")
+            labels.add(int(text))
         elif names is None:
             raise BadData(f"{where}: {entry!r} is a name, but the set has no names.txt")
         elif normalise_name(entry) in by_name:

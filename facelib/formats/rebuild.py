@@ -8,7 +8,8 @@ import numpy as np
 
 from facelib.errors import BadData
 from facelib.formats.record_bytes import MAGIC, MIDDLE, read_record, unpack
-from facelib.formats.recordio import PARTIAL, read_index, rec_file, write_text
+from facelib.formats.record_index import find_rec, read_index
+from facelib.formats.recordio import PARTIAL, write_text
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def rebuild_index(rec_path: Path) -> int:
     Raises:
         BadData: nothing readable is there, or the file is damaged and its index knows as much.
     """
-    rec_path = rec_file(rec_path)
+    rec_path = find_rec(rec_path)
     if not rec_path.is_file():
         raise BadData(f"{rec_path}: no such file; wanted a RecordIO file (train.rec)")
     keys, offsets, problems = scan_records(rec_path)

@@ -12,11 +12,9 @@ Order on disk is not key order: always go through `train.idx`.
 import logging
 import mmap
 import struct
-import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
@@ -33,6 +31,7 @@ from facelib.formats.record_bytes import (
     read_record,
     unpack,
 )
+from facelib.formats.record_index import find_rec, read_index, rebuild_hint, rec_file
 from facelib.paths import atomic_file
 from facelib.safety.readers import one_line
 
@@ -41,8 +40,6 @@ __all__ = [
     "RecordReader",
     "RecordWriter",
     "pack",
-    "read_index",
-    "rec_file",
     "unpack",
     "write_face_records",
     "write_text",
@@ -56,53 +53,17 @@ CHUNK = 1 << 18  # records whose headers are looked at together
 WORD = struct.unpack("<I", MAGIC)[0]
 
 
-def read_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Parse `train.idx` to int64 keys (N,) and byte offsets (N,), in the order of the file.
-
-    Raises:
-        BadData: no line, a line that is not `integer<TAB>integer`, a key that occurs twice.
-    """
-    text = idx_path.read_bytes().rstrip()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # numpy's "stopped before the end"
-            numbers = np.fromstring(text, dtype=np.int64, sep=" ")
-        keys, offsets = numbers.reshape(-1, 2).T.copy()
-        lines = text.count(b"\n") + 1
-    except (DeprecationWarning, ValueError):
-        lines, keys, offsets = -1, np.empty(0, np.int64), np.empty(0, np.int64)
-    if len(keys) == 0 or lines != len(keys) or keys.min() < 0 or offsets.min() < 0:
-        raise BadData(f"{idx_path}: {_first_bad_line(text)}{_rebuild_hint(idx_path)}")
-    repeated = len(keys) - len(np.unique(keys))
-    if repeated:
-        raise BadData(f"{idx_path}: {repeated} keys occur twice{_rebuild_hint(idx_path)}")
-    return keys, offsets
-
-
 def _sorted_index(idx_path: Path) -> tuple[np.ndarray, np.ndarray]:
     keys, offsets = read_index(idx_path)
     order = np.argsort(keys, kind="stable")
     return keys[order], offsets[order]
 
 
-def _first_bad_line(text: bytes) -> str:
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if len(fields) != 2 or not all(field.isdigit() for field in fields):
-            return f"line {number} is {line[:60]!r}, wanted key<TAB>byte offset"
-    return "no records"
-
-
-def _rebuild_hint(path: Path) -> str:
-    rec = path.with_suffix(".rec")
-    return f"; rebuild it with: python -m facelib inspect {quote(str(rec))} --rebuild-idx"
-
-
 class RecordReader:
     """Random access to the records of a `.rec` file by the keys of its `.idx` file.
 
     Args:
-        rec_path: the `.rec` file, or a folder that holds `train.rec`.
+        rec_path: the `.rec` file, or a folder, see `find_rec`.
         idx_path: the index, by default beside the records.
         partial: of a truncated file, read the records that are whole, with a warning.
 
@@ -120,15 +81,20 @@ class RecordReader:
         idx_path: Path | None = None,
         partial: bool = False,
     ):
-        self.rec_path = rec_file(rec_path)
+        self.rec_path = find_rec(rec_path)
         self.idx_path = Path(idx_path) if idx_path else self.rec_path.with_suffix(".idx")
         if not self.rec_path.is_file():
+            if others := sorted(Path(rec_path).glob("*.rec")):
+                raise BadData(
+                    f"{rec_path}: holds {', '.join(path.name for path in others)}, and one set is"
+                    f" wanted: name it, e.g. {others[0]}"
+                )
             raise BadData(
                 f"{self.rec_path}: no such file; wanted a face set: make one from a folder of"
                 " images with: python -m facelib prepare --help"
             )
         if not self.idx_path.is_file():
-            raise BadData(f"{self.idx_path}: no such file{_rebuild_hint(self.rec_path)}")
+            raise BadData(f"{self.idx_path}: no such file{rebuild_hint(self.rec_path)}")
         self.size, self.partial = self.rec_path.stat().st_size, partial
         self.keys, self.offsets = _sorted_index(self.idx_path)
         self._check_end()
@@ -147,7 +113,7 @@ class RecordReader:
                 file.read(int(self.offsets[last][0]), self.where(self.keys[last][0]))
             except BadData as error:
                 if not self.partial:
-                    raise BadData(f"{error}{PARTIAL}") from None
+                    raise BadData(f"{error}{self._way_out(file, self.offsets[whole])}") from None
                 whole &= ~last
         lost = np.flatnonzero(~whole)
         if len(lost) == 0:
@@ -160,7 +126,14 @@ class RecordReader:
         if not self.partial or not whole.any():
             raise BadData(f"{where}; copy both files again{PARTIAL if whole.any() else ''}")
         log.warning("%s: they are left out", where)
+        self.size = min(self.size, int(self.offsets[lost].min()))  # of what can be read
         self.keys, self.offsets = self.keys[whole], self.offsets[whole]
+
+    def _way_out(self, file: MappedFile, offsets: np.ndarray) -> str:
+        """What to do about a bad end: leave it out, or make an index anew that fits nowhere."""
+        some = offsets[:: max(1, len(offsets) // 64)].tolist()
+        fits = [file.map[at : at + len(MAGIC)] == MAGIC for at in some]
+        return PARTIAL if 2 * sum(fits) > len(fits) else rebuild_hint(self.rec_path)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -248,12 +221,6 @@ class RecordReader:
         for i in np.flatnonzero(odd):
             labels[i] = np.ravel(self.header(int(keys[i])).label)[0]
         return labels
-
-
-def rec_file(path: Path) -> Path:
-    """`path` itself if it names a `.rec` file, else `path/train.rec`."""
-    path = Path(path)
-    return path if path.suffix == ".rec" and not path.is_dir() else path / "train.rec"
 
 
 class RecordWriter:

@@ -61,8 +61,8 @@ def list_identities(src: Path, left_out: Counter | None = None) -> dict[str, lis
 
 
 def is_tree(folder: Path) -> bool:
-    """Whether a folder without train.rec has a picture in a folder of its own."""
+    """Whether a folder without a `.rec` has a picture in a folder of its own."""
     folder = Path(folder)
-    if not folder.is_dir() or (folder / "train.rec").exists() or (folder / "train.idx").exists():
+    if not folder.is_dir() or any(folder.glob("*.rec")) or (folder / "train.idx").exists():
         return False
     return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("[!.]*/[!.]*"))

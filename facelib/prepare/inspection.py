@@ -61,8 +61,8 @@ def inspect(path: Path, deep: bool = False) -> dict:
 
 
 def _inspect_folder(path: Path, deep: bool) -> dict:
-    if (path / "train.rec").exists() or (path / "train.idx").exists():
-        return _inspect_records(path / "train.rec", deep)
+    if any(path.glob("*.rec")) or (path / "train.idx").exists():
+        return _inspect_records(path, deep)
     if (path / "Protocol").is_dir():
         return _inspect_cfp(path, deep)
     if (path / "pairs.txt").is_file():
@@ -76,7 +76,7 @@ def _inspect_records(path: Path, deep: bool) -> dict:
     report = {"kind": "face records", "records": len(reader), "images": len(keys)}
     report |= {"problems": problems, **_describe_identities(labels)}
     try:
-        check_gap_free(labels, path)
+        check_gap_free(labels, reader.rec_path)
         names = read_names(reader.rec_path.parent / "names.txt", labels)
         report["names"] = names is not None
     except BadData as error:

@@ -32,6 +32,7 @@ from facelib.rendered.people import Person, sample_person
 from facelib.rendered.render import Picture, render
 from facelib.rendered.scene import sample_conditions
 from facelib.rendered.spec import RenderedSpec
+from facelib.safety.mortal import without_script
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,9 @@ def drawn(jobs: list[tuple], workers: int) -> Iterator[Iterator[list]]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker) as pool:
         try:
-            yield pool.map(_encode_identity, jobs, chunksize=2)
+            with without_script():  # the first job starts all processes
+                identities = pool.map(_encode_identity, jobs, chunksize=2)
+            yield identities
         finally:
             pool.shutdown(cancel_futures=True)
 

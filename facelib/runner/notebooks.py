@@ -265,7 +265,10 @@ def _kinds(parameter: Mapping[str, str]) -> list[str]:
     annotation, default = parameter["inferred_type_name"], _parse(parameter["default"])
     if annotation == "None":
         return [type(default).__name__]
-    kinds = [ast.unparse(node) for node in _parts(ast.parse(annotation, mode="eval").body)]
+    node = ast.parse(annotation, mode="eval").body
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # written in quotes
+        node = ast.parse(node.value, mode="eval").body
+    kinds = [ast.unparse(part) for part in _parts(node)]
     return kinds if default is not None or "None" in kinds else [*kinds, "None"]
 
 

@@ -133,8 +133,8 @@ def create_run(cfg: Config, root: Path | None = None) -> Run:
 def load_run(name: str | Path | Run) -> Run:
     """A run as it is, or by folder, by name under the runs root, or by a beginning of its name.
 
-    Of several that begin so, the one of that name (`smoke-arcface`, then a digest) counts, or of
-    several such the one without other settings.
+    Of several that begin so, the one of that very name counts, else the one of that name
+    (`smoke-arcface`, then a digest), or of several such the one without other settings.
     """
     if isinstance(name, Run):
         return name
@@ -144,7 +144,7 @@ def load_run(name: str | Path | Run) -> Run:
         if len(matches) > 1:
             called = [p for p in matches if p.name.rpartition("-")[0] == str(name)]
             plain = [p for p in called if _is_plain(p)] if len(called) > 1 else called
-            matches = plain or matches
+            matches = [p for p in matches if p.name == path.name] or plain or matches
         if len(matches) != 1:
             what = ", ".join(p.name for p in matches) or "none"
             raise UserError(

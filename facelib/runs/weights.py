@@ -38,6 +38,12 @@ def init_file(init: str) -> Path:
     except BadData:
         raise
     except UserError:
+        if path.is_dir():
+            inside = sorted(file.name for file in path.iterdir() if file.is_file())
+            raise UserError(
+                f"init={init!r}: a folder without a run's config.json; name a weights file in it "
+                f"({', '.join(inside[:3]) or 'it holds no file'})"
+            ) from None
         raise UserError(
             f"init={init!r}: no such file, and no run in {runs_root()} of that name; give a "
             "weights file, a run's folder or its name; list runs: python -m facelib runs"

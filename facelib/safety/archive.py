@@ -111,6 +111,10 @@ def _check_bytes(path: Path, again: str) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         odd = [one.filename for one in archive.infolist() if one.compress_type or one.flag_bits & 1]
+        if any("/code/__torch__" in name for name in archive.namelist()):
+            raise BadData(
+                f"{path}: a TorchScript program, wanted weights; save its state_dict(), or {again}"
+            )
         bad = odd[0] if odd else archive.testzip()
         if bad is not None or archive.comment:
             what = f"entry {bad!r} is damaged" if bad is not None else "its end is damaged"

@@ -1,13 +1,16 @@
-"""Children that die with their parent, asked for before anything heavy is imported (Linux).
+"""Children that die with their parent (Linux), and that leave the script of their parent alone.
 
-Imported by the fork server of the loader's workers too: it and each worker that it forks then end
-when their parent does, a killed one included.
+Asked for before anything heavy is imported, and by the fork server of the loader's workers too: it
+and each worker that it forks then end when their parent does, a killed one included.
 """
 
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 PR_SET_PDEATHSIG = 1
 FIRST_PARENT = os.getppid()  # when this module was imported
@@ -31,4 +34,18 @@ def make_workers_mortal() -> None:
     from multiprocessing import get_all_start_methods, set_forkserver_preload
 
     if "forkserver" in get_all_start_methods():  # not on Windows
-        set_forkserver_preload(["__main__", "facelib.safety.mortal_workers"])
+        set_forkserver_preload(["facelib.safety.mortal_workers", "facelib.data.loader"])
+
+
+@contextmanager
+def without_script() -> Iterator[None]:
+    """Processes that multiprocessing starts in here do not import the caller's script.
+
+    They need only facelib. A script without `if __name__ == "__main__"` would run again in each of
+    them, and wait there for what its first run holds.
+    """
+    script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script

@@ -69,7 +69,10 @@ def read_text(path: Path | str, wanted: str, again: str = AGAIN) -> str:
     """A text file in UTF-8, or in UTF-16 with its byte-order mark; no line begins with a mark."""
     with reading(path, wanted, again):
         content = Path(path).read_bytes()
-        text = content.decode(encoding_of(content[:2]))
+        encoding = encoding_of(content[:2])
+        if encoding != "utf-16" and b"\0" in content.rstrip(b"\0"):
+            encoding = "latin-1"  # to be refused below, whatever else is odd in it
+        text = content.decode(encoding)
     if "\0" in text.rstrip("\0"):  # zeros at the end are what a crash of the machine leaves
         raise BadData(
             f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds zero bytes (UTF-16"

@@ -8,8 +8,10 @@ from facelib.runs.folder import Run, load_run
 from facelib.training.schedule import learning_rate
 
 
-def longer(run: Run, images_seen: int) -> Config:
+def longer(run: Run, images_seen: int, skip_bad: bool = False) -> Config:
     """The configuration of a new run that begins with the weights and optimiser of a finished one.
+
+    It skips bad records where `skip_bad` says so, or that run did.
 
     Raises:
         UserError: the run is not finished, or no shorter than asked.
@@ -24,7 +26,10 @@ def longer(run: Run, images_seen: int) -> Config:
             f"--images-seen {images_seen}: {run.name} has seen {seen}; give "
             f"{seen + run.config.global_batch} or more"
         )
-    return run.config.replace(images_seen=images_seen, epochs=0.0, continues=run.name)
+    skip_bad = skip_bad or run.config.skip_bad or bool(run.status.get("skip_bad"))
+    return run.config.replace(
+        images_seen=images_seen, epochs=0.0, continues=run.name, skip_bad=skip_bad
+    )
 
 
 def earlier_run(cfg: Config, root: Path) -> Path:

@@ -81,11 +81,12 @@ def test_precision_and_recall_count_pairs_and_not_people():
 
 
 def test_training_leaves_out_exactly_the_listed_identities(tmp_path, tiny_records, caplog):
-    # Catches: a name that others bear too (they would go as well), digits read as a label.
+    # Catches: a name that others bear too (they would go as well), a label read as a name.
     names = [f"person {i}" for i in range(24)]
     names[3], names[4], names[5] = "Twin", "twin", "7"
     lines = checks.exclusion_lines([1, 3, 5], names)
-    assert lines == ["person 1", "3", "5"]
+    assert lines == ["person 1", "label 3", "7"]
+    assert checks.exclusion_lines([1, 3], names[:5]) == ["person 1", "3"]
     assert checks.exclusion_lines([3, 4], names) == ["Twin", "twin"]
     assert checks.exclusion_lines([2, 2, 0], None) == ["0", "2"]
     caplog.set_level(logging.WARNING)

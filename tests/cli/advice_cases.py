@@ -115,7 +115,7 @@ def half_an_index(p):
     return "; ".join(inspect(p.records)["problems"])
 
 
-@case("formats/recordio.py: inspect VALUE --rebuild-idx")
+@case("formats/record_index.py: inspect VALUE --rebuild-idx")
 def no_index(p):
     if "touched" not in vars(p):
         p.touched = (p.records / "train.idx").unlink()

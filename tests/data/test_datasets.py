@@ -236,6 +236,21 @@ def test_excluded_people_are_gone_whatever_the_spelling(tmp_path: Path, caplog):
     ]  # fmt: skip
 
 
+def test_where_names_are_numbers_a_number_in_a_list_is_a_name(tmp_path: Path, caplog):
+    # Mutation: digits taken for a label: another person goes, the listed one stays in training.
+    (write_set(tmp_path) / "names.txt").write_text("0000003\n0000100\nBob\n2\n")
+    out = tmp_path / "out.txt"
+    for text, left in (("0000003\n2\n", ["0000100", "Bob"]), ("label 2\n1\n", None)):
+        out.write_text(text)
+        names = FaceRecords(tmp_path, size=8, exclude=out).names
+        assert names == (left or ["0000003", "0000100", "2"])
+    assert "1 names are not in the set, e.g. ['1']" in caplog.text
+    assert "Bob" not in FaceRecords(tmp_path, size=8, exclude=[2]).names
+    out.write_text("3\n")
+    with pytest.raises(BadData, match="none of its 1 names, e.g. '3', is in the set"):
+        FaceRecords(tmp_path, size=8, exclude=out)
+
+
 def test_wrong_exclusions_are_refused(tmp_path: Path):
     write_set(tmp_path)
     for exclude, message in (

@@ -14,7 +14,8 @@ from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.formats.decode import decode, encode_jpeg
 from facelib.formats.face_index import excluded_labels, read_face_index, read_names
 from facelib.formats.rebuild import rebuild_index
-from facelib.formats.recordio import RecordReader, read_index, write_face_records
+from facelib.formats.record_index import read_index
+from facelib.formats.recordio import RecordReader, write_face_records
 from facelib.metrics.lgcn import LinkNetwork, LinkSettings, load_links, save_links
 from facelib.metrics.scores import load_scores, make_scores, save_scores
 from facelib.runner.notebooks import read_notebook, write_notebook

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from facelib.errors import UserError
-from facelib.formats.recordio import rec_file
+from facelib.formats.record_index import rec_file
 
 
 def import_mxnet() -> ModuleType:

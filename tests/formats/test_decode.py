@@ -252,7 +252,7 @@ def test_exif_behind_other_blocks_counts_too():
 
 
 def test_an_unknown_format_is_said_without_an_address():
-    with pytest.raises(BadData, match="starting with 68 65 .*: a format that is not known here"):
+    with pytest.raises(BadData, match="starting with 68 65 .* not known here"):
         decode(b"hello, no picture")
 
 
@@ -269,7 +269,7 @@ def test_grey_of_more_than_8_bits_is_scaled_by_its_range(form: str, kind: type, 
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("form", [".png", ".tiff"])
+@pytest.mark.parametrize("form", [".png", ".tiff", ".ppm"])
 def test_colours_of_16_bits_are_scaled_by_their_range_too(form: str, orientation: int):
     # Mutation: the upper 8 bits alone, which are black where a camera fills 10 of 16.
     dark = corners().astype(np.uint16) * 4
@@ -312,8 +312,11 @@ def test_pictures_of_phones_and_of_several_frames_are_read():
     exif[0x0112] = 6
     turned = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(image)).save(turned, quality=95, exif=exif.tobytes())
+    untold = io.BytesIO()  # Pillow writes no turn into the boxes of such a file
+    Image.fromarray(image).save(untold, "HEIF", quality=95, exif=exif)
     mif1 = stored(image, "AVIF", quality=95, exif=exif).replace(b"ftypavif", b"ftypmif1", 1)
-    for data in (turned.getvalue(), mif1):
+    assert b"irot" not in untold.getvalue() and b"irot" in turned.getvalue()
+    for data in (turned.getvalue(), untold.getvalue(), mif1):
         found = decode(data).astype(int)
         assert np.abs(found - np.rot90(image, -1))[4:-4, 4:-4].mean() < 6
 

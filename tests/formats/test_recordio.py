@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facelib.config import make_config
+from facelib.data.locate import train_folder, training_files
 from facelib.errors import BadData, UserError
+from facelib.formats.face_index import read_face_index
 from facelib.formats.rebuild import rebuild_index
 from facelib.formats.record_bytes import MAGIC
+from facelib.formats.record_index import find_rec
 from facelib.formats.recordio import (
     Header,
     RecordReader,
@@ -21,6 +25,7 @@ from facelib.formats.recordio import (
     unpack,
     write_face_records,
 )
+from facelib.prepare.inspection import inspect
 from tests.formats.mxnet_reader import MxnetReader
 from tests.golden.make_formats import PAYLOADS
 
@@ -270,6 +275,37 @@ def test_an_index_that_cannot_be_improved_is_kept(faces: Path, caplog):
 def test_a_blank_line_at_the_end_of_an_index_is_no_record(faces: Path):
     append_line("\n \n")(faces)
     assert len(RecordReader(faces)) == 10
+
+
+def test_a_set_of_another_name_is_read_where_it_is_the_only_one(faces: Path):
+    # im2rec writes PREFIX.rec. Mutation: "no such file: train.rec" beside it.
+    for suffix in (".rec", ".idx"):
+        (faces / f"train{suffix}").rename(faces / f"emore{suffix}")
+    assert len(RecordReader(faces)) == len(RecordReader(faces / "emore.rec")) == 10
+    assert inspect(faces)["images"] == 6
+    for given in (faces, faces / "emore.rec"):
+        cfg = make_config(data=str(given), benchmarks="")
+        assert find_rec(train_folder(cfg)) == training_files(cfg)[0] == faces / "emore.rec"
+    (faces / "train.idx").touch()  # a set whose train.rec is lost: emore is another one
+    assert find_rec(faces) == faces / "train.rec"
+    (faces / "train.idx").unlink()
+    shutil.copy(faces / "emore.rec", faces / "val.rec")
+    with pytest.raises(BadData, match=r"holds emore\.rec, val\.rec, .* name it, e\.g\. "):
+        RecordReader(faces)
+
+
+def test_the_way_out_of_a_bad_end_is_one_that_works(faces: Path, caplog):
+    # Mutation: skip_bad advised for the index of another file, --rebuild-idx for a cut one.
+    lines = (faces / "train.idx").read_text().splitlines()
+    shifted = (f"{key}\t{int(at) + 4}" for key, at in (line.split() for line in lines))
+    (faces / "train.idx").write_text("\n".join(shifted))
+    with pytest.raises(BadData, match=r"--rebuild-idx$"):
+        RecordReader(faces)
+    assert rebuild_index(faces) == len(RecordReader(faces)) == 10
+    truncate(faces)
+    with pytest.raises(BadData, match=r"skip_bad=true$"):
+        RecordReader(faces)
+    assert read_face_index(RecordReader(faces, partial=True)).problems == []
 
 
 def test_records_whose_ids_repeat_are_numbered_in_their_order(tmp_path: Path):

@@ -1,6 +1,7 @@
 """`init=`: weights as other projects wrap them, runs by name, class centres of the same classes."""
 
 import logging
+import zipfile
 from argparse import Namespace
 
 import pytest
@@ -75,6 +76,16 @@ def test_safetensors_load_and_a_file_with_other_objects_is_named(tmp_path):
     torch.save({"state_dict": source.state_dict(), "args": Namespace(a=1)}, tmp_path / "c.pt")
     with pytest.raises(BadData, match=r"holds argparse\.Namespace, .* state_dict\(\) alone"):
         load_backbone(target, tmp_path / "c.pt")
+
+
+def test_what_is_no_weights_file_is_called_by_its_name(tmp_path):
+    # Catches: "damaged" of a TorchScript program, "no such file" of a folder that is there.
+    with zipfile.ZipFile(tmp_path / "net.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/code/__torch__/nn.py", "class Net(Module):\n")
+    with pytest.raises(BadData, match=r"a TorchScript program, .* state_dict"):
+        load_backbone(iresnet("iresnet18", **SMALL), tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"a folder without a run's config\.json.*\(net\.pt\)"):
+        init_file(str(tmp_path))
 
 
 def test_another_architecture_is_refused_with_the_keys_found_and_wanted(tmp_path):

@@ -150,14 +150,15 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     # Catches: papermill's patterns, which lose `note` and `x` and stop at "a=b".
     cell = new_code_cell(
         'note: str = "a=b"  # a note\nx: str | None = None\nmode: Literal["a", "b|c"] = "a"\n'
-        "size: Optional[Literal[1, 2]] = 1\nsizes: list[int] = [\n    1,\n]  # long",
+        "size: Optional[Literal[1, 2]] = 1\nsizes: list[int] = [\n    1,\n]  # long\n"
+        "quoted: 'int | None' = 3",
         metadata={"tags": ["parameters"]},
     )
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "07_p.ipynb")
     found = notebooks.read_parameters(tmp_path / "07_p.ipynb")
     assert [found["note"]["help"], found["sizes"]["help"]] == ["a note", "long"]
-    good = {"note": "c=d", "x": "text", "mode": "b|c", "size": "2", "sizes": "[3]"}
-    values = {**good, "size": 2, "sizes": [3]}
+    good = {"note": "c=d", "x": "text", "mode": "b|c", "size": "2", "sizes": "[3]", "quoted": "4"}
+    values = {**good, "size": 2, "sizes": [3], "quoted": 4}
     assert notebooks.check_values(tmp_path / "07_p.ipynb", good) == values
     assert notebooks.check_values(tmp_path / "07_p.ipynb", {"x": "None"}) == {"x": None}
     for name, value in {"mode": "c", "size": 3, "sizes": ["a"], "note": 1}.items():

@@ -1,6 +1,7 @@
 """Run folders: found again, never overwritten, readable after a crash."""
 
 import json
+import shutil
 
 import pytest
 
@@ -119,6 +120,9 @@ def test_the_plain_run_counts_among_several_of_a_name(runs_folder):
     plain = create_run(make_config(loss="arcface"))
     create_run(make_config(loss="arcface", seed=7))
     assert load_run("smoke-arcface").name == plain.name
+    shutil.copytree(plain.path, runs_folder / f"{plain.name}.old")  # a copy hides nothing
+    assert load_run(plain.name).path == plain.path
+    shutil.rmtree(runs_folder / f"{plain.name}.old")
     standard = create_run(make_config("ms1m-arcface-standard"))
     create_run(make_config("ms1m-arcface", seed=3))
     assert load_run("ms1m-arcface").name.startswith("ms1m-arcface-")

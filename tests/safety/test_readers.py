@@ -49,6 +49,7 @@ NO_TEXT = {
     "Latin-1": "José\t1,2\n".encode("latin-1"),
     "half a UTF-16": b"\xff\xfe1\0\t\0A",
     "UTF-16 without mark": "1\tAnn\n".encode("utf-16-le"),
+    "UTF-16 without mark, accents": "1\tZoë\n".encode("utf-16-be"),
 }
 
 
@@ -67,7 +68,8 @@ def test_text_that_is_not_unicode_is_refused_by_every_reader(tmp_path: Path, rea
     # Mutation: Path.read_text(), which raises UnicodeDecodeError.
     path = tmp_path / "file.txt"
     path.write_bytes(NO_TEXT[encoding])
-    assert "UTF-8" in refused(TEXTS[reader], path) or reader == "json lines" or reader == "columns"
+    said = "zero bytes" if "without mark" in encoding else "UTF-8"
+    assert said in refused(TEXTS[reader], path) or reader == "json lines" or reader == "columns"
 
 
 def outcome(read, path: Path) -> str:

@@ -5,8 +5,9 @@ import pytest
 from facelib.cli.main import main
 from facelib.errors import UserError
 from facelib.formats.recordio import write_face_records
-from facelib.runs.folder import load_run, read_lines
+from facelib.runs.folder import create_run, load_run, read_lines
 from facelib.runs.launch import launch
+from facelib.training.continued import longer
 from facelib.training.trained import load_model
 from tests.data.toys import write_jpeg
 from tests.training.test_train import largest_difference, tiny, weights
@@ -47,3 +48,16 @@ def test_a_finished_run_is_trained_longer_from_its_weights_and_optimiser(
     assert first.checkpoint.read_bytes() == kept
     assert main(["train", "--run", first.name, "--images-seen", "96"]) == 2
     assert "has seen 96; give 112 or more" in capsys.readouterr().err
+
+
+def test_a_continuation_skips_what_its_run_skipped_and_takes_no_other_settings(
+    tiny_records, runs_folder, capsys
+):
+    # Catches: the bad record that ends the continuation too; --set and --preset passed over.
+    run = create_run(tiny(tiny_records))
+    run.set_status(state="done", step=6, skip_bad=True)
+    assert longer(run, 192).skip_bad
+    run.set_status(skip_bad=False)
+    assert longer(run, 192, skip_bad=True).skip_bad and not longer(run, 192).skip_bad
+    assert main(["train", "--run", run.name, "--set", "lr=1", "--preset", "smoke"]) == 2
+    assert "--preset, --set with --run: that run keeps its settings" in capsys.readouterr().err
