@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
+from facelib.cli import looks
+from facelib.cli.common import add_settings, add_verb, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
 from facelib.config import EMBEDDED, Config, make_config
@@ -100,7 +101,7 @@ def _check_inputs(cfg: Config, given: Run | None, options: argparse.Namespace) -
         return
     check_init(cfg)
     if cfg.benchmarks and cfg.data != "rendered" and not (options.no_eval or options.dry_run):
-        check_benchmarks(benchmark_paths(cfg))  # rendered faces make theirs
+        looks.bins(benchmark_paths(cfg))  # rendered faces make theirs
     if cfg.exclude or cfg.data not in EMBEDDED:
         labels = people_of(cfg.replace(skip_bad=cfg.skip_bad or options.skip_bad)).labels
         if not given:

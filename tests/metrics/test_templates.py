@@ -10,7 +10,7 @@ from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.evaluate import ijb
-from facelib.evaluate.ijb import embed_faces, read_protocol, run_embedder
+from facelib.evaluate.ijb import embed_faces, run_embedder
 from facelib.formats.decode import encode_jpeg
 from facelib.metrics import templates
 from facelib.metrics.templates import (
@@ -19,6 +19,7 @@ from facelib.metrics.templates import (
     template_embeddings,
     verify_templates,
 )
+from facelib.prepare.ijb import read_protocol
 from facelib.runs.folder import create_run
 from facelib.training.trained import load_model
 from tests.losses.test_training import trained
