@@ -4,10 +4,12 @@ Imported by the fork server of the loader's workers too: it and each worker that
 when their parent does, a killed one included.
 """
 
+import atexit
 import ctypes
 import os
 import signal
 import sys
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 FIRST_PARENT = os.getppid()  # when this module was imported
@@ -24,6 +26,17 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(128 + number)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process as `sys.exit` does, but for taking apart its modules.
+
+    Of torch's that is 0.7 seconds of processor time, in which somebody waits for the end.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def make_workers_mortal() -> None:
