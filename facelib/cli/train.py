@@ -8,7 +8,7 @@ from facelib.cli.common import add_settings, add_verb, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
 from facelib.config import EMBEDDED, Config, make_config
-from facelib.errors import UserError
+from facelib.errors import UserError, printable
 from facelib.presets import PRESETS
 from facelib.runs.folder import Run
 
@@ -133,7 +133,8 @@ def add_runs(verbs) -> None:
 
         chosen = [load_run(name) for name in options.names] or None
         frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
-        sys.stdout.write((frame.to_string() if len(frame) else "no runs yet") + "\n")
+        lines = frame.to_string().split("\n") if len(frame) else ["no runs yet"]
+        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
 
     verb = add_verb(verbs, "runs", "list runs and figures, or what changed between them", run,
                  "runs\nruns smoke-arcface smoke-infonce --diff")  # fmt: skip
