@@ -127,7 +127,7 @@ def generation(cases: list, seed: int, start: int, stop: int, folder: Path):
         while True:
             ready = select.select([pipe], [], [], max(0, HANG - (time.monotonic() - since)))[0]
             if not ready and more and 0 < _used(child) - used < HANG / 2:
-                since, more = time.monotonic(), more - 1
+                since, used, more = time.monotonic(), _used(child), more - 1
                 continue
             block = pipe.read(1 << 16) if ready else b""
             *lines, rest = (rest + block).split(b"\n")
