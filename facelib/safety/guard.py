@@ -53,7 +53,7 @@ def explain(error: BaseException, place: object = "") -> str | None:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return MEMORY
     if isinstance(error, OSError):
-        where = printable(error.filename or place or "a file")
+        where = printable(error.filename or place or "a file, or standard output")
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return f"{where}: {error.strerror or error}" + ("; free space, run again" if full else "")
     return MEMORY if any(sign in str(error) for sign in MEMORY_SIGNS) else None
