@@ -2,7 +2,7 @@
 
 import pytest
 
-from facelib.paths import make_folder
+from facelib.paths import atomic_file, make_folder
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):

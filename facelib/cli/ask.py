@@ -23,7 +23,8 @@ def add_embed(verbs) -> None:
                     "embed smoke-arcface my_faces --out faces.npz\n"
                     "embed smoke-arcface photos --align photos/landmarks.csv --out faces.npz\n"
                     "cluster faces.npz            # where the folders below are people",
-                    name=looks.weights_of, folder=looks.pictures, out=looks.written)  # fmt: skip
+                    name=looks.weights_of, align=looks.landmarks, folder=looks.pictures,
+                    out=looks.written)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("folder", type=Path)
     verb.add_argument("--out", type=Path, required=True, metavar="NPZ",
@@ -48,7 +49,8 @@ def add_same(verbs) -> None:
     verb = add_verb(verbs, "same", "compare two pictures: cosine, threshold, what follows", run,
                     "same smoke-arcface a.jpg b.jpg\n"
                     "same smoke-arcface a.jpg b.jpg --fmr 1e-2 --benchmark cfp_fp --json",
-                    name=looks.scored, a=looks.pictures, b=looks.pictures)  # fmt: skip
+                    name=looks.scored, align=looks.landmarks, a=looks.picture,
+                    b=looks.picture)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)
@@ -93,7 +95,8 @@ def add_evaluate_on(verbs) -> None:
     verb = add_verb(verbs, "evaluate-on", "draw pairs from a folder of people, score, report", run,
                     "evaluate-on smoke-arcface people\n"
                     "evaluate-on smoke-arcface people --pairs 2000 --align insightface --skip-bad",
-                    name=looks.weights_of, folder=looks.pictures)  # fmt: skip
+                    name=looks.weights_of, align=looks.landmarks,
+                    folder=looks.pictures)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("folder", type=Path, help="one folder of pictures for each person")
     verb.add_argument("--pairs", type=int, default=6000, help="half genuine (6000)")

@@ -67,7 +67,7 @@ def add_cluster(verbs) -> None:
                     "cluster TRAIN.npz --export smoke-arcface --benchmark train\n"
                     "cluster TRAIN.npz --train-lgcn lgcn.safetensors\n"
                     "cluster EMB.npz --lgcn lgcn.safetensors --tune TRAIN.npz",
-                    file=looks.labelled, tune=looks.labelled, lgcn=looks.links,
+                    file=_look_at_file, tune=looks.labelled, lgcn=looks.links,
                     export=looks.weights_of, train_lgcn=looks.written, eps=_look_at_eps,
                     steps=_look_at_steps)  # fmt: skip
     verb.epilog += RULE
@@ -82,6 +82,10 @@ def add_cluster(verbs) -> None:
     verb.add_argument("--export", metavar="RUN", help="write the file from a run, instead")
     verb.add_argument("--benchmark", default="", metavar="NAME",
                       help="of --export; or train; default: all, if rendered")  # fmt: skip
+
+
+def _look_at_file(path: Path, options: argparse.Namespace) -> None:
+    looks.written(path) if options.export else looks.labelled(path)
 
 
 def _look_at_eps(eps: float, _: argparse.Namespace) -> None:

@@ -38,28 +38,28 @@ def weights_of(name: str, _: Any = None) -> Run:
     return check_run(load_run(name))
 
 
-def scored(name: str, options: argparse.Namespace) -> dict:
-    """A run, its weights whole, with figures and the scores that they come from; the figures."""
-    from facelib.metrics.scores import load_scores
-
+def scored(name: str, options: argparse.Namespace) -> None:
+    """A run, its weights whole, with figures and the scores that they come from."""
     run = weights_of(name)
     found = run.evaluation()["benchmarks"]
-    wanted = getattr(options, "benchmark", None) or getattr(options, "benchmarks", None) or ()
-    wanted = [wanted] if isinstance(wanted, str) else [Path(one).stem for one in wanted]
-    found = {one: figures for one, figures in found.items() if one in wanted or not wanted}
-    for one, figures in found.items():
-        load_scores(run.path / "scores" / f"{one}.npz", figures.get("scores"))
-    return found
+    for one in found if options.benchmark is None else {options.benchmark} & set(found):
+        scores(run.path / "scores" / f"{one}.npz", wanted=found[one].get("scores"))
 
 
 def explored(names: Sequence[str], options: argparse.Namespace) -> None:
-    """Runs with figures, scores, embeddings and benchmarks."""
+    """Runs with figures, scores, embeddings and images of the benchmarks that they share."""
     from facelib.runs.files import kept_embeddings
 
-    for name in names:
-        for one, figures in scored(name, options).items():
-            kept_embeddings(load_run(name).path, one, figures)
-            bins(filter(None, [figures.get("file")]))
+    runs = [weights_of(name) for name in names]
+    reports = [run.evaluation()["benchmarks"] for run in runs]
+    chosen = set.intersection(*map(set, reports))
+    if options.benchmarks:
+        chosen &= {Path(name).stem for name in options.benchmarks}
+    for run, report in zip(runs, reports, strict=True):
+        for one in sorted(chosen):
+            scores(run.path / "scores" / f"{one}.npz", wanted=report[one].get("scores"))
+            kept_embeddings(run.path, one, report[one])
+            bins(filter(None, [report[one].get("file")]))
 
 
 def to_evaluate(name: str, options: argparse.Namespace) -> None:
@@ -79,19 +79,18 @@ def bins(paths: Iterable[Path | str], _: Any = None) -> None:
         load_benchmark(path)
 
 
-def scores(path: Path, _: Any = None) -> None:
-    """A file of scores."""
+def scores(path: Path, _: Any = None, wanted: str | None = None) -> None:
+    """A file of scores; `wanted`: the digest that it should have."""
     from facelib.metrics.scores import load_scores
 
-    load_scores(path)
+    load_scores(path, wanted)
 
 
-def labelled(path: Path, options: argparse.Namespace) -> None:
-    """A file of labelled embeddings, unless it is to be written."""
+def labelled(path: Path, _: Any = None) -> None:
+    """A file of labelled embeddings."""
     from facelib.evaluate.labelled import load_labelled
 
-    if not options.export:
-        load_labelled(path)
+    load_labelled(path)
 
 
 def names(path: Path, _: Any = None) -> None:
@@ -136,11 +135,8 @@ def templates(folder: Path, options: argparse.Namespace) -> None:
     if options.features and (rows := _features(options.features)) != images:
         raise BadData(f"{options.features}: {rows:,} rows, wanted one for each of the {images:,} "
                       f"images of {folder}")  # fmt: skip
-    if options.images:
-        from facelib.prepare.aligner import read_picture
-
-        for name in protocol.names[:FEW]:
-            read_picture(options.images / name)
+    for name in protocol.names[:FEW] if options.images else ():
+        picture(options.images / name)
 
 
 def foundation(folder: str, options: argparse.Namespace) -> None:
@@ -162,25 +158,33 @@ def people(folder: str, options: argparse.Namespace) -> None:
         bins(named)
 
 
-def pictures(paths: Path | Sequence[Path], options: argparse.Namespace) -> None:
-    """A list of landmarks, and the first pictures of a folder or of these."""
+def pictures(folder: Path, options: argparse.Namespace) -> None:
+    """The first pictures below a folder."""
     from facelib.formats.decode import IMAGE_SUFFIXES
+
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise UserError(f"{folder}: no picture below it; wanted {', '.join(IMAGE_SUFFIXES)}")
+    for path in () if options.skip_bad else found[:FEW]:
+        try:
+            picture(path, options)
+        except BadData as error:
+            raise BadData(f"{error}; leave such files out with --skip-bad") from None
+
+
+def landmarks(align: str, _: Any = None) -> None:
+    """A list of landmarks; the name of a detector is none."""
     from facelib.prepare.align import read_landmarks_csv
+
+    if align.endswith(".csv"):
+        read_landmarks_csv(Path(align))
+
+
+def picture(path: Path, _: Any = None) -> None:
+    """A picture."""
     from facelib.prepare.aligner import read_picture
 
-    if (options.align or "").endswith(".csv"):
-        read_landmarks_csv(Path(options.align))
-    if paths.is_dir():
-        found = sorted(p for p in paths.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    else:
-        found = [paths] if hasattr(options, "a") else []
-    skip = getattr(options, "skip_bad", None)  # None: the verb has no such choice
-    for path in () if skip else found[:FEW]:
-        try:
-            read_picture(path)
-        except BadData as error:
-            hint = "" if skip is None else "; leave such files out with --skip-bad"
-            raise BadData(f"{error}{hint}") from None
+    read_picture(path)
 
 
 def site(_: bool, options: argparse.Namespace) -> None:
@@ -191,15 +195,14 @@ def site(_: bool, options: argparse.Namespace) -> None:
 
     for path in () if options.publish else sorted(published_root().glob("*/record.json")):
         read_record(path.parent)
-    for path in (
-        () if options.publish or options.readme else list_notebooks(runs_root() / "notebooks")
-    ):
-        read_notebook(path)
+    if not options.publish and not options.readme:
+        for path in list_notebooks(runs_root() / "notebooks"):
+            read_notebook(path)
 
 
 def written(path: Path, _: Any = None) -> None:
     """A file that is written at the end of long work."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), path)
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         what = "is a folder" if path.is_dir() else f"nothing can be written in {folder}"
         raise UserError(f"{path}: {what}; give another name")

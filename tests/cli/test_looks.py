@@ -16,7 +16,7 @@ from facelib.errors import UserError
 LIGHT = {"prepare", "inspect", "train", "follow", "runs", "settings", "sweep", "doctor", "study"}
 # Of the other verbs: read beside an argument that is looked at, or no file.
 BESIDE = {
-    "probe_folder", "distractor_folder", "align", "features", "images", "benchmark", "model",
+    "probe_folder", "distractor_folder", "features", "images", "benchmark", "model",
     "out", "threshold_for_fmr", "as_name", "only", "grid",
 }  # fmt: skip
 PATHS = ("name", "names", "runs", "run_name", "export", "benchmarks", "weights", "data", "train")
@@ -49,13 +49,14 @@ from facelib.cli import looks
 from facelib.errors import UserError
 gone, refused = Path(sys.argv[1]), []
 options = argparse.Namespace(
-    a=gone, align=None, benchmark="", benchmarks=None, distractor_folder=None, export=None,
+    benchmark=None, skip_bad=False, benchmarks=None, distractor_folder=None, export=None,
     features=None, images=None, model="generic-vit", name=None, probe_folder=None, suffix=".bin")
+values = {"bins": [gone], "explored": [gone], "landmarks": f"{gone}.csv"}
 for name, look in inspect.getmembers(looks, inspect.isfunction):
     if look.__module__ != looks.__name__ or name.startswith("_") or name in ("look_first", "site"):
         continue
     try:
-        look([gone] if name in ("bins", "explored") else gone, options)
+        look(values.get(name, gone), options)
     except UserError:
         refused.append(name)
 print(json.dumps([refused, "torch" in sys.modules]))"""
