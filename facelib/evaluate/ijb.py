@@ -46,7 +46,7 @@ def embed_faces(
         try:
             face = align(decode(path.read_bytes()), protocol.landmarks[i], border=border)
             return resize(face, size)
-        except BadData as error:
+        except UserError as error:
             raise BadData(f"{path}: {error}") from None
 
     parts = []

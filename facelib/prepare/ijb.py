@@ -19,10 +19,11 @@ import pandas as pd
 
 from facelib.errors import BadData, UserError
 from facelib.metrics.templates import TemplateProtocol
-from facelib.prepare.align import LANDMARK_COLUMNS
+from facelib.prepare.align import FARTHEST, LANDMARK_COLUMNS
 from facelib.safety.readers import encoding_of, reading
 
 SETS = ("ijbb", "ijbc")
+HIGHEST = 1_000_000  # detectors' scores are below 1; squares of huge ones are infinite
 
 
 def read_protocol(folder: Path, name: str | None = None) -> TemplateProtocol:
@@ -92,9 +93,12 @@ def _read_points(path: Path, names: list[str]) -> tuple[np.ndarray | None, np.nd
         where = f"line {wrong[0] + 1} is {theirs[wrong[0]]}" if wrong else f"{len(theirs)} lines"
         raise BadData(f"{path}: {where}, wanted the {len(names)} images of the template list")
     points, score = frame[LANDMARK_COLUMNS].to_numpy(), frame["score"].to_numpy()
-    odd = np.flatnonzero(~(np.isfinite(points).all(axis=1) & np.isfinite(score) & (score > 0)))
-    if len(odd):
-        raise BadData(f"{path}: line {odd[0] + 1}: wanted finite landmarks and a score above 0")
+    good = (np.abs(points) < FARTHEST).all(axis=1) & (score > 0) & (score < HIGHEST)
+    if not good.all():
+        raise BadData(
+            f"{path}: line {good.argmin() + 1}: wanted landmarks below {FARTHEST:,} pixels and a "
+            f"score above 0 and below {HIGHEST:,}"
+        )
     return points.reshape(-1, 5, 2), score
 
 
