@@ -82,6 +82,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what was written
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

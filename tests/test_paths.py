@@ -2,7 +2,7 @@
 
 import pytest
 
-from facelib.paths import make_folder
+from facelib.paths import atomic_file, make_folder
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):
@@ -33,3 +33,10 @@ def test_a_folder_is_made_once(tmp_path):
     assert len(calls) == 1
     assert calls[0] != tmp_path / "made"
     assert (tmp_path / "made" / "train.rec").read_text() == "records"
+
+
+def test_a_full_disk_names_the_file_that_was_written(tmp_path):
+    # Mutation: "No space left on device", and nobody knows of which disk.
+    with pytest.raises(OSError) as caught, atomic_file(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a") and list(tmp_path.iterdir()) == []

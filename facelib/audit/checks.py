@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facelib.errors import BadData, UserError
+from facelib.errors import UserError
 from facelib.formats.face_index import digits_are_names, normalise_name
 from facelib.metrics.geometry import nearest_centres, unit
 from facelib.metrics.verification import strict_threshold
 from facelib.paths import atomic_file
-from facelib.safety.readers import is_number, read_rows
 
 MATCH_RATE = 0.01  # of strangers whose nearest training identity passes for themselves
 SIGNALS = {"by_name": "names", "by_hash": "images", "by_embedding": "embeddings"}
@@ -172,26 +171,6 @@ def ranked_precision(
         }
     )
     return curve, float((precision * right).sum() / max(1, len(true)))
-
-
-def read_people(path: Path) -> dict[int, str]:
-    """Names of benchmark identities from lines `id<TAB>name`; ids as in the benchmark's sidecar.
-
-    Raises:
-        BadData: a line of another form, or an id that occurs twice.
-    """
-    path = Path(path)
-    people: dict[int, str] = {}
-    for number, line in enumerate(read_rows(path, "lines id<TAB>name"), start=1):
-        if not line.strip():
-            continue
-        identity, tab, name = line.partition("\t")
-        if not tab or not is_number(identity.strip()) or not name.strip():
-            raise BadData(f"{path}, line {number}: {line[:40]!r}, wanted id<TAB>name")
-        if int(identity) in people:
-            raise BadData(f"{path}, line {number}: id {identity} occurs twice")
-        people[int(identity)] = name.strip()
-    return people
 
 
 def exclusion_lines(labels: Collection[int], names: list[str] | None) -> list[str]:

@@ -20,7 +20,7 @@ from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.digests import digest_values
 from facelib.errors import UserError
 from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images
-from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image
+from facelib.formats.benchmarks import Benchmark, load_benchmark, person_of_image, read_people
 from facelib.metrics.geometry import centroids, unit
 from facelib.runs.folder import load_run
 from facelib.runs.origin import file_digest
@@ -133,7 +133,7 @@ def audit(
     facts: dict = {"train": str(train.folder), "benchmark": bench.name, "people": len(ids)}
     facts |= {"identities": train.records.classes, "images": len(train.records)}
     beside = Path(benchmark).with_name(PEOPLE_FILE)
-    known = checks.read_people(names or beside) if names or beside.is_file() else {}
+    known = read_people(names or beside) if names or beside.is_file() else {}
     by_name = _names(train, known, ids) if known and train.names else None
     images = _images(train, bench, of_image, facts)
     embedded, threshold = None, np.inf

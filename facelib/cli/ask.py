@@ -2,22 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from facelib.cli.common import add_verb, find_run, print_json
-from facelib.errors import BadData
+from facelib.cli import looks
+from facelib.cli.common import add_verb, print_json
 
 RUN = "run folder, run name, or a unique beginning of it"
-FEW = 64  # pictures
 
 
 def add_embed(verbs) -> None:
     """The verb `embed`."""
 
     def run(options: argparse.Namespace) -> None:
-        find_run(options.name)
-        _check_pictures(_below(options.folder), options)
         from facelib.evaluate.pictures import embed_folder
 
         print_json(embed_folder(options.name, options.folder, options.out, options.align,
@@ -27,7 +23,8 @@ def add_embed(verbs) -> None:
                     "embed smoke-arcface my_faces --out faces.npz\n"
                     "embed smoke-arcface photos --align photos/landmarks.csv --out faces.npz\n"
                     "cluster faces.npz            # where the folders below are people",
-                    )  # fmt: skip
+                    name=looks.weights_of, align=looks.landmarks, folder=looks.pictures,
+                    out=looks.written)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("folder", type=Path)
     verb.add_argument("--out", type=Path, required=True, metavar="NPZ",
@@ -40,8 +37,6 @@ def add_same(verbs) -> None:
     """The verb `same`."""
 
     def run(options: argparse.Namespace) -> None:
-        find_run(options.name)
-        _check_pictures((options.a, options.b), options)
         from facelib.evaluate.pictures import compare_pictures, describe_comparison
 
         found = compare_pictures(options.name, options.a, options.b, options.fmr,
@@ -54,7 +49,8 @@ def add_same(verbs) -> None:
     verb = add_verb(verbs, "same", "compare two pictures: cosine, threshold, what follows", run,
                     "same smoke-arcface a.jpg b.jpg\n"
                     "same smoke-arcface a.jpg b.jpg --fmr 1e-2 --benchmark cfp_fp --json",
-                    )  # fmt: skip
+                    name=looks.scored, align=looks.landmarks, a=looks.picture,
+                    b=looks.picture)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)
@@ -69,13 +65,13 @@ def add_export(verbs) -> None:
     """The verb `export`."""
 
     def run(options: argparse.Namespace) -> None:
-        find_run(options.name)
         from facelib.evaluate.export import export_onnx
 
         print_json(export_onnx(options.name, options.onnx))
 
     verb = add_verb(verbs, "export", "write a run's network for programs without torch", run,
-                    "export smoke-arcface --onnx model.onnx")  # fmt: skip
+                    "export smoke-arcface --onnx model.onnx",
+                    name=looks.weights_of, onnx=looks.written)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("--onnx", type=Path, required=True, metavar="FILE",
                       help="any batch size; what to do to a picture stands in its metadata; "
@@ -86,8 +82,6 @@ def add_evaluate_on(verbs) -> None:
     """The verb `evaluate-on`."""
 
     def run(options: argparse.Namespace) -> None:
-        find_run(options.name)
-        _check_pictures(_below(options.folder), options)
         from facelib.evaluate.pictures import evaluate_on
         from facelib.metrics.tables import figures_table, warning_lines
 
@@ -101,7 +95,8 @@ def add_evaluate_on(verbs) -> None:
     verb = add_verb(verbs, "evaluate-on", "draw pairs from a folder of people, score, report", run,
                     "evaluate-on smoke-arcface people\n"
                     "evaluate-on smoke-arcface people --pairs 2000 --align insightface --skip-bad",
-                    )  # fmt: skip
+                    name=looks.weights_of, align=looks.landmarks,
+                    folder=looks.pictures)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("folder", type=Path, help="one folder of pictures for each person")
     verb.add_argument("--pairs", type=int, default=6000, help="half genuine (6000)")
@@ -110,28 +105,6 @@ def add_evaluate_on(verbs) -> None:
                       help="of the benchmark; default: the folder's")  # fmt: skip
     _add_align(verb, skip=True)
     verb.add_argument("--json", action="store_true")
-
-
-def _below(folder: Path) -> list[Path]:
-    from facelib.formats.decode import IMAGE_SUFFIXES
-
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _check_pictures(paths: Sequence[Path], options: argparse.Namespace) -> None:
-    """A bad list of landmarks, or a bad picture of the first few, is said before torch is there."""
-    from facelib.prepare.align import read_landmarks_csv
-    from facelib.prepare.aligner import read_picture
-
-    if (options.align or "").endswith(".csv"):
-        read_landmarks_csv(Path(options.align))
-    skip = getattr(options, "skip_bad", None)  # None: the verb has no such choice
-    for path in () if skip else paths[:FEW]:
-        try:
-            read_picture(path)
-        except BadData as error:
-            hint = "" if skip is None else "; leave such files out with --skip-bad"
-            raise BadData(f"{error}{hint}") from None
 
 
 def _add_align(verb: argparse.ArgumentParser, skip: bool = False) -> None:

@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from facelib.cli import looks
 from facelib.cli.common import add_verb, print_json
 from facelib.errors import UserError
 
@@ -25,17 +26,12 @@ def cluster_file(path: Path, eps: float | None, tune: Path | None, lgcn: Path | 
     import numpy as np
 
     from facelib.evaluate.labelled import load_labelled
-    from facelib.runs.weights import check_safetensors
 
     emb, label = load_labelled(path)
-    if lgcn:  # before torch is imported
-        check_safetensors(lgcn, "write it with --train-lgcn")
     from facelib.metrics.clustering import choose_eps, cluster_all
     from facelib.metrics.lgcn import load_links
     from facelib.metrics.neighbours import neighbour_graph
 
-    if eps is not None and not 0 < eps < 2:
-        raise UserError(f"--eps {eps}: wanted a cosine distance above 0 and below 2, e.g. 0.4")
     log.info("%s: %d items of %d identities", path, len(emb), len(np.unique(label)))
     links = load_links(lgcn) if lgcn else None
     rule = None
@@ -70,7 +66,10 @@ def add_cluster(verbs) -> None:
                     "cluster EMB.npz --json\n"
                     "cluster TRAIN.npz --export smoke-arcface --benchmark train\n"
                     "cluster TRAIN.npz --train-lgcn lgcn.safetensors\n"
-                    "cluster EMB.npz --lgcn lgcn.safetensors --tune TRAIN.npz")  # fmt: skip
+                    "cluster EMB.npz --lgcn lgcn.safetensors --tune TRAIN.npz",
+                    file=_look_at_file, tune=looks.labelled, lgcn=looks.links,
+                    export=looks.weights_of, train_lgcn=looks.written, eps=_look_at_eps,
+                    steps=_look_at_steps)  # fmt: skip
     verb.epilog += RULE
     verb.add_argument("file", type=Path, help="npz: emb (N, d), label (N,)")
     verb.add_argument("--json", action="store_true")
@@ -85,13 +84,25 @@ def add_cluster(verbs) -> None:
                       help="of --export; or train; default: all, if rendered")  # fmt: skip
 
 
+def _look_at_file(path: Path, options: argparse.Namespace) -> None:
+    looks.written(path) if options.export else looks.labelled(path)
+
+
+def _look_at_eps(eps: float, _: argparse.Namespace) -> None:
+    if not 0 < eps < 2:
+        raise UserError(f"--eps {eps}: wanted a cosine distance above 0 and below 2, e.g. 0.4")
+
+
+def _look_at_steps(steps: int, _: argparse.Namespace) -> None:
+    if steps < 1:
+        raise UserError(f"--steps {steps}: wanted at least 1")
+
+
 def _train_file(path: Path, out: Path, steps: int) -> None:
     from facelib.evaluate.labelled import load_labelled
     from facelib.metrics.geometry import unit
     from facelib.metrics.lgcn import save_links, train_links
 
-    if steps < 1:
-        raise UserError(f"--steps {steps}: wanted at least 1")
     emb, label = load_labelled(path)
     save_links(train_links(unit(emb), label, steps=steps), out)
     sys.stdout.write(f"{out}\n")

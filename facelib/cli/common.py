@@ -3,17 +3,19 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from facelib.config import parse_settings
-from facelib.runs.folder import Run, load_run
 
 
-def add_verb(verbs, name: str, text: str, run: Callable, examples: str) -> argparse.ArgumentParser:
+def add_verb(
+    verbs, name: str, text: str, run: Callable, examples: str, /, **looks: Callable
+) -> argparse.ArgumentParser:
     """A verb with a line for `--help`, run by `run(options)`.
 
-    An example is a command that can be pasted: a remark in it stands behind a `#`.
+    `looks`: what looks at an argument first, by its name (`facelib.cli.looks`). An example is a
+    command that can be pasted: a remark in it stands behind a `#`.
     """
     lines = "examples:\n" + "\n".join(f"  python -m facelib {e}" for e in examples.split("\n"))
     verb = verbs.add_parser(
@@ -22,7 +24,7 @@ def add_verb(verbs, name: str, text: str, run: Callable, examples: str) -> argpa
         epilog=lines,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, looks=looks)
     return verb
 
 
@@ -49,22 +51,3 @@ def settings_of(options: argparse.Namespace) -> dict:
         here = [str(Path(n).resolve()) if Path(n).is_file() else n for n in names]
         settings["benchmarks"] = ",".join(here)
     return settings
-
-
-def check_benchmarks(paths: Iterable[Path | str]) -> None:
-    """Read the `.bin` files among these: a bad one is refused before any slow work.
-
-    Raises:
-        BadData: as `facelib.formats.bins.read_bin`.
-    """
-    from facelib.formats.bins import read_bin
-
-    for path in filter(Path.is_file, map(Path, paths)):
-        read_bin(path)
-
-
-def find_run(name: Path | str) -> Run:
-    """A run whose weights are whole: a wrong name or file is said before torch is imported."""
-    from facelib.runs.weights import check_run
-
-    return check_run(load_run(name))

@@ -4,13 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, check_benchmarks, find_run, print_json
+from facelib.cli import looks
+from facelib.cli.common import add_verb, print_json
 
 
 def show_evaluation(run: Path | str, as_json: bool, benchmarks: list[str] | None = None,
               force: bool = False) -> None:  # fmt: skip
-    run = find_run(run)
-    check_benchmarks(benchmarks or ())
     from facelib.distributed import launched_ranks
     from facelib.evaluate.embed import evaluate_run
     from facelib.metrics.tables import figures_table, warning_lines
@@ -33,7 +32,7 @@ def add_eval(verbs) -> None:
 
     verb = add_verb(verbs, "eval", "evaluate a run on its benchmarks, or on others", run,
                  "eval smoke-arcface\neval smoke-arcface --benchmarks lfw.bin agedb_30.bin --json",
-                 )  # fmt: skip
+                 name=looks.to_evaluate, benchmarks=looks.bins)  # fmt: skip
     verb.add_argument("name", help="run folder, run name, or a unique beginning of it")
     verb.add_argument("--benchmarks", action="extend", nargs="*", metavar="BIN")
     verb.add_argument("--force", action="store_true", help="embed again")
@@ -63,7 +62,7 @@ def add_verify(verbs) -> None:
 
     verb = add_verb(verbs, "verify", "all verification figures of a file of scores", run,
                  "verify scores.npz --json\nverify scores.npz --bootstrap 1000\n"
-                 "verify scores.npz --threshold-for-fmr 1e-3")  # fmt: skip
+                 "verify scores.npz --threshold-for-fmr 1e-3", scores=looks.scores)  # fmt: skip
     verb.add_argument("scores", type=Path, help="npz: score (P,), same (P,), optional fold (P,)")
     verb.add_argument("--bootstrap", type=int, default=0, metavar="N", help="for intervals")
     verb.add_argument("--threshold-for-fmr", type=float, action="append", metavar="FMR",
@@ -81,6 +80,7 @@ def add_compare(verbs) -> None:
         print_json(compare_files(options.a, options.b))
 
     verb = add_verb(verbs, "compare", "two files of scores of the same pairs: McNemar, bootstrap",
-                 run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz")  # fmt: skip
+                 run, "compare runs/A/scores/cfp_fp.npz runs/B/scores/cfp_fp.npz",
+                 a=looks.scores, b=looks.scores)  # fmt: skip
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)

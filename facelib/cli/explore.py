@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from facelib.cli import looks
 from facelib.cli.common import add_verb
 
 
@@ -11,20 +12,16 @@ def add_explore(verbs) -> None:
     """The verb `explore`."""
 
     def run(options: argparse.Namespace) -> None:
-        from facelib.runs.folder import load_run
-
-        runs = [load_run(name) for name in options.runs]
-        for one in runs:
-            one.evaluation()  # before torch is imported: what is not evaluated is said at once
         from facelib.studies.explorer.page import write_explorer
 
         names = [Path(name).stem for name in options.benchmarks or ()]
-        path = write_explorer(runs, options.out, names)
+        path = write_explorer(options.runs, options.out, names)
         sys.stdout.write(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser\n")
 
     verb = add_verb(verbs, "explore", "write a page that shows the scores and pairs of evaluated "
                     "runs", run, "explore smoke-arcface smoke-infonce\n"
-                    "explore smoke-arcface --benchmarks cfp_fp --out cfp.html")  # fmt: skip
+                    "explore smoke-arcface --benchmarks cfp_fp --out cfp.html",
+                    runs=looks.explored, out=looks.written)  # fmt: skip
     verb.add_argument("runs", nargs="+", metavar="RUN", help="run folder, run name, or a unique "
                       "beginning of it")  # fmt: skip
     verb.add_argument("--benchmarks", action="extend", nargs="+", metavar="NAME",

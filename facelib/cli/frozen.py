@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, check_benchmarks, print_json
+from facelib.cli import looks
+from facelib.cli.common import add_verb, print_json
 from facelib.config import make_config
 from facelib.limits import FOUNDATION_MODELS
 
@@ -17,7 +18,8 @@ def add_frozen(verbs) -> None:
         "frozen dinov2-vit-b14 --benchmarks lfw.bin --data ms1m-arcface --json"
     )
     verb = add_verb(verbs, "frozen", "evaluate a frozen foundation model on benchmarks", _run,
-                    examples)  # fmt: skip
+                    examples, benchmarks=looks.bins, weights=looks.foundation,
+                    data=looks.people)  # fmt: skip
     verb.add_argument("model", choices=FOUNDATION_MODELS)
     verb.add_argument("--weights", default="pretrained", metavar="DIR",
                       help="folder with the weights; default: the hub cache of this machine; "
@@ -32,7 +34,6 @@ def add_frozen(verbs) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_benchmarks(options.benchmarks or ())
     import torch
 
     from facelib.models.foundation import load_foundation

@@ -10,6 +10,7 @@ from facelib.cli.data import add_inspect
 from facelib.cli.evaluate import add_compare, add_eval, add_verify
 from facelib.cli.explore import add_explore
 from facelib.cli.frozen import add_frozen
+from facelib.cli.looks import look_first
 from facelib.cli.notebooks import add_report, add_sweep
 from facelib.cli.overlap import add_overlap
 from facelib.cli.prepare import add_prepare
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    return guarded(lambda: options.run(options))
+    return guarded(lambda: look_first(options) or options.run(options))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from facelib.cli import looks
 from facelib.cli.common import add_settings, add_verb
 from facelib.paths import check_folder_name
-from facelib.safety.readers import read_object_lines
+from facelib.runs.files import read_sweep_rows
 
 
 def add_sweep(verbs) -> None:
@@ -26,14 +27,17 @@ def add_sweep(verbs) -> None:
     verb.add_argument("--out", type=Path)
 
 
+def _look_at_rows(publish: list[str], _: argparse.Namespace) -> None:
+    check_folder_name(publish[1] if len(publish) > 1 else "", "--publish NAME")
+    read_sweep_rows(Path(publish[0]))
+
+
 def add_report(verbs) -> None:
     """The verb `report`."""
 
     def run(options: argparse.Namespace) -> None:
         if options.publish:
             results, name, *command = [*options.publish, ""][: max(2, len(options.publish))]
-            check_folder_name(name, "--publish NAME")
-            read_object_lines(results)  # before torch is imported
             from facelib.studies.records import publish_sweep
 
             found = publish_sweep(Path(results), name, " ".join(command), options.note)
@@ -58,7 +62,8 @@ def add_report(verbs) -> None:
         sys.stdout.write(f"{build_site(out=options.out).as_uri()}\n")
 
     verb = add_verb(verbs, "report", "the site: executed notebooks, records and API as HTML", run,
-                 "report\nreport --out /tmp/site\nreport --pdf")  # fmt: skip
+                 "report\nreport --out /tmp/site\nreport --pdf", publish=_look_at_rows,
+                    pdf=looks.site)  # fmt: skip
     verb.add_argument("--out", type=Path)
     verb.add_argument("--pdf", action="store_true", help="the site as one PDF, by Chromium")
     verb.add_argument("--publish", nargs="+", metavar=("RESULTS.jsonl", "NAME COMMAND"),

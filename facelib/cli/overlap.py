@@ -5,14 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from facelib.cli.common import (
-    add_settings,
-    add_verb,
-    check_benchmarks,
-    find_run,
-    print_json,
-    settings_of,
-)
+from facelib.cli import looks
+from facelib.cli.common import add_settings, add_verb, print_json, settings_of
 from facelib.config import make_config
 from facelib.errors import UserError
 
@@ -26,7 +20,8 @@ def add_overlap(verbs) -> None:
         "overlap --train rendered --set data_planted=94 --benchmark lfw --json"
     )
     verb = add_verb(verbs, "overlap", "find a benchmark's people in a training set", _run,
-                    examples)  # fmt: skip
+                    examples, run_name=looks.weights_of, benchmark=looks.bins, train=looks.people,
+                    names=looks.names, out=looks.written)  # fmt: skip
     verb.add_argument("--train", metavar="FOLDER", help="folder of train.rec or of people, or "
                       "rendered; without it, what --run was trained on")  # fmt: skip
     verb.add_argument("--benchmark", action="extend", nargs="+", required=True, metavar="BIN",
@@ -40,17 +35,14 @@ def add_overlap(verbs) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """Print one table (or JSON), write the exclusion list."""
-    # What is wrong is said before torch is imported.
     if not (options.train or options.run_name):
         raise UserError("overlap: give --train FOLDER, --train rendered, or a --run")
-    if options.names and not options.names.is_file():
-        raise UserError(f"--names: no file {options.names}; wanted lines id<TAB>name")
-    run = find_run(options.run_name) if options.run_name else None
-    check_benchmarks(options.benchmark)
     from facelib.audit import checks
     from facelib.audit.overlap import TrainingSet, audit, summary
     from facelib.data.locate import benchmark_path, train_folder
+    from facelib.runs.folder import load_run
 
+    run = load_run(options.run_name) if options.run_name else None
     train = TrainingSet(train_folder(run.config) if not options.train else _folder(options))
     paths = [Path(name) if Path(name).is_file() else benchmark_path(name, train.folder)
              for name in options.benchmark]  # fmt: skip

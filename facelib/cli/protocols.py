@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from facelib.cli.common import add_verb, find_run, print_json
+from facelib.cli import looks
+from facelib.cli.common import add_verb, print_json
 from facelib.errors import UserError
 
 
@@ -14,6 +15,7 @@ def add_ijb(verbs) -> None:
         verbs, "ijb", "IJB-B or IJB-C 1:1 from the official lists: TAR at FAR", _ijb,
         "ijb IJBC/meta --features embeddings.npy --json\n"
         "ijb IJBC/meta --run ms1m-arcface --images IJBC/loose_crop --save embeddings.npy",
+        run_name=looks.weights_of, meta=_look_at_ijb, save=looks.written,
     )  # fmt: skip
     verb.add_argument("meta", type=Path, help="folder with ijbc_face_tid_mid.txt and its siblings")
     verb.add_argument("--name", choices=("ijbb", "ijbc"), help="needed if both sets are there")
@@ -25,18 +27,21 @@ def add_ijb(verbs) -> None:
     verb.add_argument("--json", action="store_true")
 
 
-def _ijb(options: argparse.Namespace) -> None:
+def _look_at_ijb(folder: Path, options: argparse.Namespace) -> None:
     if bool(options.features) == bool(options.run_name and options.images):
         raise UserError("give either --features EMBEDDINGS.npy, or --run RUN with --images FOLDER")
     if options.save and options.save.suffix != ".npy":
         raise UserError(f"--save {options.save}: wanted a name that ends with .npy")
-    if options.run_name:
-        find_run(options.run_name)
+    looks.templates(folder, options)
+
+
+def _ijb(options: argparse.Namespace) -> None:
     from facelib.evaluate import ijb
     from facelib.metrics.features import open_features
     from facelib.metrics.templates import verify_templates
+    from facelib.prepare.ijb import read_protocol
 
-    protocol = ijb.read_protocol(options.meta, options.name)
+    protocol = read_protocol(options.meta, options.name)
     if options.features:
         kept = open_features(options.features)
         emb = kept.read(0, kept.rows)
@@ -58,6 +63,7 @@ def add_megaface(verbs) -> None:
         "megaface EMB.npz             # half of its people are the strangers\n"
         "megaface facescrub_features_list.json megaface_features_list.json_1000000_1 "
         "--probe-folder FACESCRUB --distractor-folder MEGAFACE --suffix _r50.bin",
+        probes=_look_at_probes, distractors=looks.distractors,
     )  # fmt: skip
     verb.add_argument("probes", type=Path, help=".npz (emb, label), or a list with path and id")
     verb.add_argument("distractors", type=Path, nargs="?",
@@ -70,20 +76,22 @@ def add_megaface(verbs) -> None:
     verb.add_argument("--json", action="store_true")
 
 
-def _megaface(options: argparse.Namespace) -> None:
+def _look_at_probes(path: Path, options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: wanted 1 or more distractors")
-    from facelib.metrics.features import open_features
+    if not options.distractors and (options.limit or options.distractor_folder):
+        raise UserError(
+            f"--limit and --distractor-folder are of distractors: give their file after {path}"
+        )
+    looks.probes(path, options)
 
-    probes = open_features(options.probes, options.probe_folder, options.suffix)
+
+def _megaface(options: argparse.Namespace) -> None:
+    from facelib.metrics.features import open_features
     from facelib.metrics.identification import identify, identify_people
 
+    probes = open_features(options.probes, options.probe_folder, options.suffix)
     if not options.distractors:
-        if options.limit or options.distractor_folder:
-            raise UserError(
-                "--limit and --distractor-folder are of distractors: give their file after "
-                f"{options.probes}"
-            )
         return _show(identify_people(probes), options.json)
     others = open_features(options.distractors, options.distractor_folder, options.suffix)
     _show(identify(probes, others, options.limit), options.json)

@@ -20,7 +20,9 @@ def add_study(verbs) -> None:
     verb.add_argument(
         "--only", action="extend", nargs="*", metavar="NN", help="these notebooks only"
     )
-    verb.add_argument("--all", action="store_true", help="the further chapters (09 to 11, 14, 15) too")
+    verb.add_argument(
+        "--all", action="store_true", help="the further chapters too (09 to 11, 14, 15)"
+    )
     verb.add_argument("--force", action="store_true", help="run again what is up to date")
 
 

@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from facelib.cli.common import add_settings, add_verb, check_benchmarks, print_json, settings_of
+from facelib.cli import looks
+from facelib.cli.common import add_settings, add_verb, print_json, settings_of
 from facelib.cli.evaluate import show_evaluation
 from facelib.cli.settings import settings_table
 from facelib.config import EMBEDDED, Config, make_config
-from facelib.errors import UserError
+from facelib.errors import UserError, printable
 from facelib.presets import PRESETS
 from facelib.runs.folder import Run
 
@@ -111,7 +112,7 @@ def _check_inputs(cfg: Config, given: Run | None, options: argparse.Namespace) -
         return
     check_init(cfg)
     if cfg.benchmarks and cfg.data != "rendered" and not (options.no_eval or options.dry_run):
-        check_benchmarks(benchmark_paths(cfg))  # rendered faces make theirs
+        looks.bins(benchmark_paths(cfg))  # rendered faces make theirs
     if cfg.exclude or cfg.data not in EMBEDDED:
         labels = people_of(cfg.replace(skip_bad=cfg.skip_bad or options.skip_bad)).labels
         if not given:
@@ -143,7 +144,8 @@ def add_runs(verbs) -> None:
 
         chosen = [load_run(name) for name in options.names] or None
         frame = compare_configs(chosen) if options.diff and chosen else tabulate(chosen)
-        sys.stdout.write((frame.to_string() if len(frame) else "no runs yet") + "\n")
+        lines = frame.to_string().split("\n") if len(frame) else ["no runs yet"]
+        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
 
     verb = add_verb(verbs, "runs", "list runs and figures, or what changed between them", run,
                  "runs\nruns smoke-arcface smoke-infonce --diff")  # fmt: skip

@@ -29,7 +29,7 @@ from facelib.evaluate.figure_cache import kept_figures
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.formats.decode import decode, map_in_threads
 from facelib.metrics.scores import Scores, make_scores, save_scores
-from facelib.paths import atomic_file, named_run
+from facelib.paths import atomic_file
 from facelib.runs.files import read_evaluation
 from facelib.runs.folder import Run, load_run, write_json
 from facelib.runs.origin import evaluation_key, unfinished
@@ -198,19 +198,6 @@ def cached_embeddings(
     with atomic_file(path) as temporary, open(temporary, "wb") as out:
         np.savez(out, **stamped({"emb": emb, "emb_flip": emb_flip}, key))
     return emb, emb_flip
-
-
-def kept_embeddings(folder: Path, name: str, report: dict) -> np.ndarray:
-    """Embeddings (U, d) of a benchmark's images, from which the figures of `report` come.
-
-    Raises:
-        BadData: they are gone, altered, or of another checkpoint or benchmark.
-    """
-    path = folder / "embeddings" / f"{name}.npz"
-    again = f"evaluate again: python -m facelib eval {named_run(folder)} --force"
-    found = read_arrays(path, "embeddings", again, needed=("emb",))
-    check_stamps(found, report["benchmarks"][name].get("embeddings") or None, path, again)
-    return found["emb"]
 
 
 def embed_benchmark(

@@ -25,7 +25,7 @@ from facelib.digests import digest
 from facelib.errors import BadData, UserError
 from facelib.formats.bins import read_bin, write_bin
 from facelib.paths import atomic_file
-from facelib.safety.readers import read_arrays
+from facelib.safety.readers import is_number, read_arrays, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,26 @@ def load_benchmark(path: Path) -> Benchmark:
     key = digest(f"{pairs} {fold.tolist()}")
     yaws, hidden = ([meta.get(f"{name}{k}") for k in (1, 2)] for name in ("yaw", "hidden"))
     return Benchmark(path.stem, images, index1, index2, same, fold, id1, id2, *yaws, key, *hidden)
+
+
+def read_people(path: Path) -> dict[int, str]:
+    """Names of benchmark identities from lines `id<TAB>name`; ids as in the benchmark's sidecar.
+
+    Raises:
+        BadData: a line of another form, or an id that occurs twice.
+    """
+    path = Path(path)
+    people: dict[int, str] = {}
+    for number, line in enumerate(read_rows(path, "lines id<TAB>name"), start=1):
+        if not line.strip():
+            continue
+        identity, tab, name = line.partition("\t")
+        if not tab or not is_number(identity.strip()) or not name.strip():
+            raise BadData(f"{path}, line {number}: {line[:40]!r}, wanted id<TAB>name")
+        if int(identity) in people:
+            raise BadData(f"{path}, line {number}: id {identity} occurs twice")
+        people[int(identity)] = name.strip()
+    return people
 
 
 def save_benchmark(

@@ -28,6 +28,7 @@ ARCFACE_TEMPLATE = np.array(
     ]
 )
 TEMPLATE_SIZE = 112
+FARTHEST = 1_000_000  # pixels: no landmark lies there
 # How many tight (ArcFace) crops wide a crop is. Foundation models saw whole pictures, not faces cut
 # at the chin: the loose crop holds hair, ears and chin, and the tight crop as its middle 5/8.
 CROPS = {"tight": 1.0, "loose": 1.6}
@@ -58,8 +59,8 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     source, target = np.asarray(source, dtype=float), np.asarray(target, dtype=float)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2:
         raise UserError(f"landmarks of shape {source.shape}, wanted {target.shape}")
-    if not np.isfinite(source).all():
-        raise UserError(f"landmarks are not finite: {source.tolist()}")
+    if not (np.abs(source) < FARTHEST).all():
+        raise UserError(f"landmarks are not finite, or beyond any picture: {source.tolist()}")
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     x, y = source - source_mean, target - target_mean
     variance = (x**2).sum()
@@ -147,7 +148,7 @@ def read_fiducials(path: Path) -> np.ndarray:
     with reading(path, "30 lines x,y"):
         lines = read_text(path, "30 lines x,y").split()
         points = np.array([[float(value) for value in line.split(",")] for line in lines])
-    if points.shape != (30, 2) or not np.isfinite(points).all():
+    if points.shape != (30, 2) or not (np.abs(points) < FARTHEST).all():
         raise BadData(f"{path}: points of shape {points.shape}, wanted 30 finite lines x,y")
     return points
 
@@ -174,7 +175,7 @@ def read_landmarks_csv(path: Path) -> dict[str, np.ndarray]:
         except (KeyError, ValueError):
             values = []
         where = f"{path}: line {number}"
-        if not values or not np.isfinite(values).all():
+        if not values or not (np.abs(values) < FARTHEST).all():
             raise BadData(f"{where} holds no ten numbers, wanted file,x1,y1,…,x5,y5")
         name = Path(row["file"].replace("\\", "/")).as_posix()
         if name in landmarks:

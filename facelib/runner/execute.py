@@ -3,8 +3,8 @@
 `Execution` is the parent's side: start it, look at the last line of its log. The child
 (`python -m facelib.runner.execute`) runs papermill with a kernel of this very interpreter. Nothing
 outlives its parent: the child asks Linux for SIGTERM when the parent dies, passes SIGINT and
-SIGTERM on to the kernel as Ctrl-C (so that a training leaves a checkpoint), and the kernel watches
-the child's pid. The executed notebook gets its final name only when it ran to its end.
+SIGTERM on to the kernel as Ctrl-C (so that a training leaves a checkpoint), and the kernel asks for
+SIGTERM when the child dies. The executed notebook gets its final name only when it ran to its end.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from facelib.errors import UserError
@@ -27,7 +28,7 @@ from facelib.locks import Locked, cores, locked
 from facelib.paths import REPO, data_root, runs_root
 from facelib.runs.folder import list_runs
 from facelib.runs.progress import describe
-from facelib.safety.mortal import die_with_parent
+from facelib.safety.mortal import die_with_parent, end_at_once
 from facelib.safety.readers import read_object, reading
 
 log = logging.getLogger(__name__)
@@ -277,6 +278,11 @@ def _kernel_class(started: list) -> type:
             super().__init__(**settings, kernel_spec_manager=ThisInterpreter())
             started.append(self)
 
+        async def start_kernel(self, **settings: object) -> None:
+            if sys.platform == "linux":  # its own look at us begins after seconds of imports
+                settings["preexec_fn"] = partial(die_with_parent, os.getpid())
+            await super().start_kernel(**settings)
+
     return Manager
 
 
@@ -299,4 +305,4 @@ def _pass_signals_to(started: list) -> threading.Event:
 
 if __name__ == "__main__":
     source, target, given, parent_pid = sys.argv[1:]
-    sys.exit(run_child(Path(source), Path(target), json.loads(given), int(parent_pid)))
+    end_at_once(run_child(Path(source), Path(target), json.loads(given), int(parent_pid)))

@@ -17,8 +17,16 @@ from facelib.errors import BadData, UserError
 from facelib.metrics.tables import accuracies, benchmark_name, markdown_table
 from facelib.paths import REPO, published_root
 from facelib.runner.notebooks import import_nbformat, library_digest
-from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
-from facelib.runs.folder import Run, list_runs, read_json
+from facelib.runner.sources import (
+    fenced,
+    in_cells,
+    plain,
+    record_names,
+    record_origin,
+    run_origin,
+)
+from facelib.runs.files import read_record
+from facelib.runs.folder import Run, list_runs
 from facelib.studies.explorer.gather import gather
 from facelib.studies.explorer.page import page_of, write_page
 from facelib.studies.negatives import record_frame, sentences
@@ -125,8 +133,8 @@ def record_pages() -> dict[str, str | Path]:
 
 def _record_page(name: str) -> str:
     folder = published_root() / name
-    record, table = read_json(folder / "record.json"), (folder / "results.csv").read_bytes()
-    rows = pd.read_csv(folder / "results.csv")
+    rows, record = read_record(folder)
+    table = (folder / "results.csv").read_bytes()
     settings = record.get("shared_settings", {})
     origin = record_origin(name)
     packages = ", ".join(f"{key} {value}" for key, value in record["packages"].items())
@@ -135,16 +143,16 @@ def _record_page(name: str) -> str:
         "data": plain(origin["data"]),
         "results": f"[{name}.csv]({name}.csv), {len(rows)} rows of {record['runs']} runs, "
                    f"digest `{digest(table)}`",
-        "made": f"{record['date']}, Python {record['python']}, {plain(packages)}",
+        "made": plain(f"{record['date']}, Python {record['python']}, {packages}"),
         "machine": plain(f"{record['machine']}, {record['cpu_count']} cores"),
     }  # fmt: skip
     lines = [f"- **{key}:** {value}" for key, value in facts.items()]
     note = [plain(record["note"])] if record.get("note") else []
     shared = "\n".join(f"{key}={value}" for key, value in settings.items())
     return "\n\n".join([
-        f"# {name}", *note, f"```sh\n{record['command']}\n```", "\n".join(lines),
+        f"# {name}", *note, fenced(record["command"], "sh"), "\n".join(lines),
         "## Settings that all runs share",
-        f"```text\n{shared}\n```",
+        fenced(shared, "text"),
     ])  # fmt: skip
 
 

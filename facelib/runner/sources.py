@@ -14,9 +14,10 @@ import pandas as pd
 from facelib.digests import digest, digest_values
 from facelib.errors import BadData
 from facelib.metrics.tables import markdown_table
-from facelib.paths import REPO, published_root, runs_root
-from facelib.runs.files import read_origin
+from facelib.paths import REPO, check_folder_name, published_root, runs_root
+from facelib.runs.files import read_origin, read_record
 from facelib.runs.folder import read_json
+from facelib.safety.readers import reading
 
 log = logging.getLogger(__name__)
 NAMED = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{8}\b")  # a run or a rendered set
@@ -30,9 +31,16 @@ def plain(text: object) -> str:
     return re.sub(r"([^\w\s.,;:%/])", r"\\\1", " ".join(str(text).split()))
 
 
+def fenced(text: str, language: str) -> str:
+    """Any text as a block of code: its fence is longer than all in the text."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def record_names() -> list[str]:
     """Published records that hold a table of results."""
-    return sorted(path.parent.name for path in published_root().glob("*/record.json"))
+    names = sorted(path.parent.name for path in published_root().glob("*/record.json"))
+    return [check_folder_name(name, "record") for name in names]
 
 
 def cell_sources(notebook) -> list[set[str]]:
@@ -139,10 +147,11 @@ def run_origin(name: str) -> dict[str, str]:
 def record_origin(name: str) -> dict[str, str]:
     """Command, code and data of a published record."""
     folder = published_root() / name
-    record, rows = read_json(folder / "record.json"), pd.read_csv(folder / "results.csv")
+    rows, record = read_record(folder)
     settings = record.get("shared_settings", {}).items()
     data = {key: value for key, value in settings if key.startswith("data")}
-    data["data_seed"] = sorted({int(seed) for seed in rows["data_seed"]})
+    with reading(folder / "results.csv", "rows with a `data_seed`"):
+        data["data_seed"] = sorted({int(seed) for seed in rows["data_seed"]})
     rendered = bool(rows.get("rendered", pd.Series([name.startswith("rendered")])).all())
     written = " ".join(f"{key}={value}" for key, value in data.items())
     made = f"rendered from these settings, digest {digest_values(data)}: {written}"

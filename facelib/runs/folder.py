@@ -139,7 +139,7 @@ def load_run(name: str | Path | Run) -> Run:
     if isinstance(name, Run):
         return name
     path = Path(name)
-    if not (path / "config.json").is_file():
+    if not os.path.lexists(path / "config.json"):  # a folder or a broken link is a damaged run
         matches = _folders_beginning(path)
         if len(matches) > 1:
             called = [p for p in matches if p.name.rpartition("-")[0] == str(name)]
@@ -340,7 +340,7 @@ def own_process(status: dict):
         return None
     try:
         process = psutil.Process(status.get("pid", -1))
-        if abs(process.create_time() - status.get("pid_started", 0)) >= 1:
+        if not abs(process.create_time() - status.get("pid_started", 0)) < 1:  # NaN is not
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
     except (psutil.Error, ValueError, OverflowError):

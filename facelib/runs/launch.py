@@ -215,8 +215,8 @@ def _raise_unless_done(run: Run) -> None:
     if message:
         helps = state == "stopped" or run.status.get("resumable", True)
         raise UserError(f"{run.name} {state}: {message}" + (f" ({again})" if helps else ""))
-    tail = "\n".join(lines[-30:])
-    raise UserError(f"{run.name} {state}; {again}\nlast lines of {log_file}:\n{tail}")
+    tail = "\n".join([f"last lines of {log_file}:", *lines[-30:]])
+    raise UserError(f"{run.name} {state}; {again}", tail)
 
 
 def free_port() -> int:

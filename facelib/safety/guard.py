@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from facelib.errors import UserError
+from facelib.errors import UserError, printable
 
 MEMORY = "not enough memory; close other programs, or ask for less (a smaller batch, fewer workers)"
 MEMORY_SIGNS = ("can't allocate memory", "out of memory", "Unable to allocate")
@@ -53,7 +53,7 @@ def explain(error: BaseException, place: object = "") -> str | None:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return MEMORY
     if isinstance(error, OSError):
-        where = error.filename or place or "a file"
+        where = printable(error.filename or place or "a file, or standard output")
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return f"{where}: {error.strerror or error}" + ("; free space, run again" if full else "")
     return MEMORY if any(sign in str(error) for sign in MEMORY_SIGNS) else None

@@ -4,6 +4,7 @@ Asked for before anything heavy is imported, and by the fork server of the loade
 and each worker that it forks then end when their parent does, a killed one included.
 """
 
+import atexit
 import ctypes
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 FIRST_PARENT = os.getppid()  # when this module was imported
@@ -27,6 +29,17 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(128 + number)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process as `sys.exit` does, but for taking apart its modules.
+
+    Of torch's that is 0.7 seconds of processor time, in which somebody waits for the end.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def make_workers_mortal() -> None:

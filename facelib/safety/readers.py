@@ -9,6 +9,7 @@ size. A file that is written by others and takes no part of this rule: the image
 
 import codecs
 import csv
+import errno
 import json
 import math
 import re
@@ -55,6 +56,13 @@ def reading(path: Path | str, wanted: str, again: str = AGAIN) -> Iterator[None]
         ) from error
 
 
+def _plain_file(path: Path | str) -> Path:
+    """A path that is no pipe or device: reading one of these may never end."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(path)
+
+
 def encoding_of(head: bytes) -> str:
     """Encoding that a file's first bytes say: its byte-order mark's, else UTF-8.
 
@@ -68,7 +76,7 @@ def encoding_of(head: bytes) -> str:
 def read_text(path: Path | str, wanted: str, again: str = AGAIN) -> str:
     """A text file in UTF-8, or in UTF-16 with its byte-order mark; no line begins with a mark."""
     with reading(path, wanted, again):
-        content = Path(path).read_bytes()
+        content = _plain_file(path).read_bytes()
         encoding = encoding_of(content[:2])
         if encoding != "utf-16" and b"\0" in content.rstrip(b"\0"):
             encoding = "latin-1"  # to be refused below, whatever else is odd in it
@@ -192,7 +200,7 @@ def read_arrays(
         only: names to read, of those that are there; None reads all.
         needed: names that must be there.
     """
-    with reading(path, wanted, again), zipfile.ZipFile(path) as archive:
+    with reading(path, wanted, again), zipfile.ZipFile(_plain_file(path)) as archive:
         size = Path(path).stat().st_size
         most = max(UNFOLDED, RATIO * size)
         found = {}

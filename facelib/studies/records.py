@@ -17,7 +17,8 @@ from scipy.special import expit, logit
 from facelib.errors import UserError
 from facelib.metrics.tables import percent
 from facelib.paths import atomic_file, check_folder_name, published_root
-from facelib.runs.folder import environment, read_json, read_lines, write_json
+from facelib.runs.files import read_record, read_sweep_rows
+from facelib.runs.folder import environment, read_json, write_json
 from facelib.safety.readers import reading
 from facelib.studies.results import LABELS, method_of
 from facelib.studies.source_a import BENCHMARKS
@@ -59,11 +60,7 @@ def publish(rows: list[dict], name: str, command: str, note: str = "") -> Path:
 
 def publish_sweep(results: Path, name: str, command: str, note: str = "") -> Path:
     """`publish` the rows of a sweep's `results.jsonl`."""
-    if not Path(results).is_file():
-        raise UserError(f"{results}: no such file; wanted the results.jsonl in a sweep's folder")
-    rows = [row for row in read_lines(Path(results)) if {"report", "lines"} & set(row)]
-    if not rows:
-        raise UserError(f"{results}: nothing to publish: the sweep has no finished cells")
+    rows = read_sweep_rows(Path(results))
     with reading(results, "rows of a sweep", "run the sweep again"):
         for row in rows:
             _lines(row, [])
@@ -94,7 +91,7 @@ def load_record(name: str) -> tuple[pd.DataFrame, dict]:
     if not (folder / "results.csv").is_file():
         known = ", ".join(p.parent.name for p in published_root().glob("*/results.csv")) or "none"
         raise UserError(f"no published record {name!r}: there are {known}")
-    frame, about = pd.read_csv(folder / "results.csv"), read_json(folder / "record.json")
+    frame, about = read_record(folder)
     if about.get("intervals") != INTERVALS:
         old = [c for c in frame if c.split(".")[-1] in ("lo", "hi")]
         frame = frame.rename(columns={c: f"{c} (identity bootstrap)" for c in old})

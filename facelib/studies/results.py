@@ -13,7 +13,7 @@ from torch import nn
 from facelib.config import Config
 from facelib.data.locate import benchmark_paths
 from facelib.errors import UserError
-from facelib.evaluate.embed import evaluate_benchmark, evaluate_run, kept_embeddings
+from facelib.evaluate.embed import evaluate_benchmark, evaluate_run
 from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.metrics.compare import compare_scores
 from facelib.metrics.scores import Scores, load_scores
@@ -21,6 +21,7 @@ from facelib.metrics.tables import accuracies, benchmark_name, figures_table, pe
 from facelib.models import build_backbone
 from facelib.paths import named_run, runs_root
 from facelib.rows import LOSS_ROWS
+from facelib.runs.files import kept_embeddings
 from facelib.runs.folder import Run, load_run
 from facelib.studies import ablation
 from facelib.studies.plots import pose_frame
@@ -101,7 +102,7 @@ class Result:
 
     def embeddings(self, name: str) -> np.ndarray:
         """Embeddings (U, d) of a benchmark's unique images, as the network gives them."""
-        return kept_embeddings(self.folder, name, self.report)
+        return kept_embeddings(self.folder, name, self.report["benchmarks"][name])
 
     def benchmark(self, name: str) -> Benchmark:
         """Images and pairs of a benchmark, from the file that it was evaluated on.

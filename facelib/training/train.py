@@ -14,7 +14,12 @@ import math
 import os
 import sys
 
-from facelib.safety.mortal import FIRST_PARENT, die_with_parent, make_workers_mortal
+from facelib.safety.mortal import (
+    FIRST_PARENT,
+    die_with_parent,
+    end_at_once,
+    make_workers_mortal,
+)
 
 if __name__ == "__main__":
     die_with_parent(FIRST_PARENT)  # before the imports, which take seconds; `main` looks again
@@ -322,4 +327,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_at_once(main(sys.argv[1:]))

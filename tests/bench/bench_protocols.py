@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.evaluate.ijb import read_protocol
 from facelib.metrics.features import open_features
 from facelib.metrics.identification import identify
 from facelib.metrics.templates import score_pairs, template_embeddings, verify_templates
+from facelib.prepare.ijb import read_protocol
 
 DIM = 512
 TEMPLATES, IMAGES_A_TEMPLATE, PEOPLE = 23_124, 4, 3_531

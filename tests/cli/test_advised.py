@@ -22,7 +22,7 @@ from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
 from facelib.errors import UserError
-from facelib.evaluate.embed import evaluate_run, kept_embeddings
+from facelib.evaluate.embed import evaluate_run
 from facelib.evaluate.labelled import load_labelled
 from facelib.evaluate.pictures import compare_pictures
 from facelib.metrics.lgcn import load_links
@@ -31,6 +31,7 @@ from facelib.models.foundation import load_foundation
 from facelib.models.initial import init_file
 from facelib.models.registry import download_hint
 from facelib.runner.sources import run_origin
+from facelib.runs.files import kept_embeddings
 from facelib.runs.folder import create_run, hold, identify, load_run
 from facelib.runs.launch import launch, stop, wait_and_follow
 from facelib.runs.origin import check_name, unfinished
@@ -206,7 +207,7 @@ def figures_of_another_checkpoint(p):
 def embeddings_are_gone(p):
     if "touched" not in vars(p):
         p.touched = (p.done.path / "embeddings" / "toy.npz").unlink()
-    kept_embeddings(p.done.path, "toy", p.done.evaluation())
+    kept_embeddings(p.done.path, "toy", p.done.evaluation()["benchmarks"]["toy"])
 
 
 @case("metrics/scores.py: eval RUN", fill=lambda p: {"RUN": "done"})

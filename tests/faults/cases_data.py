@@ -91,13 +91,14 @@ def benchmarks(folder: Path) -> Iterator[Case]:
 
 def arrays(folder: Path) -> Iterator[Case]:
     """Scores, embeddings and features."""
-    from facelib.evaluate.embed import cached_embeddings, kept_embeddings
+    from facelib.evaluate.embed import cached_embeddings
     from facelib.evaluate.labelled import load_labelled, save_labelled
     from facelib.metrics.compare import compare_files
     from facelib.metrics.features import HEADER, open_features
     from facelib.metrics.scores import load_scores
     from facelib.metrics.verification import verify_scores
     from facelib.prepare.inspection import inspect
+    from facelib.runs.files import kept_embeddings
 
     rng = np.random.default_rng(0)
     person = np.arange(40) % 8
@@ -151,7 +152,7 @@ def arrays(folder: Path) -> Iterator[Case]:
                in_archive)  # fmt: skip
     (folder / "embeddings").mkdir()
     yield Case("embeddings of a run", "embeddings/e.npz", out.getvalue(),
-               lambda path: kept_embeddings(folder, "e", {"benchmarks": {"e": {}}}),
+               lambda path: kept_embeddings(folder, "e", {}),
                in_archive)  # fmt: skip
 
 
@@ -160,6 +161,7 @@ def pictures(folder: Path) -> Iterator[Case]:
     from PIL import Image
 
     from facelib.data.datasets import FaceRecords
+    from facelib.data.people import read_people
     from facelib.errors import BadData
     from facelib.evaluate.pictures import read_square
     from facelib.formats.decode import FORMATS, decode
@@ -175,6 +177,11 @@ def pictures(folder: Path) -> Iterator[Case]:
     yield Case("picture: JPEG, square", "square.jpg", jpegs(1, 40)[0], read_square)
     yield Case("picture: JPEG of a folder of people", "tree/ann/p.jpg", jpegs(1)[0],
                lambda path: FaceRecords(path.parent.parent, 8)[0])  # fmt: skip
+    for name in ("ann", "ben"):
+        (folder / "two" / name).mkdir(parents=True)
+        (folder / "two" / name / "a.jpg").write_bytes(jpegs(1)[0])
+    yield Case("exclude: of a folder of people", "exclude.txt", b"ann\n",
+               lambda path: read_people(folder / "two", exclude=path))  # fmt: skip
     deep = np.arange(192, dtype=np.uint16).reshape(8, 8, 3) * 300
     for suffix in (".png", ".tiff"):
         yield Case(f"picture: 16 bits, {suffix}", f"deep{suffix}",
@@ -190,9 +197,10 @@ def pictures(folder: Path) -> Iterator[Case]:
 
 def lists(folder: Path) -> Iterator[Case]:
     """The official folders of CFP and IJB-C, and the list of LFW, each read as a whole."""
-    from facelib.evaluate.ijb import embed_faces, read_protocol
+    from facelib.evaluate.ijb import embed_faces
     from facelib.metrics.templates import verify_templates
     from facelib.prepare.cfp import cfp_to_bin
+    from facelib.prepare.ijb import read_protocol
     from facelib.prepare.inspection import inspect
 
     picture = jpegs(1)[0]

@@ -85,6 +85,7 @@ def results(folder: Path) -> Iterator[Case]:
     row = {"run": "a", **make_config().to_dict(), "report": {"benchmarks": {"lfw": figures}}}
     yield Case("sweep: results.jsonl", "sweep/results.jsonl", (json.dumps(row) + "\n").encode(),
                publish, in_json)  # fmt: skip
+    yield from _records(folder, row)
     cell = Cell({"seed": 1}, folder / "cell", "digest")
     for name, content in (("cell.json", {"digest": "digest", "values": {"seed": 1}}),
                           ("row.json", {"run": "a", "seed": 1})):  # fmt: skip
@@ -101,6 +102,26 @@ def results(folder: Path) -> Iterator[Case]:
     }
     yield Case("frozen: report.json", "runs/frozen/a/report.json", json.dumps(report).encode(),
                lambda path: frozen.frozen_reports([folder / "b.bin"]), in_json)  # fmt: skip
+
+
+def _records(folder: Path, row: dict) -> Iterator[Case]:
+    """The two files of a published record, as the site reads them."""
+    from facelib.runner import pages, sources
+    from facelib.studies import records
+
+    root, facts = folder / "records", {"python": "3", "packages": {"torch": "2"}, "machine": "m",
+                                       "cpu_count": 2, "gpus": [], "commit": None}  # fmt: skip
+    with patch.multiple(records, published_root=lambda: root, environment=lambda: facts):
+        path = records.publish([row], "one", "command")
+
+    def read(path: Path) -> None:
+        with (patch.object(pages, "published_root", lambda: root),
+              patch.object(sources, "published_root", lambda: root)):  # fmt: skip
+            pages.record_pages()
+
+    for name, inside in (("record.json", in_json), ("results.csv", None)):
+        yield Case(f"record: {name}", f"records/one/{name}", (path / name).read_bytes(), read,
+                   inside, 0.3)  # fmt: skip
 
 
 def notebooks(folder: Path) -> Iterator[Case]:

@@ -144,7 +144,10 @@ def clip_pickle(folder: Path) -> Iterator[Case]:
 def links(folder: Path) -> Iterator[Case]:
     """A trained L-GCN."""
     from facelib.metrics.lgcn import LinkNetwork, LinkSettings, load_links, save_links
+    from facelib.runs.weights import check_safetensors
 
     save_links(LinkNetwork(LinkSettings(4, (4, 4), (3, 2), 2)), folder / "l.safetensors")
     content = (folder / "l.safetensors").read_bytes()
     yield Case("l-gcn", "l.safetensors", content, load_links, in_safetensors)
+    yield Case("l-gcn, before torch", "l.safetensors", content,
+               lambda path: check_safetensors(path, "again"), in_safetensors)  # fmt: skip

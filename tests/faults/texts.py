@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.audit.checks import read_people
-from facelib.evaluate.ijb import _read_columns
+from facelib.formats.benchmarks import read_people
 from facelib.formats.face_index import excluded_labels, read_names
 from facelib.metrics.features import open_features
 from facelib.models.weights import _read_config
 from facelib.prepare.align import read_fiducials, read_landmarks_csv
 from facelib.prepare.cfp import _read_list, _read_numbers
+from facelib.prepare.ijb import _read_columns
 from facelib.prepare.lfw import read_lfw_pairs
 from facelib.prepare.pairs import read_pair_list
 from facelib.safety import readers

@@ -32,9 +32,11 @@ run = launch(make_config(loss=loss, **SETTINGS))
 record_row({"run": run.name, "step": run.status["step"]})"""
 STUDY = """import sys
 from pathlib import Path
-from facelib.runner.study import run_study
 from facelib.safety.guard import guarded
-sys.exit(guarded(lambda: run_study(folder=Path({!r})) and 0))"""
+def study():  # as the verb: its imports are guarded too
+    from facelib.runner.study import run_study
+    run_study(folder=Path({!r}))
+sys.exit(guarded(study))"""
 
 
 def make_records(folder: Path) -> Path:

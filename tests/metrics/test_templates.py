@@ -10,7 +10,7 @@ from facelib.__main__ import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.evaluate import ijb
-from facelib.evaluate.ijb import embed_faces, read_protocol, run_embedder
+from facelib.evaluate.ijb import embed_faces, run_embedder
 from facelib.formats.decode import encode_jpeg
 from facelib.metrics import templates
 from facelib.metrics.templates import (
@@ -19,6 +19,7 @@ from facelib.metrics.templates import (
     template_embeddings,
     verify_templates,
 )
+from facelib.prepare.ijb import read_protocol
 from facelib.runs.folder import create_run
 from facelib.training.trained import load_model
 from tests.losses.test_training import trained
@@ -154,6 +155,11 @@ def test_wrong_files_are_one_clear_error(tmp_path):
     (tmp_path / "ijbb_name_5pts_score.txt").write_text(f"2.jpg {POINTS} 1\n" * 7)
     with pytest.raises(BadData, match=r"line 1 is 2.jpg, wanted the 7 images"):
         read_protocol(tmp_path, "ijbb")
+    for end in ("nan", "-1", "1e300"):  # its square is infinite
+        lines = [f"{i}.jpg {POINTS} 1\n" for i in range(1, 7)] + [f"7.jpg {POINTS} {end}\n"]
+        (tmp_path / "ijbb_name_5pts_score.txt").write_text("".join(lines))
+        with pytest.raises(BadData, match="line 7: wanted landmarks below"):
+            read_protocol(tmp_path, "ijbb")
 
 
 def test_images_are_aligned_by_the_list_s_landmarks(tmp_path):

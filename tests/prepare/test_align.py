@@ -86,6 +86,7 @@ def test_wrong_landmarks_and_borders_are_refused():
     cases = [
         (np.ones((5, 2)), "black", "coincide"),
         (np.full((5, 2), np.nan), "black", "not finite"),
+        (np.diag([1e300] * 5)[:, :2], "black", "beyond any picture"),
         (np.zeros((4, 2)), "black", r"shape \(4, 2\), wanted \(5, 2\)"),
         (ARCFACE_TEMPLATE, "wrap", "border='wrap', allowed are black, replicate"),
     ]

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facelib.audit.checks import read_people
 from facelib.audit.people_names import match_names
 from facelib.config import make_config
 from facelib.data.datasets import FaceRecords
 from facelib.errors import UserError
+from facelib.formats.benchmarks import read_people
 from facelib.rendered.dataset import RenderedSpec, rendered_dataset
 from facelib.rendered.planted import COPIES, planted_people
 

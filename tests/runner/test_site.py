@@ -305,3 +305,10 @@ def test_names_of_runs_and_records_are_folder_names(name, tmp_path, monkeypatch)
         with pytest.raises(UserError, match="wanted a folder name without slashes"):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_of_a_record_cannot_end_its_block(tmp_path):
+    # Mutation: three backticks round a command that has three of its own, and then a directive.
+    text = "x\n```\n```{include} /etc/hostname\n````"
+    assert sources.fenced(text, "sh") == f"`````sh\n{text}\n`````"
+    assert sources.fenced("x", "sh") == "```sh\nx\n```"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from os import mkfifo
 
 import pytest
 
@@ -69,6 +70,21 @@ def test_a_damaged_status_hides_no_other_run(runs_folder, capsys):
         (bad.path / "status.json").write_text(content)
         assert [run.name for run in list_runs()] == [good.name]
         assert sorted(tabulate()["state"]) == ["damaged", "new"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "status.json", "metrics.jsonl", "eval.json"])
+@pytest.mark.parametrize("kind", ["folder", "loop", "pipe"])
+def test_a_file_of_a_run_that_is_no_file_hides_no_other_run(runs_folder, file, kind):
+    # Mutation: is_file() where the run's file is wanted; a pipe that is read for ever.
+    good, odd = create_run(make_config(name="good")), create_run(make_config(name="odd"))
+    path = odd.path / file
+    path.unlink(missing_ok=True)
+    if kind == "loop":  # as if it were not there
+        path.symlink_to(path)
+    else:
+        path.mkdir() if kind == "folder" else mkfifo(path)
+    states = tabulate().set_index("run")["state"]
+    assert states[good.name] == "new" and (kind == "loop" or states[odd.name] == "damaged")
 
 
 def test_an_unfinished_last_line_is_left_out(tmp_path):

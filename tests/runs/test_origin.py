@@ -12,7 +12,7 @@ from facelib import doctor
 from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
-from facelib.evaluate.embed import evaluate_run, kept_embeddings
+from facelib.evaluate.embed import evaluate_run
 from facelib.formats.benchmarks import load_benchmark, save_benchmark
 from facelib.paths import REPO
 from facelib.runner.pages import runs_page
@@ -127,10 +127,10 @@ def test_an_edited_configuration_is_one_line(two, capsys):
 def test_scores_and_embeddings_are_those_of_the_figures(two):
     # Mutations: files of another run, or altered ones, under a table of this run's figures.
     result, other = evaluate(two[0], bootstrap=0), two[1].path
-    result.scores("toy"), kept_embeddings(result.folder, "toy", result.report)
+    result.scores("toy"), result.embeddings("toy")
     for folder, read in (
         ("scores", lambda: result.scores("toy")),
-        ("embeddings", lambda: kept_embeddings(result.folder, "toy", result.report)),
+        ("embeddings", lambda: result.embeddings("toy")),
     ):
         path = result.folder / folder / "toy.npz"
         kept = path.read_bytes()

@@ -1,6 +1,7 @@
 """Who gets a signal, who counts as alive, and that nobody is left behind."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -27,7 +28,9 @@ def stranger():
 
 
 @pytest.mark.parametrize(
-    "lie", [{"pid_started": 1.0}, {"host": "another"}, {"pid_started": 0}], ids=str
+    "lie",
+    [{"pid_started": 1.0}, {"host": "another"}, {"pid_started": 0}, {"pid_started": math.nan}],
+    ids=str,
 )
 def test_a_stale_process_number_gets_no_signal(tiny_records, runs_folder, stranger, capsys, lie):
     # Mutation: os.kill(status["pid"]) while another process (torchrun's) trains the run.

@@ -9,7 +9,7 @@ import pytest
 
 from facelib.__main__ import main
 from facelib.config import make_config
-from facelib.errors import UserError
+from facelib.errors import BadData, UserError
 from facelib.runs.folder import create_run, write_json
 from facelib.safety import guard
 
@@ -69,6 +69,13 @@ def test_a_folder_that_no_variable_can_mean_is_one_line():
     code, error = shell("$F runs", FACELIB_RUNS="~nosuchuser/runs")
     assert code == 2 and error.startswith("error: FACELIB_RUNS='~nosuchuser/runs'")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [UserError, BadData])
+def test_an_error_is_one_line_whatever_signs_a_name_has(kind):
+    # Mutation: a name that breaks the line, or that a terminal takes as a command.
+    assert str(kind("a\n\u2028\x1b[2J é")) == r"a\n\u2028\x1b[2J é"
+    assert str(UserError("a", "b\nc\x07")) == "a\nb\nc\\x07"
 
 
 def test_what_lacks_is_said_by_its_name():

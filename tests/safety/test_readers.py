@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facelib.audit.checks import read_people
 from facelib.errors import BadData, UserError
-from facelib.evaluate.ijb import _read_columns
 from facelib.evaluate.labelled import load_labelled
-from facelib.formats.benchmarks import load_benchmark, save_benchmark
+from facelib.formats.benchmarks import load_benchmark, read_people, save_benchmark
 from facelib.formats.face_index import excluded_labels, read_names
 from facelib.formats.recordio import write_face_records
 from facelib.formats.trees import list_identities
@@ -21,6 +19,7 @@ from facelib.metrics.scores import load_scores
 from facelib.models.weights import _read_config
 from facelib.prepare.align import LANDMARK_COLUMNS, read_fiducials, read_landmarks_csv
 from facelib.prepare.cfp import _read_list, _read_numbers
+from facelib.prepare.ijb import _read_columns
 from facelib.prepare.lfw import read_lfw_pairs
 from facelib.prepare.pairs import read_pair_list
 from facelib.safety import readers
