@@ -19,10 +19,10 @@ from facelib.paths import REPO, published_root
 from facelib.runner.notebooks import import_nbformat, library_digest
 from facelib.runner.sources import in_cells, plain, record_names, record_origin, run_origin
 from facelib.runs.folder import Run, list_runs, read_json
+from facelib.studies.answers import CHANGE, answers
 from facelib.studies.explorer.gather import gather
 from facelib.studies.explorer.page import page_of, write_page
-from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.readme import PROTOCOLS, headline, loss_sentences, result_table
+from facelib.studies.readme import PROTOCOLS, headline, result_table
 from facelib.studies.records import load_record
 from facelib.studies.results import LABELS, method_of
 
@@ -32,7 +32,7 @@ QUESTION = (
     "A classifier with an angular margin (ArcFace), a contrastive loss (InfoNCE), or both: "
     "which one makes embeddings that tell two people apart, from the front and in profile?"
 )
-LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
+LOSSES = "rendered-losses"
 PICTURES = [REPO / ".github" / f"result-{mode}.png" for mode in ("light", "dark")]  # the README's
 EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes
 EXPLORER_LINK = (
@@ -40,8 +40,12 @@ EXPLORER_LINK = (
     "threshold, open a pair."
 )
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
-# A number with what belongs to it: sign, interval, "not significant", unit.
-NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
+# A number with what belongs to it: sign, interval, "not significant", unit. One inside a name, such
+# as that of a model, a chapter or a preset, is none.
+NUMBER = re.compile(
+    r"(?P<name>`[^`]*`|\b\d\d_[a-z_]+|\b[A-Za-z]\w*)|"
+    r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?"
+)
 
 
 def first_page(chapters: list[tuple[str, str, str]], explorer: bool = False) -> str:
@@ -77,18 +81,22 @@ def contents(caption: str, pages: list[str], hidden: bool = True) -> str:
 
 
 def _answers() -> list[str]:
-    parts, known = [], record_names()
-    if LOSSES in known:
-        frame, record = load_record(LOSSES)
-        lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
-                 "brackets the 95 % interval over repeats.", ""]  # fmt: skip
-        lines += ["Accuracy (%):", "", *result_table(frame).split("\n"), ""]
-        parts += [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures())]
-        parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
-    if NEGATIVES in known:
-        answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
-        parts += ["## Do more negatives help?", _linked(answer, NEGATIVES)]
-    return parts
+    if LOSSES not in record_names():
+        return []
+    frame, _ = load_record(LOSSES)
+    repeats = len(frame.drop_duplicates(["seed", "data_seed"]))
+    lines = [f"Accuracy in percent: mean of {repeats} repeats, each with other weights and other "
+             "rendered people; in brackets the 95 % interval. *Best threshold* is InsightFace's "
+             "protocol; *strict* accepts one impostor in a thousand.",
+             "", *result_table(frame).split("\n")]  # fmt: skip
+    parts = [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures()), "## Accuracy"]
+    return [*parts, _linked(lines, LOSSES), "## What is the answer?",
+            *map(_answer, answers())]  # fmt: skip
+
+
+def _answer(one: dict) -> str:
+    lines = [_linked([f"- {line}"], record) for record, line in one["lines"]]
+    return "\n".join([f"### {one['question']}", "", *lines, f"- *{CHANGE}:* {one['change']}"])
 
 
 def pictures() -> list[Path]:
@@ -108,7 +116,7 @@ def _linked(lines: list[str], record: str) -> str:
 
     def link(match: re.Match) -> str:
         text = match[0].replace("[", r"\[").replace("]", r"\]")
-        return f"[{text}](records/{record}.md)"
+        return text if match["name"] else f"[{text}](records/{record}.md)"
 
     return "\n".join(NUMBER.sub(link, line) for line in lines)
 
