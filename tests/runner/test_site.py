@@ -188,6 +188,8 @@ def test_figures_of_committed_notebooks_name_what_they_are_made_from():
 
     formula, *trained = made_from("02_arcface")
     assert formula == set() and all(len(names) == 1 for names in trained)
+    runs = made_from("03_infonce")  # of one run, or beside another that its settings made
+    assert [len(names) for names in runs] == [1, 1, 2, 2, 2]
     assert made_from("13_results") == [{"rendered-losses"}]
     *runs, record = made_from("05_coreface")
     assert record == {"rendered-coreface"} and all(len(names) == 2 for names in runs)
