@@ -31,7 +31,8 @@ FOOTER = (
 PICTURES = ("image/png", "image/jpeg")
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
-CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+)\b")
+# A chapter by its name or, where no other number looks so, by its number: 03_infonce, 03.
+CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+|(?<![-.,:])0[0-9](?![-.,:]?\d))\b")
 SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
 SCROLLED = '<div class="pst-scrollable-table-container">{}</div>'
 POLICY = (
@@ -141,8 +142,9 @@ def build_print() -> Path:
 def make_safe(notebook, stem: str = ""):
     """Reduce a notebook, in place, to what a page shows: text, code, tables, pictures.
 
-    Its metadata go, since they could set up the build. Code is folded away, and a picture becomes
-    a numbered figure under the heading above it, with links to what it is made from.
+    Its metadata go, since they could set up the build. Code is folded away, cells that show nothing
+    with the next one, and a picture becomes a numbered figure under the heading above it, with
+    links to what it is made from.
     """
     heading, made_from = "Figure", sources.cell_sources(notebook)
     notebook.metadata = {"kernelspec": notebooks.KERNELSPEC}
@@ -160,9 +162,20 @@ def make_safe(notebook, stem: str = ""):
             alt = f"Figure of the section {heading}"
             figure = {"caption": sources.caption(heading, names)}
             cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": alt}}
+    notebook.cells = _joined(notebook.cells)
     end = sources.sources_section(stem, set().union(*made_from))
     notebook.cells.append(notebooks.import_nbformat().v4.new_markdown_cell(end, id="sources"))
     return notebook
+
+
+def _joined(cells: list) -> list:
+    """Cells in which code that shows nothing stands in one fold with the code after it."""
+    kept = []
+    for cell in cells:
+        if kept and cell.cell_type == kept[-1].cell_type == "code" and not kept[-1].outputs:
+            cell.source = f"{kept.pop().source}\n\n{cell.source}"
+        kept.append(cell)
+    return kept
 
 
 def _safe_output(output):
@@ -260,15 +273,17 @@ def _clean_tree(app, tree) -> None:
 
 
 def _link_chapters(app, tree, page: str) -> None:
-    """The name of another chapter in a text is a link to it."""
+    """The name or number of another chapter in a text is a link to it."""
     from docutils import nodes
 
+    known = {key: name for name in app.env.found_docs if name[:2].isdigit()
+             for key in (name, name[:2])}  # fmt: skip
     for text in list(tree.findall(nodes.Text)):
         parts = CHAPTER.split(text.astext())
         if len(parts) > 1 and isinstance(text.parent, nodes.paragraph):
             links = [nodes.reference("", part, internal=True,
-                                     refuri=app.builder.get_relative_uri(page, part))
-                     if part in app.env.found_docs and part != page else nodes.Text(part)
+                                     refuri=app.builder.get_relative_uri(page, known[part]))
+                     if known.get(part, page) != page else nodes.Text(part)
                      for part in parts]  # fmt: skip
             text.parent.replace(text, links)
 

@@ -27,7 +27,7 @@ BAD = "<script>alert(1)</script>"
 TEXT = (
     rf"# A {BAD} title" + "\n\n" + r"A margin $m$: $$L = -\frac{1}{B}\sum_i \log p_i$$ "
     "Next: [two](01_two.ipynb), [out](../README.md), [paper](https://arxiv.org/abs/1801.07698), "
-    "**Next:** 01_two "
+    "**Next:** 01_two, as 01 says in 2026-01-01 of 0.01 "
     f"[bad](javascript:alert(2)), <img src=x onerror=alert(3)> ![far](http://x/y.png) {BAD}\n\n"
     "![near](../secret.png)\n\n```{raw} html\n<b onclick=alert(4)>\n```\n\n"
     "> ```{include} ../secret.txt\n> ```\n\n{download}`../secret.txt`\n"
