@@ -39,6 +39,7 @@ EXPLORER_LINK = (
     f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
     "threshold, open a pair."
 )
+WHERE = "## Where to go"
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
 # A number with what belongs to it: sign, interval, "not significant", unit. One inside a name, such
 # as that of a model, a chapter or a preset, is none.
@@ -48,22 +49,25 @@ NUMBER = re.compile(
 )
 
 
-def first_page(chapters: list[tuple[str, str, str]], explorer: bool = False) -> str:
+def first_page(chapters: list[tuple[str, str, str]]) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
-        explorer: whether the explorer's page lies beside this one.
     """
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    parts = [f"# {TITLE}", QUESTION, *_answers(), "## Where to go"]
-    parts += [*[EXPLORER_LINK] * explorer, "\n".join(listed)]
+    parts = [f"# {TITLE}", QUESTION, *_answers(), WHERE, "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
                "- [API](api.md): public names of the package"]  # fmt: skip
     return "\n\n".join([*parts, "\n".join(further), *_contents([c[0] for c in chapters])])
+
+
+def link_from_first_page(page: str) -> str:
+    """The first page with a link to the explorer's page, which lies beside it."""
+    return page.replace(WHERE, f"{WHERE}\n\n{EXPLORER_LINK}", 1)
 
 
 def _contents(stems: list[str]) -> list[str]:
@@ -261,10 +265,8 @@ def _module(name: str) -> str:
     return f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```"
 
 
-def generated_pages(
-    chapters: list[tuple[str, str, str]], explorer: bool = False
-) -> dict[str, str | Path]:
+def generated_pages(chapters: list[tuple[str, str, str]]) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
-    pages = {"index.md": first_page(chapters, explorer), "runs.md": runs_page()}
+    pages = {"index.md": first_page(chapters), "runs.md": runs_page()}
     pages |= record_pages() if record_names() else {}
     return {**pages, **api_pages(), **{path.name: path for path in pictures()}}
