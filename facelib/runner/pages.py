@@ -27,10 +27,10 @@ from facelib.runner.sources import (
 )
 from facelib.runs.files import read_record
 from facelib.runs.folder import Run, list_runs
+from facelib.studies.answers import CHANGE, answers
 from facelib.studies.explorer.gather import gather
 from facelib.studies.explorer.page import page_of, write_page
-from facelib.studies.negatives import record_frame, sentences
-from facelib.studies.readme import PROTOCOLS, headline, loss_sentences, result_table
+from facelib.studies.readme import PROTOCOLS, headline, result_table
 from facelib.studies.records import load_record
 from facelib.studies.results import LABELS, method_of
 
@@ -40,34 +40,42 @@ QUESTION = (
     "A classifier with an angular margin (ArcFace), a contrastive loss (InfoNCE), or both: "
     "which one makes embeddings that tell two people apart, from the front and in profile?"
 )
-LOSSES, NEGATIVES = "rendered-losses", "rendered-negatives"
+LOSSES = "rendered-losses"
 PICTURES = [REPO / ".github" / f"result-{mode}.png" for mode in ("light", "dark")]  # the README's
 EXPLORER, EXPLORED, EXPLORER_BYTES = "explorer.html", 6, 6_000_000  # page, runs and bytes
 EXPLORER_LINK = (
     f"**[Explorer]({EXPLORER})**: scores, thresholds and pairs of runs on this machine; drag the "
     "threshold, open a pair."
 )
+WHERE = "## Where to go"
 ROOMS = ("losses", "metrics", "formats", "runs")  # whose public names the API pages list
-# A number with what belongs to it: sign, interval, "not significant", unit.
-NUMBER = re.compile(r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?")
+# A number with what belongs to it: sign, interval, "not significant", unit. One inside a name, such
+# as that of a model, a chapter or a preset, is none.
+NUMBER = re.compile(
+    r"(?P<name>`[^`]*`|\b\d\d_[a-z_]+|\b[A-Za-z]\w*)|"
+    r"[-+≥]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?(?: \(n\.s\.[^)]*\))?(?: %)?"
+)
 
 
-def first_page(chapters: list[tuple[str, str, str]], explorer: bool = False) -> str:
+def first_page(chapters: list[tuple[str, str, str]]) -> str:
     """The question, the answers with a link on every number, and where to go.
 
     Args:
         chapters: name of the page, title and question of each notebook.
-        explorer: whether the explorer's page lies beside this one.
     """
     listed = [
         f"- [{plain(title)}]({stem}.ipynb): {plain(asked)}" for stem, title, asked in chapters
     ]
-    parts = [f"# {TITLE}", QUESTION, *_answers(), "## Where to go"]
-    parts += [*[EXPLORER_LINK] * explorer, "\n".join(listed)]
+    parts = [f"# {TITLE}", QUESTION, *_answers(), WHERE, "\n".join(listed)]
     further = ["- [Records](records.md): how each published number was made",
                "- [Runs on this machine](runs.md): figures of what was trained here",
                "- [API](api.md): public names of the package"]  # fmt: skip
     return "\n\n".join([*parts, "\n".join(further), *_contents([c[0] for c in chapters])])
+
+
+def link_from_first_page(page: str) -> str:
+    """The first page with a link to the explorer's page, which lies beside it."""
+    return page.replace(WHERE, f"{WHERE}\n\n{EXPLORER_LINK}", 1)
 
 
 def _contents(stems: list[str]) -> list[str]:
@@ -85,18 +93,22 @@ def contents(caption: str, pages: list[str], hidden: bool = True) -> str:
 
 
 def _answers() -> list[str]:
-    parts, known = [], record_names()
-    if LOSSES in known:
-        frame, record = load_record(LOSSES)
-        lines = [f"Mean over {record['runs']} runs of rendered faces and a small network; in "
-                 "brackets the 95 % interval over repeats.", ""]  # fmt: skip
-        lines += ["Accuracy (%):", "", *result_table(frame).split("\n"), ""]
-        parts += [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures())]
-        parts += ["## Answers", _linked([*lines, *loss_sentences(frame)], LOSSES)]
-    if NEGATIVES in known:
-        answer = [f"- {line}" for line in sentences(record_frame(NEGATIVES)[0])]
-        parts += ["## Do more negatives help?", _linked(answer, NEGATIVES)]
-    return parts
+    if LOSSES not in record_names():
+        return []
+    frame, _ = load_record(LOSSES)
+    repeats = len(frame.drop_duplicates(["seed", "data_seed"]))
+    lines = [f"Accuracy in percent: mean of {repeats} repeats, each with other weights and other "
+             "rendered people; in brackets the 95 % interval. *Best threshold* is InsightFace's "
+             "protocol; *strict* accepts one impostor in a thousand.",
+             "", *result_table(frame).split("\n")]  # fmt: skip
+    parts = [_linked([headline(LOSSES)], LOSSES), *map(_picture, pictures()), "## Accuracy"]
+    return [*parts, _linked(lines, LOSSES), "## What is the answer?",
+            *map(_answer, answers())]  # fmt: skip
+
+
+def _answer(one: dict) -> str:
+    lines = [_linked([f"- {line}"], record) for record, line in one["lines"]]
+    return "\n".join([f"### {one['question']}", "", *lines, f"- *{CHANGE}:* {one['change']}"])
 
 
 def pictures() -> list[Path]:
@@ -116,7 +128,7 @@ def _linked(lines: list[str], record: str) -> str:
 
     def link(match: re.Match) -> str:
         text = match[0].replace("[", r"\[").replace("]", r"\]")
-        return f"[{text}](records/{record}.md)"
+        return text if match["name"] else f"[{text}](records/{record}.md)"
 
     return "\n".join(NUMBER.sub(link, line) for line in lines)
 
@@ -261,10 +273,8 @@ def _module(name: str) -> str:
     return f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```"
 
 
-def generated_pages(
-    chapters: list[tuple[str, str, str]], explorer: bool = False
-) -> dict[str, str | Path]:
+def generated_pages(chapters: list[tuple[str, str, str]]) -> dict[str, str | Path]:
     """All pages but the notebooks, by their path in the site."""
-    pages = {"index.md": first_page(chapters, explorer), "runs.md": runs_page()}
+    pages = {"index.md": first_page(chapters), "runs.md": runs_page()}
     pages |= record_pages() if record_names() else {}
     return {**pages, **api_pages(), **{path.name: path for path in pictures()}}

@@ -8,19 +8,21 @@ leaves when it is read, from `file://` too.
 
 import base64
 import functools
+import gc
 import hashlib
 import io
 import logging
 import re
 import shutil
-import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode
+from facelib.locks import cores
 from facelib.paths import atomic_file, runs_root
-from facelib.runner import notebooks, pages, sources
-from facelib.runner.safe_html import clean_html
+from facelib.runner import notebooks, pages, sources, trees
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
@@ -31,9 +33,6 @@ FOOTER = (
 PICTURES = ("image/png", "image/jpeg")
 SHOWN = {"text/plain", "text/html", "text/markdown", *PICTURES}  # of an output; the rest could run
 FENCE = re.compile(r"([`~:]{3,}[ \t]*)\{")  # opens a directive
-CHAPTER = re.compile(r"\b([0-9]{2}_[a-z_]+)\b")
-SAFE_LINK = re.compile(r"(https?://|mailto:|[^:]*(#.*)?$)")
-SCROLLED = '<div class="pst-scrollable-table-container">{}</div>'
 POLICY = (
     "default-src 'self' file:; script-src 'self' file: {}; style-src 'self' file: 'unsafe-inline'; "
     "img-src 'self' file: data:; connect-src 'none'; object-src 'none'; frame-src 'none'; "
@@ -113,8 +112,8 @@ def build_site(notebooks_dir: Path | None = None, out: Path | None = None) -> Pa
     made = all((out / f"{stem}.html").is_file() for stem in ("index", *read))
     if made and stamp_file.is_file() and stamp_file.read_text() == stamp:
         return out / "index.html"
-    if explorer := pages.write_site_explorer(out):
-        generated = pages.generated_pages(chapters, explorer)
+    if pages.write_site_explorer(out):
+        generated["index.md"] = pages.link_from_first_page(generated["index.md"])
         for notebook in read.values():
             pages.link_explorer(notebook)
     written = {f"{stem}.ipynb": _text(make_safe(nb, stem)) for stem, nb in read.items()}
@@ -141,8 +140,9 @@ def build_print() -> Path:
 def make_safe(notebook, stem: str = ""):
     """Reduce a notebook, in place, to what a page shows: text, code, tables, pictures.
 
-    Its metadata go, since they could set up the build. Code is folded away, and a picture becomes
-    a numbered figure under the heading above it, with links to what it is made from.
+    Its metadata go, since they could set up the build. Code is folded away, cells that show nothing
+    with the next one, and a picture becomes a numbered figure under the heading above it, with
+    links to what it is made from.
     """
     heading, made_from = "Figure", sources.cell_sources(notebook)
     notebook.metadata = {"kernelspec": notebooks.KERNELSPEC}
@@ -160,9 +160,20 @@ def make_safe(notebook, stem: str = ""):
             alt = f"Figure of the section {heading}"
             figure = {"caption": sources.caption(heading, names)}
             cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": alt}}
+    notebook.cells = _joined(notebook.cells)
     end = sources.sources_section(stem, set().union(*made_from))
     notebook.cells.append(notebooks.import_nbformat().v4.new_markdown_cell(end, id="sources"))
     return notebook
+
+
+def _joined(cells: list) -> list:
+    """Cells in which code that shows nothing stands in one fold with the code after it."""
+    kept = []
+    for cell in cells:
+        if kept and cell.cell_type == kept[-1].cell_type == "code" and not kept[-1].outputs:
+            cell.source = f"{kept.pop().source}\n\n{cell.source}"
+        kept.append(cell)
+    return kept
 
 
 def _safe_output(output):
@@ -206,16 +217,23 @@ def _run_sphinx(build: Path, kind: str) -> None:
     _read_own_code_only()
     places = build / "source", None, build / kind, build / "doctrees"
     warnings = io.StringIO()
-    with patch_docutils(), docutils_namespace():
-        app = Sphinx(*places, kind, SETTINGS, status=None, warning=warnings)
-        app.connect("doctree-read", _clean_tree, priority=0)  # before pictures are collected
-        app.connect("doctree-resolved", _link_chapters)
-        app.connect("doctree-resolved", _refer_to_figures)
-        app.connect("doctree-resolved", _unlink_missing)
-        app.connect("autodoc-process-docstring", _as_rst, priority=0)  # before its sections are
+    with patch_docutils(), docutils_namespace(), _without_gc():
+        options = {"status": None, "warning": warnings, "parallel": cores()}
+        app = Sphinx(*places, kind, SETTINGS, **options)
+        trees.connect(app)
         app.build()
     for line in warnings.getvalue().splitlines():
         log.debug("%s", line)
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Looking for circles among a tree's nodes takes a tenth of the time and finds little."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @functools.cache
@@ -232,97 +250,6 @@ def _read_own_code_only() -> None:
         return find(name)
 
     ModuleAnalyzer.get_module_source = find_own
-
-
-def _clean_tree(app, tree) -> None:
-    """HTML of outputs is cleaned, other HTML shown as text; links and pictures stay in the site."""
-    from docutils import nodes
-
-    def show_as_text(node, text: str) -> None:
-        node.parent.replace(node, nodes.inline(text=text))
-
-    for node in list(tree.findall(nodes.raw)):
-        if "text_html" in node["classes"]:
-            node[:] = [nodes.Text(SCROLLED.format(clean_html(node.astext())))]
-        else:
-            show_as_text(node, node.astext())
-    for node in list(tree.findall(nodes.image)):
-        uri, root = node["uri"], Path(app.srcdir)  # with a slash first: from the root
-        path = root / uri[1:] if uri.startswith("/") else Path(tree["source"]).parent / uri
-        if not (path.is_file() and path.resolve().is_relative_to(root.parent)):
-            show_as_text(node, node.get("alt", ""))
-    for node in list(tree.findall(nodes.figure)):
-        if next(node.findall(nodes.image), None) is None:  # a table beside a picture, or none left
-            node.replace_self([part for part in node if not isinstance(part, nodes.caption)])
-    for node in list(tree.findall(nodes.reference)):
-        if not SAFE_LINK.match(node.get("refuri", "")):
-            show_as_text(node, node.astext())
-
-
-def _link_chapters(app, tree, page: str) -> None:
-    """The name of another chapter in a text is a link to it."""
-    from docutils import nodes
-
-    for text in list(tree.findall(nodes.Text)):
-        parts = CHAPTER.split(text.astext())
-        if len(parts) > 1 and isinstance(text.parent, nodes.paragraph):
-            links = [nodes.reference("", part, internal=True,
-                                     refuri=app.builder.get_relative_uri(page, part))
-                     if part in app.env.found_docs and part != page else nodes.Text(part)
-                     for part in parts]  # fmt: skip
-            text.parent.replace(text, links)
-
-
-def _refer_to_figures(app, tree, page: str) -> None:
-    """The text after a figure, else the text before it, names the figure by its number."""
-    from docutils import nodes
-
-    for cell in [node for node in tree.findall(nodes.container) if "cell" in node["classes"]]:
-        beside, place = cell.parent, cell.parent.index(cell)
-        near = [*beside[place + 1 : place + 2], *reversed(beside[:place])]
-        text = next((node for node in near if isinstance(node, nodes.paragraph)), None)
-        for figure in cell.findall(nodes.figure):
-            if text is None:
-                text = nodes.paragraph()
-                beside.insert(place, text)
-            name = figure["ids"][0]
-            number = ".".join(map(str, _numbers(app, figure, page)[name]))
-            link = nodes.reference("", f"Fig. {number}", internal=True, refid=name)
-            text += [nodes.Text(" ("), link, nodes.Text(")")]
-
-
-def _numbers(app, figure, page: str) -> dict[str, tuple[int, ...]]:
-    """Numbers of the figures of the page that holds this one, in a tree of all pages too."""
-    node = figure
-    while node.parent is not None and "docname" not in node.attributes:
-        node = node.parent
-    return app.env.toc_fignumbers[node.get("docname", page)]["figure"]
-
-
-def _unlink_missing(app, tree, name: str) -> None:
-    """A link to what is not in the site, such as a file of the repository, is plain text."""
-    from docutils import nodes
-
-    known = {anchor for node in tree.findall(nodes.Element) for anchor in node.get("ids", ())}
-    for node in list(tree.findall(nodes.reference)):
-        anchor = node.get("refid") or node.get("refuri", "").partition("#")[2]
-        own = "refid" in node or node.get("refuri", "").startswith("#")
-        if own and anchor == pages.EXPLORER:
-            node.attributes.pop("refid", None)
-            node["refuri"] = anchor
-        elif own and anchor not in known:
-            node.parent.replace(node, nodes.inline(text=node.astext()))
-
-
-def _as_rst(app, what: str, name: str, obj, options, lines: list[str]) -> None:
-    """Docstrings are plain text: what stands in columns keeps its form, a bar is a bar."""
-    parts = "\n".join(lines).split("\n\n")
-    for i, part in enumerate(parts):
-        if re.search(r"\S {2,}\S|^ *\|", part, flags=re.MULTILINE):
-            parts[i] = "::\n\n" + textwrap.indent(part, "    ")
-        else:
-            parts[i] = part.replace("|", r"\|")
-    lines[:] = [*"\n\n".join(parts).split("\n"), ""]
 
 
 def _copy(source: str, target: str) -> None:

@@ -21,6 +21,7 @@ from facelib.safety.readers import reading
 
 log = logging.getLogger(__name__)
 NAMED = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{8}\b")  # a run or a rendered set
+CHANGED = {"with_loss", "replace"}  # of a configuration: another run's
 PACKAGE = {".py", ".css", ".js"}  # pages show its docstrings
 HEADING = "How the figures were made"
 ANCHOR = "#how-the-figures-were-made"
@@ -66,6 +67,8 @@ def _read_cell(cell, known: dict[str, set[str]], late: dict[str, set[str]], reco
         names = [node for node in nodes if isinstance(node, ast.Name)]
         stores = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         loads = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+        loads -= {node.value.id for node in nodes if isinstance(node, ast.Attribute)
+                  and node.attr in CHANGED and isinstance(node.value, ast.Name)}  # fmt: skip
         loads -= set() if isinstance(statement, ast.Assign) else stores  # of a loop's own names
         strings = {node.value for node in nodes if isinstance(node, ast.Constant)}
         here = (strings & records).union(*(known.get(name, ()) for name in loads))

@@ -11,28 +11,44 @@ from facelib.studies.claims import points
 from facelib.studies.records import load_record
 
 
-def families() -> dict[str, pd.DataFrame]:
-    """Corrected comparisons (`claims.correct`) of each chapter that has a record of repeats.
+def families(*chapters: str) -> dict[str, pd.DataFrame]:
+    """Corrected comparisons (`claims.correct`) of these chapters, or of all with repeats.
 
     Returns:
         Frames with comparison, benchmark, protocol (where there are several), difference, alone.
     """
-    cluster = diagnostics.corrected_gaps(load_record("rendered-cluster")[0])
-    cluster["comparison"], cluster["benchmark"] = cluster["label"], cluster["group"]
-    many = negatives.record_frame("rendered-negatives")[0]
+    return {chapter: FAMILIES[chapter]() for chapter in chapters or FAMILIES}
+
+
+def _cluster() -> pd.DataFrame:
+    gaps = diagnostics.corrected_gaps(load_record("rendered-cluster")[0])
+    return gaps.assign(comparison=gaps["label"], benchmark=gaps["group"], difference=gaps["value"])
+
+
+def _lora() -> pd.DataFrame:
     lora = load_record("rendered-lora")[0]
-    lora["loss"] = lora.apply(adaptation.variant_of, axis=1)
-    overlap = overlap_tables.inflation_gaps(load_record("rendered-overlap")[0])
-    return {
-        "README, 13: losses": readme.loss_differences(load_record("rendered-losses")[0]),
-        "05: CoReFace": coreface.term_gaps(load_record("rendered-coreface")[0]),
-        "07: LoRA": adaptation.variant_gaps(lora),
-        "09: cluster-guided": cluster.assign(difference=cluster["value"]),
-        "README, 11: negatives": negatives.answers(many),
-        "11: single rows": negatives.row_gaps(many),
-        "11: from InfoNCE to ArcFace": negatives.ladder_gaps(many),
-        "12: overlap": overlap.assign(benchmark="mean of benchmarks"),
-    }
+    return adaptation.variant_gaps(lora.assign(loss=lora.apply(adaptation.variant_of, axis=1)))
+
+
+def _overlap() -> pd.DataFrame:
+    gaps = overlap_tables.inflation_gaps(load_record("rendered-overlap")[0])
+    return gaps.assign(benchmark="mean of benchmarks")
+
+
+def _many() -> pd.DataFrame:
+    return negatives.record_frame("rendered-negatives")[0]
+
+
+FAMILIES = {
+    "README, 13: losses": lambda: readme.loss_differences(load_record("rendered-losses")[0]),
+    "05: CoReFace": lambda: coreface.term_gaps(load_record("rendered-coreface")[0]),
+    "07: LoRA": _lora,
+    "09: cluster-guided": _cluster,
+    "README, 11: negatives": lambda: negatives.answers(_many()),
+    "11: single rows": lambda: negatives.row_gaps(_many()),
+    "11: from InfoNCE to ArcFace": lambda: negatives.ladder_gaps(_many()),
+    "12: overlap": _overlap,
+}
 
 
 def former_claims() -> pd.DataFrame:

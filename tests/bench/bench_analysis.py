@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import repo  # noqa: F401
 
 from facelib.metrics.geometry import BLOCK, nearest_centres
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import repo  # noqa: F401
 import torch
 import torch.nn.functional as F
 

@@ -24,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import repo  # noqa: F401
 import torch
 import torch.nn.functional as F
 

@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 
+import repo  # noqa: F401
 import torch
 
 from facelib.config import Config, make_config

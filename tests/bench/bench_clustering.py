@@ -14,6 +14,7 @@ import logging
 import sys
 
 import numpy as np
+import repo  # noqa: F401
 import torch
 
 from facelib.metrics.clustering import cluster_all

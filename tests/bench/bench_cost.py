@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import repo  # noqa: F401
 import torch
 from bench_chunked import DIM, TAU, child, resident
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import repo  # noqa: F401
 from PIL import Image
 
 from facelib.data.datasets import FaceRecords

@@ -25,8 +25,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import repo  # noqa: F401
 import torch
 import torch.nn.functional as F
+from bench_training_loop import PEOPLE, write_faces
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelib.config import Config, make_config
@@ -34,7 +36,6 @@ from facelib.losses.infonce import InfoNCE
 from facelib.runs.launch import launch
 from facelib.training.learner import build_learner, compile_backbone
 from facelib.training.schedule import build_optimizer
-from tests.bench.bench_training_loop import PEOPLE, write_faces
 
 CARD = torch.device("cuda")
 WARM_UP, SIDE = 20, 8192

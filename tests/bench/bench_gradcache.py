@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import repo  # noqa: F401
 import torch
 from accelerate import Accelerator
 from torch import nn

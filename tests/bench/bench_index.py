@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import repo  # noqa: F401
 import torch
 
 from facelib.config import make_config

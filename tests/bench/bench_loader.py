@@ -34,6 +34,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import repo  # noqa: F401
 import simplejpeg
 import torch
 from PIL import Image

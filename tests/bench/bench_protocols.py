@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import repo  # noqa: F401
 
 from facelib.metrics.features import open_features
 from facelib.metrics.identification import identify

@@ -9,6 +9,7 @@ import time
 
 import cv2
 import numpy as np
+import repo  # noqa: F401
 
 from facelib.rendered.heads import load_assets
 from facelib.rendered.mesh import build_model

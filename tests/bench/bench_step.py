@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import repo  # noqa: F401
 import torch
 
 from facelib.config import make_config

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import repo  # noqa: F401
 import torch
 
 from facelib.config import Config, make_config

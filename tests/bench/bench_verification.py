@@ -17,6 +17,7 @@ import sys
 import time
 
 import numpy as np
+import repo  # noqa: F401
 
 from facelib.metrics.scores import contiguous_tenths, make_scores
 from facelib.metrics.verification import best_threshold_protocol, roc, verify_scores

@@ -4,7 +4,8 @@
     python tests/bench/run_all.py verification   those named
     python tests/bench/run_all.py --publish      and each into runs/published/bench/NAME.json
 
-A benchmark is a file `bench_NAME.py` that prints one JSON object to its standard output.
+A benchmark is a file `bench_NAME.py` that imports `repo` before facelib and prints one JSON object
+to its standard output.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+import repo  # noqa: F401
+
 from facelib.paths import REPO, published_root, runs_root
 from facelib.runs.folder import environment, write_json
 
@@ -27,12 +30,10 @@ TIMEOUT = 3600  # seconds
 def run_benchmark(path: Path) -> dict:
     """Figures and seconds of one benchmark, or its error."""
     start = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
     try:
         done = subprocess.run(
             [sys.executable, str(path)],
             cwd=REPO,
-            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -18,6 +19,7 @@ from facelib.runner import notebooks, pages, site, sources
 from facelib.runner.pages import comparable_runs  # as it is before a fixture replaces it
 from facelib.runs.folder import create_run, write_json
 from facelib.studies import readme, records
+from facelib.studies.answers import answers
 from tests.small_notebooks import write_small
 from tests.studies.explorer_runs import made_results
 
@@ -25,7 +27,7 @@ BAD = "<script>alert(1)</script>"
 TEXT = (
     rf"# A {BAD} title" + "\n\n" + r"A margin $m$: $$L = -\frac{1}{B}\sum_i \log p_i$$ "
     "Next: [two](01_two.ipynb), [out](../README.md), [paper](https://arxiv.org/abs/1801.07698), "
-    "**Next:** 01_two "
+    "**Next:** 01_two, as 01 says in 2026-01-01 of 0.01 "
     f"[bad](javascript:alert(2)), <img src=x onerror=alert(3)> ![far](http://x/y.png) {BAD}\n\n"
     "![near](../secret.png)\n\n```{raw} html\n<b onclick=alert(4)>\n```\n\n"
     "> ```{include} ../secret.txt\n> ```\n\n{download}`../secret.txt`\n"
@@ -73,7 +75,7 @@ def built(tmp_path_factory):
 
 
 class Words(HTMLParser):
-    """Words of an article that stand in no link, attributes of its tags, and its scripts."""
+    """Words of an article outside of links and code, its tags with attributes, its scripts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class Words(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag in ("a", "script"):
+        if tag in ("a", "code", "script"):  # names of presets
             self.inside.append(tag)
 
     def handle_endtag(self, tag):
@@ -138,12 +140,23 @@ def test_formulas_code_figures_and_links_are_as_a_reader_wants_them(built):
     assert '<div class="pst-scrollable-table-container"><table class="dataframe">' in page
 
 
+def asked_records() -> set[str]:
+    return {record for one in answers() for record, _ in one["lines"]}
+
+
 def test_every_number_of_the_first_page_leads_to_its_record(built):
-    # Mutations: a number without link; a record's page without command, code or data.
-    words = Words(built[0].read_text())
-    assert not re.findall(r"\d", "".join(words.unlinked))
+    # Mutations: a number without link; a record's page without command, code or data; a question
+    # without its records, or with those of another one.
+    page = built[0].read_text()
+    words = Words(page)
+    names = r"\b(\d\d_[a-z_]+|[A-Za-z]\w*)"  # digits in them are no numbers
+    assert not re.findall(r"\d", re.sub(names, "", "".join(words.unlinked)))
     linked = {a["href"] for tag, a in words.tags if tag == "a" and "records/" in a.get("href", "")}
-    assert len(linked) == 2
+    assert linked == {f"records/{one}.html" for one in asked_records()}
+    for one in answers():
+        part = page[page.index(f"<h3>{one['question']}") :].partition("</section>")[0]
+        for record, line in one["lines"]:
+            assert f"records/{record}.html" in part or not re.search(r"\d", line)
     for href in linked:
         text = re.sub("<[^>]*>", "", (built[0].parent / href).read_text())
         for fact in ("python -m facelib sweep", "code: commit", "digest"):
@@ -175,6 +188,8 @@ def test_figures_of_committed_notebooks_name_what_they_are_made_from():
 
     formula, *trained = made_from("02_arcface")
     assert formula == set() and all(len(names) == 1 for names in trained)
+    runs = made_from("03_infonce")  # of one run, or beside another that its settings made
+    assert [len(names) for names in runs] == [1, 1, 2, 2, 2]
     assert made_from("13_results") == [{"rendered-losses"}]
     *runs, record = made_from("05_coreface")
     assert record == {"rendered-coreface"} and all(len(names) == 2 for names in runs)
@@ -235,19 +250,17 @@ def test_readme_first_page_and_chapter_change_with_their_record(tmp_path, monkey
     # Mutation: a sentence or a number that is typed, or kept somewhere else.
     for module in (records, readme, pages, sources):
         monkeypatch.setattr(module, "published_root", lambda: tmp_path)
-    for name in (pages.LOSSES, pages.NEGATIVES):
-        (tmp_path / name).mkdir()
-        for path in (published_root() / name).iterdir():
-            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    for record in published_root().glob("*/record.json"):
+        shutil.copytree(record.parent, tmp_path / record.parent.name)
 
     def said() -> tuple[str, str, list[str]]:
         links = re.compile(r"\[((?:\\.|[^\]\\])*)\]\(records/[^)]*\)")
         front = links.sub(r"\1", pages.first_page([])).replace("\\", "")
-        chapter = readme.loss_sentences(records.load_record(pages.LOSSES)[0])  # of notebook 13
+        chapter = [line for one in answers() for _, line in one["lines"]]  # of notebook 13
         return front, readme.readme_section(pages.LOSSES), chapter
 
     def told(section: str, lines: list[str]) -> bool:
-        gaps = re.findall(r"[+-][\d.]+ \[[+-][^]]*\]", "".join(lines))
+        gaps = re.findall(r"[+-][\d.]+ \[[+-][^]]*\]", "".join(lines[:2]))
         return len(gaps) > 5 and all(gap in section for gap in gaps)
 
     front, section, before = said()

@@ -79,6 +79,20 @@ def test_a_dragged_threshold_gives_the_rates_of_the_scores(page, results):
     assert float(page.get_attribute(".fx-handle", "aria-valuenow")) < dragged
 
 
+def test_lists_show_the_worst_errors_and_the_nearest_right_pairs(page, results):
+    # Catches: an error among the right pairs, a sort by index, pairs of the threshold before.
+    page.locator(".fx-handle").press("PageUp")
+    made, t = results[0].made, float(page.get_attribute(".fx", "data-threshold"))
+    wrong, far = (made.score >= t) != made.same, np.abs(made.score - t)
+    for number, (kind, order) in enumerate(
+        [(wrong & ~made.same, -far), (wrong & made.same, -far), (~wrong, far)]
+    ):
+        names = page.locator(".fx-lists section").nth(number).get_by_role("button").evaluate_all(
+            "all => all.map(b => Number(b.ariaLabel.match(/Pair (\\d+)/)[1]))")  # fmt: skip
+        wanted = np.sort(order[kind])[:12]
+        assert len(names) == 12 and kind[names].all() and np.array_equal(order[names], wanted)
+
+
 def test_filters_choose_the_pairs_of_a_fold_and_a_yaw(page, results):
     # Catches: a filter of one only, bins that lose their lower limit, another run's scores.
     bench = results[0].bench
@@ -149,9 +163,9 @@ def test_each_interaction_takes_less_than_a_tenth_of_a_second(page):
             document.querySelector("dialog").close();
         }
         return found; }""")
-    quickest = {name: min(values) for name, values in took.items()}  # others may use this machine
-    print(quickest)
-    assert max(quickest.values()) < LIMIT_MS
+    medians = {name: sorted(values)[len(values) // 2] for name, values in took.items()}
+    print(medians)
+    assert max(medians.values()) < LIMIT_MS
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,6 +10,7 @@ export function render({ model, el }) {
   const data = JSON.parse(model.get("data"));
   const opened = new Map(), faces = openSheet(data.faces);
   const state = { run: 0, bench: 0, fold: 0, turn: 0, hidden: 0, threshold: 0, rows: [], at: 0 };
+  let orders, shown = new Map(); // pairs sorted once a choice; the elements of pairs in the lists
   const bench = () => {
     const i = state.bench;
     if (!opened.has(i)) opened.set(i, openBenchmark(data.benchmarks[i], data.pictures[i]));
@@ -79,6 +80,8 @@ export function render({ model, el }) {
       || (turn[p] >= TURNS[state.turn - 1] && turn[p] < TURNS[state.turn]));
     state.rows = [];
     for (let p = 0; p < fold.length; p += 1) if (wanted(p)) state.rows.push(p);
+    orders = [0, 1].map((kind) => sorted(run().score, bench().same, state.rows, kind));
+    shown = new Map();
     drawHistogram();
     move(state.threshold);
   }
@@ -122,25 +125,30 @@ export function render({ model, el }) {
     make("line", { x1: 0, x2: 0, y1: 34, y2: base }), knob);
     const ticks = [0, 1, 2, 3, 4].map((i) => lo + (i * (hi - lo)) / 4).map((value) =>
       make("text", { x: x(value), y: base + 17, "text-anchor": "middle" }, value.toFixed(2)));
-    const svg = make("svg", { width, height, pointerdown: drag, pointermove: drag },
+    const svg = make("svg", { width, height, pointerdown: drag, pointermove: drag, pointerup: drag },
       make("defs", {}, hatch), outline(0), outline(1),
       make("line", { x1: x(lo), x2: x(hi), y1: base, y2: base, class: "fx-axis" }), ...ticks,
       make("text", { x: width / 2, y: base + 36, "text-anchor": "middle" }, "cosine"),
       protocol("strict", 2), protocol("best", 16), handle);
     const had = plot.contains(document.activeElement);
     plot.replaceChildren(svg, make("p", { class: "fx-legend" },
-      "Filled: genuine pairs. Hatched: impostor pairs. Height: number of pairs. Dashed and dotted: "
-      + "mean thresholds over the folds. The best-threshold protocol itself adds mirrored pictures; "
-      + "here its threshold meets the cosines of the pictures as they are."));
+      "Filled: genuine pairs (one person). Hatched: impostor pairs (two people). Height: number of "
+      + "pairs. FMR: share of impostor pairs accepted; FNMR: share of genuine pairs rejected. Dashed "
+      + "and dotted: mean thresholds over the folds. The best-threshold protocol itself adds "
+      + "mirrored pictures; here its threshold meets the cosines of the pictures as they are."));
     if (had) handle.focus();
   }
 
+  // A pointer moves more often than a page is drawn: one step a frame, and where it was let go.
+  let waiting = 0;
   function drag(event) {
-    const svg = event.currentTarget;
+    const svg = event.currentTarget, at = event.clientX - svg.getBoundingClientRect().left;
+    const follow = () => move(scale.lo + ((at - scale.left) / scale.wide) * (scale.hi - scale.lo));
+    if (event.type === "pointermove" && !(event.buttons & 1)) return;
+    cancelAnimationFrame(waiting);
     if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
-    else if (!(event.buttons & 1)) return;
-    const at = event.clientX - svg.getBoundingClientRect().left;
-    move(scale.lo + ((at - scale.left) / scale.wide) * (scale.hi - scale.lo));
+    if (event.type === "pointermove") waiting = requestAnimationFrame(follow);
+    else follow();
   }
 
   function keys(event) {
@@ -153,7 +161,7 @@ export function render({ model, el }) {
 
   function move(threshold) {
     state.threshold = Math.min(scale.hi, Math.max(scale.lo, threshold));
-    const t = state.threshold, found = rates(run().score, bench().same, state.rows, t);
+    const t = state.threshold, found = decide(run().score, orders, t, SHOWN);
     const at = scale.left + ((t - scale.lo) / (scale.hi - scale.lo)) * scale.wide;
     handle.setAttribute("transform", `translate(${at} 0)`);
     const text = `threshold ${t.toFixed(3)}: FMR ${percent(found.fmr)} (${found.accepts} of `
@@ -163,20 +171,16 @@ export function render({ model, el }) {
     handle.setAttribute("aria-valuetext", `cosine ${t.toFixed(3)}`);
     live.textContent = text[0].toUpperCase() + text.slice(1);
     Object.assign(root.dataset, { fmr: found.fmr, fnmr: found.fnmr, threshold: t });
-    drawLists();
+    drawLists(found);
   }
 
-  function drawLists() {
-    const { score } = run(), { same } = bench(), t = state.threshold;
-    const wrong = (p) => (score[p] >= t) !== Boolean(same[p]);
-    const gap = (p) => Math.abs(score[p] - t);
-    const errors = state.rows.filter(wrong).sort((a, b) => gap(b) - gap(a));
-    const close = state.rows.filter((p) => !wrong(p)).sort((a, b) => gap(a) - gap(b));
+  function drawLists({ accepted, rejected, near }) {
+    const before = shown;
+    shown = new Map([...accepted, ...rejected, ...near].map((p) => [p, before.get(p) ?? item(p)]));
     const list = (title, rows) => make("section", {}, make("h2", {}, title),
-      rows.length ? make("ul", {}, ...rows.slice(0, SHOWN).map(item)) : make("p", {}, "none"));
-    lists.replaceChildren(list("False accepts, worst first", errors.filter((p) => !same[p])),
-      list("False rejects, worst first", errors.filter((p) => same[p])),
-      list("Nearest misses, nearest first", close));
+      rows.length ? make("ul", {}, ...rows.map((p) => shown.get(p))) : make("p", {}, "none"));
+    lists.replaceChildren(list("False accepts, worst first", accepted),
+      list("False rejects, worst first", rejected), list("Nearest misses, nearest first", near));
   }
 
   function item(p) {
@@ -184,13 +188,13 @@ export function render({ model, el }) {
     const button = make("button", { type: "button", click: () => openPair(p),
       "aria-label": `Pair ${p}, ${same[p] ? "genuine" : "impostor"}, `
         + `cosine ${run().score[p].toFixed(3)}: open` },
-    picture(index1[p], 53), picture(index2[p], 53),
+    cut(bench().sheet, [index1[p], index2[p]], 53, "both pictures"),
     make("span", {}, run().score[p].toFixed(3)));
     return make("li", {}, button);
   }
 
   function picture(i, size) {
-    return cut(bench().sheet, i, size, `picture ${i}, person ${bench().people[i]}`);
+    return cut(bench().sheet, [i], size, `picture ${i}, person ${bench().people[i]}`);
   }
 
   function openPair(p) {
@@ -230,7 +234,7 @@ export function render({ model, el }) {
       const shared = (face) => face !== NO_FACE && own.every((few) => few.includes(face));
       const face = (i) => (person, k) => make("figure", {},
         person === NO_FACE ? make("span", { class: "fx-none" }, "no picture")
-          : cut(faces, person, 44, `training person ${data.people[person]}`),
+          : cut(faces, [person], 44, `training person ${data.people[person]}`),
         make("figcaption", {}, (near.cosine[near.count * i + k] / 10000).toFixed(3),
           ...(shared(person) ? [make("b", {}, " both")] : [])));
       const cell = (few, s) => make("td", {},

@@ -33,12 +33,14 @@ function openSheet(sheet) {
   return { ...sheet, image };
 }
 
-// Picture `i` of a sheet, drawn now or when the sheet is decoded.
-function cut({ image, tile, columns }, i, size, name) {
-  const canvas = make("canvas", { width: tile, height: tile, role: "img", "aria-label": name });
-  canvas.style.width = canvas.style.height = `${size}px`;
-  const draw = () => canvas.getContext("2d").drawImage(
-    image, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile, 0, 0, tile, tile);
+// Pictures of a sheet, side by side on one canvas, drawn now or when the sheet is decoded.
+function cut({ image, tile, columns }, pictures, size, name) {
+  const canvas = make("canvas", { width: tile * pictures.length, height: tile, role: "img",
+    "aria-label": name });
+  canvas.style.width = `${size * pictures.length}px`;
+  canvas.style.height = `${size}px`;
+  const draw = () => pictures.forEach((i, k) => canvas.getContext("2d").drawImage(image,
+    (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile, k * tile, 0, tile, tile));
   if (image.complete) draw();
   else image.addEventListener("load", draw);
   return canvas;
@@ -60,17 +62,35 @@ function openBenchmark(raw, sheet) {
   };
 }
 
-// FMR, FNMR and accuracy of the pairs `rows` where cos >= threshold is accepted.
-export function rates(score, same, rows, threshold) {
-  let accepts = 0, rejects = 0, genuine = 0;
-  for (const p of rows) {
-    genuine += same[p];
-    if (score[p] >= threshold) accepts += 1 - same[p];
-    else rejects += same[p];
+// The pairs `rows` of one class by rising cosine.
+export function sorted(score, same, rows, kind) {
+  return Uint32Array.from(rows.filter((p) => same[p] === kind)).sort((a, b) => score[a] - score[b]);
+}
+
+// How many pairs of `order` (from `sorted`) have a cosine below the threshold.
+function below(score, order, threshold) {
+  let lo = 0, hi = order.length;
+  while (lo < hi) {
+    const middle = (lo + hi) >> 1;
+    if (score[order[middle]] < threshold) lo = middle + 1;
+    else hi = middle;
   }
-  const impostors = rows.length - genuine;
+  return lo;
+}
+
+// FMR, FNMR and accuracy where cos >= threshold is accepted; the `most` worst of both errors and
+// the right pairs nearest to the threshold. `orders`: impostors and genuine pairs, of `sorted`.
+export function decide(score, orders, threshold, most) {
+  const [impostor, genuine] = orders;
+  const [low, rejects] = orders.map((order) => below(score, order, threshold));
+  const accepts = impostor.length - low, gap = (p) => Math.abs(score[p] - threshold);
   return {
-    accepts, rejects, genuine, impostors, fmr: accepts / impostors, fnmr: rejects / genuine,
-    accuracy: 1 - (accepts + rejects) / rows.length,
+    accepts, rejects, genuine: genuine.length, impostors: impostor.length,
+    fmr: accepts / impostor.length, fnmr: rejects / genuine.length,
+    accuracy: 1 - (accepts + rejects) / (impostor.length + genuine.length),
+    accepted: [...impostor.slice(low).slice(-most)].reverse(),
+    rejected: [...genuine.slice(0, Math.min(most, rejects))],
+    near: [...impostor.slice(Math.max(0, low - most), low), ...genuine.slice(rejects, rejects + most)]
+      .sort((a, b) => gap(a) - gap(b)).slice(0, most),
   };
 }
