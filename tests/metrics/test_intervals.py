@@ -12,8 +12,8 @@ from facelib.metrics import intervals as iv
 from facelib.metrics.compare import paired_differences
 from facelib.metrics.scores import make_scores
 from facelib.metrics.verification import verify, verify_scores
-from facelib.studies.coverage import Design, coverage
 from tests.evaluate.reference import made_scores
+from tests.metrics.coverage import Design, coverage
 
 
 def people(fold, same, each=30, seed=0):
