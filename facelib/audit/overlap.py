@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from facelib.audit import checks
 from facelib.audit.hashes import duplicates, hash_images, hash_threshold, mismatch_counts
@@ -74,12 +73,8 @@ class TrainingSet:
         return self._embed(load_model(run)[0], run.config, rows)
 
     def _embed(self, model, cfg, rows: np.ndarray) -> np.ndarray:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        emb, _ = embed_images(
-            model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
-            fill_border=cfg.fill_border,
-        )  # fmt: skip
-        return unit(emb)
+        images = Jpegs(self.records, rows)
+        return unit(embed_images(model, images, cfg.image_size, fill_border=cfg.fill_border)[0])
 
 
 @dataclass(frozen=True, eq=False)

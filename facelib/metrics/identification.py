@@ -21,6 +21,7 @@ import time
 import numpy as np
 import torch
 
+from facelib.distributed import best_device
 from facelib.errors import UserError
 from facelib.metrics.features import Features
 from facelib.metrics.scores import far_name
@@ -192,7 +193,7 @@ def _sizes(strangers: int) -> list[int]:
 
 def _stream(unit: np.ndarray, distractors: Features, strangers: int, largest: LargestScores):
     """Yield (distractors seen, largest cosine of each probe to the new ones), at every size too."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     left = torch.from_numpy(unit).to(device)  # (P, d)
     seen, last = 0, time.monotonic()
     sizes = iter(_sizes(strangers))

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from facelib.config import Config, make_config
 from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.digests import digest_values
 from facelib.errors import UserError
-from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
+from facelib.evaluate.embed import embed_benchmark, embed_once, save_figures
 from facelib.formats.benchmarks import is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
@@ -157,14 +156,9 @@ def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int)
     records = FaceRecords(train, size)
     count = min(CENTRING_IMAGES, len(records))
     chosen = np.linspace(0, len(records) - 1, count).astype(int)
-
-    def compute() -> tuple[np.ndarray, np.ndarray]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        emb, _ = embed_images(model.to(device), Jpegs(records, chosen), size, device)
-        return emb, emb[:0]
-
     key = digest_values([checkpoint, str(train), size, count], digits=8)
-    emb, _ = cached_embeddings(folder / "embeddings" / "train.npz", key, compute)
+    images, path = Jpegs(records, chosen), folder / "embeddings" / "train.npz"
+    emb = embed_once(path, key, images, size, lambda: model)
     return emb.mean(0, dtype=np.float64)
 
 
