@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facelib.distributed import gather_with_grad, rank
 from facelib.losses.parts.banks import ANCHORS, build_bank, effective_number
 from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
 from facelib.losses.scale.chunked import log_sum_exp_of_others, mean_cosines
 from facelib.rows import LossRow
 
@@ -77,10 +77,7 @@ class InfoNCE(nn.Module):
         self.waiting.clear()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        f = F.normalize(z)  # (B, d)
-        columns = gather_with_grad(f) if self.gather else f  # (R·B, d)
-        mine = torch.arange(len(f), device=f.device)
-        own = mine + (rank() * len(f) if self.gather else 0)  # column of each row's own image
+        f, columns, own, _ = rows_and_columns(z, labels, self.gather)
         stored = self.bank.stored() if self.bank and self.training else None
         if stored and not len(stored[0]):
             stored = None  # an empty block has a NaN gradient where the batch has no negative
