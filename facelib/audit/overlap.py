@@ -112,7 +112,6 @@ def audit(
     benchmark: Path,
     names: Path | None = None,
     run: Path | str | None = None,
-    rate: float = checks.MATCH_RATE,
 ) -> Audit:
     """Search a benchmark's people in a training set by every signal that is at hand.
 
@@ -120,7 +119,6 @@ def audit(
         names: lines `id<TAB>name` of the benchmark's people; None takes people.txt beside the
             `.bin`, and no names if there is none, or the training set has none.
         run: a trained run, whose network embeds both; None leaves that signal out.
-        rate: declared share of strangers that the embeddings match (`checks.impostor_threshold`).
     """
     bench = load_benchmark(benchmark)
     of_image = person_of_image(bench)
@@ -134,11 +132,11 @@ def audit(
     embedded, threshold = None, np.inf
     if run:
         halves = train.halves(run)
-        threshold = checks.impostor_threshold(halves, rate)
+        threshold = checks.impostor_threshold(halves)
         means = centroids(benchmark_images(run, bench), np.searchsorted(ids, of_image))
         others = [frame[["id", "label"]] for frame in (by_name, images) if frame is not None]
         embedded = checks.match_embeddings(halves.sum(0), means, ids, also=pd.concat(others))
-        facts |= {"similarity_threshold": threshold, "match_rate": rate}
+        facts |= {"similarity_threshold": threshold, "match_rate": checks.MATCH_RATE}
     candidates = checks.join_signals(by_name, images, embedded, threshold)
     people = checks.people_table(candidates, ids)
     people["bench_name"] = [known.get(int(i), "") for i in people.index]

@@ -28,7 +28,8 @@ from facelib.evaluate.embed import embed_benchmark, embed_once, save_figures
 from facelib.formats.benchmarks import is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
-from facelib.models.foundation import FOUNDATIONS, build_full_size, cached_folder, weights_digest
+from facelib.models.foundation import build_full_size, weights_digest
+from facelib.models.registry import FOUNDATIONS, cached_folder
 from facelib.paths import runs_root
 from facelib.runs.folder import read_json, write_json
 from facelib.safety.readers import reading

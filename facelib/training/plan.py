@@ -14,11 +14,7 @@ from facelib.data.locate import drawn_labels
 from facelib.data.sampler import build_sampler
 from facelib.data.split import checked_split
 from facelib.distributed import best_device
-from facelib.limits import (
-    bank_negatives,
-    negative_centres,
-    negatives_per_anchor,
-)
+from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.locks import bf16_units
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
