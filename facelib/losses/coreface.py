@@ -134,11 +134,6 @@ class CoReFace(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> CoReFace:
     """From a `Config`."""
-    return CoReFace(
-        build_arcface(cfg, classes, dim),
-        weight=cfg.coreface_weight,
-        mask=cfg.coreface_mask,
-        warmup=cfg.coreface_warmup,
-        gather=cfg.gather,
-        block=cfg.loss_block,
-    )
+    own = cfg.coreface_weight, cfg.coreface_mask, cfg.coreface_warmup
+    arcface = build_arcface(cfg, classes, dim)
+    return CoReFace(arcface, *own, gather=cfg.gather, block=cfg.loss_block)
