@@ -13,6 +13,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def best_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def rank() -> int:
     """Index of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0

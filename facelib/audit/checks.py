@@ -130,9 +130,7 @@ def score_signals(candidates: pd.DataFrame, truth: Collection[tuple[int, int]]) 
 
     Columns: found, right, truth (counts of pairs), precision (NaN if nothing is found), recall.
     """
-    true = set(truth)
-    pairs = list(zip(candidates["id"].tolist(), candidates["label"].tolist()))
-    right = np.array([pair in true for pair in pairs], bool)
+    true, right = _right(candidates, truth)
     flags = {title: candidates[column].to_numpy(bool) for column, title in SIGNALS.items()}
     flags["any"] = (candidates["signals"] > 0).to_numpy()
     rows = {}
@@ -148,6 +146,13 @@ def score_signals(candidates: pd.DataFrame, truth: Collection[tuple[int, int]]) 
     return pd.DataFrame(rows).T.rename_axis("signal")
 
 
+def _right(candidates: pd.DataFrame, truth: Collection[tuple[int, int]]) -> tuple[set, np.ndarray]:
+    """The true pairs, and which of the candidates they are (bool)."""
+    true = set(truth)
+    pairs = zip(candidates["id"].tolist(), candidates["label"].tolist())
+    return true, np.array([pair in true for pair in pairs], bool)
+
+
 def ranked_precision(
     candidates: pd.DataFrame, truth: Collection[tuple[int, int]]
 ) -> tuple[pd.DataFrame, float]:
@@ -158,18 +163,11 @@ def ranked_precision(
         precision Σ precision · Δrecall; a true pair that is not nearest is never found.
     """
     nearest_ones = candidates[candidates["rank"] == 1].sort_values("similarity", ascending=False)
-    true = set(truth)
-    pairs = zip(nearest_ones["id"].tolist(), nearest_ones["label"].tolist())
-    right = np.array([pair in true for pair in pairs], bool)
+    true, right = _right(nearest_ones, truth)
     hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(right) + 1)
-    curve = pd.DataFrame(
-        {
-            "similarity": nearest_ones["similarity"].to_numpy(),
-            "precision": precision,
-            "recall": hits / max(1, len(true)),
-        }
-    )
+    precision, recall = hits / np.arange(1, len(right) + 1), hits / max(1, len(true))
+    similarity = nearest_ones["similarity"].to_numpy()
+    curve = pd.DataFrame({"similarity": similarity, "precision": precision, "recall": recall})
     return curve, float((precision * right).sum() / max(1, len(true)))
 
 

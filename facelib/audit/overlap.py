@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from facelib.audit import checks
 from facelib.audit.hashes import duplicates, hash_images, hash_threshold, mismatch_counts
@@ -74,12 +73,8 @@ class TrainingSet:
         return self._embed(load_model(run)[0], run.config, rows)
 
     def _embed(self, model, cfg, rows: np.ndarray) -> np.ndarray:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        emb, _ = embed_images(
-            model.to(device), Jpegs(self.records, rows), cfg.image_size, device,
-            fill_border=cfg.fill_border,
-        )  # fmt: skip
-        return unit(emb)
+        images = Jpegs(self.records, rows)
+        return unit(embed_images(model, images, cfg.image_size, fill_border=cfg.fill_border)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +112,6 @@ def audit(
     benchmark: Path,
     names: Path | None = None,
     run: Path | str | None = None,
-    rate: float = checks.MATCH_RATE,
 ) -> Audit:
     """Search a benchmark's people in a training set by every signal that is at hand.
 
@@ -125,7 +119,6 @@ def audit(
         names: lines `id<TAB>name` of the benchmark's people; None takes people.txt beside the
             `.bin`, and no names if there is none, or the training set has none.
         run: a trained run, whose network embeds both; None leaves that signal out.
-        rate: declared share of strangers that the embeddings match (`checks.impostor_threshold`).
     """
     bench = load_benchmark(benchmark)
     of_image = person_of_image(bench)
@@ -139,11 +132,11 @@ def audit(
     embedded, threshold = None, np.inf
     if run:
         halves = train.halves(run)
-        threshold = checks.impostor_threshold(halves, rate)
+        threshold = checks.impostor_threshold(halves)
         means = centroids(benchmark_images(run, bench), np.searchsorted(ids, of_image))
         others = [frame[["id", "label"]] for frame in (by_name, images) if frame is not None]
         embedded = checks.match_embeddings(halves.sum(0), means, ids, also=pd.concat(others))
-        facts |= {"similarity_threshold": threshold, "match_rate": rate}
+        facts |= {"similarity_threshold": threshold, "match_rate": checks.MATCH_RATE}
     candidates = checks.join_signals(by_name, images, embedded, threshold)
     people = checks.people_table(candidates, ids)
     people["bench_name"] = [known.get(int(i), "") for i in people.index]

@@ -46,20 +46,17 @@ def embed_images(
     model: nn.Module,
     images: Sequence[bytes],
     size: int,
-    device: torch.device | str = "cpu",
     batch: int = BATCH,
     flip: bool = False,
     fill_border: str = "none",
-    half: bool = False,
     where: Callable[[int], str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Embed encoded images in eval mode; the model's own mode is restored.
+    """Embed encoded images in eval mode on the best device; the model's own mode is restored.
 
     Args:
-        model: maps RGB floats (B, 3, size, size) in [-1, 1] to (B, d); lies on `device`.
+        model: maps RGB floats (B, 3, size, size) in [-1, 1] to (B, d); is moved to the device.
         images: U encoded images.
         flip: embed the mirror images too.
-        half: fp16 autocast, on CUDA only.
         where: what an error calls the image of a row: these may be a part of a file's.
 
     Returns:
@@ -72,14 +69,14 @@ def embed_images(
     if not len(images):
         raise UserError("no images to embed")
     where = where or (lambda i: f"image {i} of {len(images)}")
-    was_training = model.training
-    model.eval()
+    was_training, device = model.training, distributed.best_device()
+    model.to(device).eval()
     plain, mirrored = [], []
     decoded = _batches(images, size, batch, fill_border, where)
     try:
-        with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=half):
+        with torch.inference_mode():
             for pixels in _log_progress(decoded, len(images)):
-                x = to_input(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.device(device))
+                x = to_input(torch.from_numpy(pixels).permute(0, 3, 1, 2), device)
                 plain.append(model(x).float().cpu().numpy())
                 if flip:
                     mirrored.append(model(x.flip(3)).float().cpu().numpy())
@@ -89,17 +86,18 @@ def embed_images(
 
 
 def embed_shared(
-    model: nn.Module, images: Sequence[bytes], size: int, device: torch.device | str, **options
+    model: nn.Module, images: Sequence[bytes], size: int, **options
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`embed_images` with the work split over the ranks; every rank gets all rows."""
     ranks, rank = distributed.world_size(), distributed.rank()
     if ranks == 1 or not len(images):
-        return embed_images(model, images, size, device, **options)
+        return embed_images(model, images, size, **options)
     share = -(-len(images) // ranks)  # equal, for the gather: the last rank begins anew
     rows = [i % len(images) for i in range(rank * share, (rank + 1) * share)]
     if where := options.pop("where", None):
         options["where"] = lambda i: where(rows[i])
-    parts = embed_images(model, [images[i] for i in rows], size, device, **options)
+    parts = embed_images(model, [images[i] for i in rows], size, **options)
+    device = distributed.best_device()
     return tuple(
         part if part is None
         else distributed.gather(torch.from_numpy(part).to(device)).cpu().numpy()[: len(images)]
@@ -200,6 +198,22 @@ def cached_embeddings(
     return emb, emb_flip
 
 
+def embed_once(
+    path: Path, key: str, images: Sequence[bytes], size: int, model: Callable[[], nn.Module],
+    fill_border: str = "none",
+) -> np.ndarray:  # fmt: skip
+    """Embeddings (U, d) of images, not mirrored, kept in `path`; `model()` is called to make them.
+
+    Other arguments: see `cached_embeddings` and `embed_images`.
+    """
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
+        emb, _ = embed_images(model(), images, size, fill_border=fill_border)
+        return emb, emb[:0]  # no mirror images
+
+    return cached_embeddings(path, key, compute)[0]
+
+
 def embed_benchmark(
     run_dir: Path,
     bench: Benchmark,
@@ -219,7 +233,6 @@ def embed_benchmark(
             frontal ones of CFP-FF are those of CFP-FP). Rows made here are added.
     """
     known = {} if known is None else known
-    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         new = [i for i, image in enumerate(bench.images) if image not in known]
@@ -227,7 +240,7 @@ def embed_benchmark(
         if new:
             images = [bench.images[i] for i in new]
             made = embed_shared(
-                model.to(device), images, size, device, flip=True, fill_border=fill_border,
+                model, images, size, flip=True, fill_border=fill_border,
                 where=lambda i: f"{bench.name}: image {new[i]} of {len(bench.images)}",
             )  # fmt: skip
             known.update(zip(images, zip(*made)))

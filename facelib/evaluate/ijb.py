@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from facelib.data.feed import to_input
+from facelib.distributed import best_device
 from facelib.errors import BadData, UserError
 from facelib.formats.decode import decode, map_in_threads, resize
 from facelib.metrics.templates import TemplateProtocol
@@ -60,7 +61,7 @@ def embed_faces(
 
 def run_embedder(run_dir: Path | str) -> tuple[Callable[[np.ndarray], np.ndarray], int, str]:
     """(embed, size, border) of a run for `embed_faces`; embed: f(x) + f(flip x), any length."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     run = load_run(run_dir)
     model = load_model(run)[0].to(device)
 

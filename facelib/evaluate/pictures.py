@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from facelib.errors import BadData, UserError
 from facelib.evaluate.embed import embed_images, evaluate_run, unit_rows
@@ -110,11 +109,10 @@ def embed_paths(
 ) -> tuple[list[Path], np.ndarray, str]:
     """(paths that were embedded, emb (N, d) not normalised, digest of the checkpoint)."""
     model, checkpoint = load_model(run)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     done, parts = [], []
     for good, images in _encode_all(paths, encode, skip_bad, left_out):
         emb, _ = embed_images(
-            model.to(device), images, run.config.image_size, device,
+            model, images, run.config.image_size,
             fill_border=run.config.fill_border, where=lambda i, good=good: str(good[i]),
         )  # fmt: skip
         done += good

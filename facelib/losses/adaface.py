@@ -13,9 +13,7 @@ ROW = LossRow(
     layout="plain",
     head=True,
     takes=("s", "m"),
-    settings={
-        "adaface_h": setting(0.333, "how much of the norm's spread the margin uses", low=0),
-    },
+    settings={"adaface_h": setting(0.333, "how much of the norm's spread the margin uses", low=0)},
     published={"m": 0.4},
     source="Kim et al., CVPR 2022, arXiv 2204.00964, sec. 3",
 )

@@ -291,13 +291,9 @@ def build(cfg, classes: int, dim: int) -> ClusterGuided:
         sampled=cfg.cluster_classes,
         seed=cfg.seed,
         encoder_momentum=cfg.cluster_encoder,
-        instead=_INSTEAD[cfg.cluster_term](cfg, classes, dim),
+        instead={
+            "clucon": lambda: None,
+            "center": lambda: CenterLoss(classes, dim),
+            "triplet": lambda: Triplet(gather=cfg.gather),
+        }[cfg.cluster_term](),
     )
-
-
-# What takes CluCon's place, by `cluster_term`.
-_INSTEAD = {
-    "clucon": lambda cfg, classes, dim: None,
-    "center": lambda cfg, classes, dim: CenterLoss(classes, dim),
-    "triplet": lambda cfg, classes, dim: Triplet(gather=cfg.gather),
-}

@@ -100,14 +100,7 @@ class CoReFace(nn.Module):
             "hardest_negative_cosine": hardest.mean(),
         }
 
-    def _whole(
-        self,
-        x1: torch.Tensor,
-        columns: torch.Tensor,
-        own: torch.Tensor,
-        y: torch.Tensor,
-        classes: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _whole(self, x1, columns, own, y, classes) -> tuple[torch.Tensor, ...]:
         """L_con, each row's positive and its hardest negative cosine, from the whole matrix.
 
         Shapes: x1 (B, d), columns (R·B, d), own and y (B,), classes (R·B,).
@@ -120,14 +113,7 @@ class CoReFace(nn.Module):
         logits = self.scale * negatives.scatter(1, own[:, None], positive - self.margin)
         return F.cross_entropy(logits, own), positive, hardest
 
-    def _by_blocks(
-        self,
-        x1: torch.Tensor,
-        columns: torch.Tensor,
-        own: torch.Tensor,
-        y: torch.Tensor,
-        classes: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _by_blocks(self, x1, columns, own, y, classes) -> tuple[torch.Tensor, ...]:
         """As `_whole`, without the matrix: masked columns are counted instead of summed."""
         below, hardest = log_sum_exp_of_others(x1, columns, y, classes, self.scale, self.block)
         positive = (x1 * columns[own]).sum(1)  # (B,)
@@ -148,11 +134,6 @@ class CoReFace(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> CoReFace:
     """From a `Config`."""
-    return CoReFace(
-        build_arcface(cfg, classes, dim),
-        weight=cfg.coreface_weight,
-        mask=cfg.coreface_mask,
-        warmup=cfg.coreface_warmup,
-        gather=cfg.gather,
-        block=cfg.loss_block,
-    )
+    own = cfg.coreface_weight, cfg.coreface_mask, cfg.coreface_warmup
+    arcface = build_arcface(cfg, classes, dim)
+    return CoReFace(arcface, *own, gather=cfg.gather, block=cfg.loss_block)

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facelib.distributed import gather_with_grad, rank
 from facelib.losses.parts.banks import ANCHORS, build_bank, effective_number
 from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
 from facelib.losses.scale.chunked import log_sum_exp_of_others, mean_cosines
 from facelib.rows import LossRow
 
@@ -81,14 +81,11 @@ class InfoNCE(nn.Module):
         self.waiting.clear()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        every = F.normalize(z)  # (B, d)
         count = self.anchors if self.training else 0
         if count:
-            every = torch.cat([every[:count], every[count:].detach()])
-        columns = gather_with_grad(every) if self.gather else every  # (R·B, d)
-        f = every[:count] if count else every
-        mine = torch.arange(len(f), device=f.device)
-        own = mine + (rank() * len(every) if self.gather else 0)  # column of each row's own image
+            z = torch.cat([z[:count], z[count:].detach()])
+        every, columns, own, _ = rows_and_columns(z, labels, self.gather)
+        f, own = (every[:count], own[:count]) if count else (every, own)
         stored = self.bank.stored() if self.bank and self.training else None
         if stored and not len(stored[0]):
             stored = None  # an empty block has a NaN gradient where the batch has no negative

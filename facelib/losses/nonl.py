@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facelib.distributed import gather, gather_with_grad
 from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
 from facelib.rows import LossRow, setting
 
 ROW = LossRow(
@@ -60,13 +60,13 @@ class NONL(nn.Module):
         self.weight = nn.Parameter(torch.empty(classes, dim).normal_(std=0.01))  # (N, d)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        f = F.normalize(z.to(self.weight.dtype))  # (B, d)
+        f, columns, _, people = rows_and_columns(z.to(self.weight.dtype), labels, self.gather)
         own = F.normalize(self.weight[labels])  # (B, d)
         cos_y = (own * f).sum(1)  # (B,)
         cosines, ids = [], []
         if self.negatives != "centres":
-            cosines.append(own @ (gather_with_grad(f) if self.gather else f).T)  # (B, R·B)
-            ids.append(gather(labels) if self.gather else labels)
+            cosines.append(own @ columns.T)  # (B, R·B)
+            ids.append(people)
         if self.negatives != "images":
             cosines.append(f @ F.normalize(self.weight).T)  # (B, N)
             ids.append(torch.arange(len(self.weight), device=labels.device))

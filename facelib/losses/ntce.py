@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facelib.distributed import gather, gather_with_grad, rank
 from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
 from facelib.rows import LossRow, setting
 
 ROW = LossRow(
@@ -54,9 +54,7 @@ class NTCE(nn.Module):
         self.weight = nn.Parameter(torch.empty(classes, dim).normal_(std=0.01))  # (N, d)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        f = F.normalize(z.to(self.weight.dtype))  # (B, d)
-        columns, classes = (gather_with_grad(f), gather(labels)) if self.gather else (f, labels)
-        own = torch.arange(len(f), device=f.device) + (rank() * len(f) if self.gather else 0)
+        _, columns, own, classes = rows_and_columns(z.to(self.weight.dtype), labels, self.gather)
         cos = F.normalize(self.weight[labels]) @ columns.T  # (B, R·B): centres × images
         cos_y = cos.gather(1, own[:, None])
         negative = labels[:, None] != classes

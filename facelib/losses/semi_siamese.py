@@ -4,9 +4,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from facelib.distributed import gather, rank
+from facelib.losses.parts.counters import Counting
 from facelib.losses.parts.margin import LossOutput
 from facelib.rows import LossRow, setting
 
@@ -27,7 +27,7 @@ ROW = LossRow(
 )
 
 
-class SemiSiamese(nn.Module):
+class SemiSiamese(Counting):
     r"""Classifier without learned centres, for people with few images (Du et al., 2007.08398).
 
     L = −mean_i log( e^{s(f_i·g_{p(i)} − m)} / (e^{s(f_i·g_{p(i)} − m)} + Σ_q e^{s·f_i·g_q}) )
@@ -118,13 +118,6 @@ class SemiSiamese(nn.Module):
         self.prototypes[where] = g[last, view].to(self.prototypes.dtype)
         self.owners[where] = people[last]
         self.seen += new
-
-    def get_extra_state(self) -> torch.Tensor:
-        """The counter, for checkpoints."""
-        return torch.tensor(self.seen)
-
-    def set_extra_state(self, state: torch.Tensor) -> None:
-        self.seen = int(state)
 
 
 def build(cfg, classes: int, dim: int) -> SemiSiamese:

@@ -3,12 +3,12 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from facelib.distributed import gather, gather_with_grad, rank
+from facelib.distributed import gather
 from facelib.errors import UserError
 from facelib.losses.parts.margin import LossOutput
+from facelib.losses.parts.pairs import rows_and_columns
 from facelib.rows import LossRow, setting
 
 ROW = LossRow(
@@ -61,12 +61,10 @@ class SogCLR(nn.Module):
         return ["log_u"]
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        f = F.normalize(z)  # (B, d)
-        columns = gather_with_grad(f) if self.gather else f  # (R·B, d)
+        f, columns, own, _ = rows_and_columns(z, labels, self.gather)
         if len(columns) < 4:
             raise UserError("loss='sogclr': a batch of one identity has no negatives; allowed are "
                             "batches of 4 images or more, for example global_batch=4")  # fmt: skip
-        own = torch.arange(len(f), device=f.device) + (rank() * len(f) if self.gather else 0)
         pair = torch.stack([own, own ^ 1], 1)  # (B, 2): the image itself and its partner
         cos = f @ columns.T  # (B, R·B)
         positive, others = cos.gather(1, pair[:, 1:]).squeeze(1), len(columns) - 2

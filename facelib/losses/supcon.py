@@ -6,11 +6,7 @@ import torch
 from torch import nn
 
 from facelib.losses.parts.margin import LossOutput
-from facelib.losses.parts.pairs import (
-    batch_cosines,
-    cosine_means,
-    mean_where,
-)
+from facelib.losses.parts.pairs import batch_cosines, cosine_means, mean_where
 from facelib.losses.scale.chunked import contrast_by_blocks
 from facelib.rows import LossRow
 

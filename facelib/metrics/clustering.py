@@ -201,7 +201,7 @@ def eps_grid(graph: Graph) -> np.ndarray:
     return np.linspace(max(low, 1e-6), max(high, 1e-6), GRID)
 
 
-def choose_eps(graph: Graph, labels: np.ndarray, min_samples: int = MIN_SAMPLES) -> float:
+def choose_eps(graph: Graph, labels: np.ndarray) -> float:
     """The rule for eps with held-out identities: highest BCubed F on them, over `eps_grid`.
 
     Args:
@@ -210,17 +210,17 @@ def choose_eps(graph: Graph, labels: np.ndarray, min_samples: int = MIN_SAMPLES)
     Returns:
         eps; where several reach the highest F, the middle one.
     """
-    return _best_eps(graph, min_samples, lambda clusters: bcubed(labels, clusters)[2])
+    return _best_eps(graph, lambda clusters: bcubed(labels, clusters)[2])
 
 
-def label_free_eps(graph: Graph, min_samples: int = MIN_SAMPLES) -> float:
+def label_free_eps(graph: Graph) -> float:
     """The rule for eps without any label: highest modularity over `eps_grid`.
 
-    Links are those of each item with its first min_samples − 1 neighbours. Modularity (Newman and
+    Links are those of each item with its first MIN_SAMPLES − 1 neighbours. Modularity (Newman and
     Girvan 2004) is the share of links inside clusters, less the share that random links of the same
     degrees would have; it falls when clusters are torn and when they run together.
     """
-    return _best_eps(graph, min_samples, lambda c: modularity(graph, c, min_samples - 1))
+    return _best_eps(graph, lambda clusters: modularity(graph, clusters, MIN_SAMPLES - 1))
 
 
 def modularity(graph: Graph, clusters: np.ndarray, k: int) -> float:
@@ -231,9 +231,9 @@ def modularity(graph: Graph, clusters: np.ndarray, k: int) -> float:
     return float(inside - np.sum((np.bincount(clusters, degree) / degree.sum()) ** 2))
 
 
-def _best_eps(graph: Graph, min_samples: int, goodness: Callable[[np.ndarray], float]) -> float:
+def _best_eps(graph: Graph, goodness: Callable[[np.ndarray], float]) -> float:
     grid = eps_grid(graph)
-    found = np.array([goodness(dbscan(graph, eps, min_samples)) for eps in grid])
+    found = np.array([goodness(dbscan(graph, eps)) for eps in grid])
     best = grid[found >= found.max() - 1e-9]
     return float(best[len(best) // 2])
 
@@ -242,7 +242,7 @@ def cluster_all(
     emb: np.ndarray,
     labels: np.ndarray,
     eps: float | None = None,
-    links: "LinkNetwork | None" = None,
+    links: LinkNetwork | None = None,
 ) -> dict[str, dict]:
     """K-means with the true K, DBSCAN, and L-GCN where a trained network is given.
 

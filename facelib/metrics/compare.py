@@ -62,20 +62,12 @@ def check_same_pairs(a: Scores, b: Scores) -> None:
             )
 
 
-def paired_differences(
-    a: Scores, b: Scores, replicates: int = 1000, seed: int = 0
-) -> dict[str, dict | None]:
-    """Difference A - B of every figure with its 95 % interval (`intervals`), both on one sample.
+def report_differences(a: Report, b: Report, replicates: int, seed: int = 0) -> dict:
+    """Difference A - B of every figure of two reports on the same pairs, with its 95 % interval.
 
     Returns:
         figure -> {"difference", "interval": [lo, hi]}; None where a figure is not estimable.
     """
-    check_same_pairs(a, b)
-    return report_differences(verify_scores(a), verify_scores(b), replicates, seed)
-
-
-def report_differences(a: Report, b: Report, replicates: int, seed: int = 0) -> dict:
-    """`paired_differences` of two reports on the same pairs."""
     people = a.scores if a.scores.id1 is not None else b.scores
     draws = iv.Draws(people, replicates, seed, beside=a.scores)
     first, second = a.estimates(draws), b.estimates(draws)
@@ -105,10 +97,10 @@ def compare_scores(a: Scores, b: Scores, bootstrap: int = 1000, seed: int = 0) -
     }
 
 
-def compare_files(a: Path | str, b: Path | str, bootstrap: int = 1000, seed: int = 0) -> dict:
+def compare_files(a: Path | str, b: Path | str, bootstrap: int = 1000) -> dict:
     """`compare_scores` of two scores files; the errors are those of `load_scores`."""
     scores = load_scores(a), load_scores(b)
     try:
-        return compare_scores(*scores, bootstrap, seed)
+        return compare_scores(*scores, bootstrap)
     except UserError as error:
         raise UserError(f"{a}, {b}: {error}") from error

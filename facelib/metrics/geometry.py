@@ -39,10 +39,7 @@ def centroids(emb: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def nearest_centres(
-    queries: np.ndarray,
-    centres: np.ndarray,
-    block: int = BLOCK,
-    skip: np.ndarray | None = None,
+    queries: np.ndarray, centres: np.ndarray, block: int = BLOCK, skip: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest cosine (Q,) float32 of each query to any centre, and which centre it is (Q,).
 

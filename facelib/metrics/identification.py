@@ -21,6 +21,7 @@ import time
 import numpy as np
 import torch
 
+from facelib.distributed import best_device
 from facelib.errors import UserError
 from facelib.metrics.features import Features
 from facelib.metrics.scores import far_name
@@ -76,7 +77,7 @@ def mate_pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tpir_at_fpir(
-    mate: np.ndarray, others: np.ndarray, strangers: np.ndarray, fpirs=FPIRS
+    mate: np.ndarray, others: np.ndarray, strangers: np.ndarray
 ) -> dict[str, float | None]:
     """Share of searches that find their mate, at the threshold that few strangers' searches reach.
 
@@ -90,18 +91,18 @@ def tpir_at_fpir(
     """
     falling = np.sort(strangers)[::-1]
     found: dict[str, float | None] = {}
-    for rate in fpirs:
+    for rate in FPIRS:
         k = int(np.floor(rate * len(falling)))
         hit = (mate > others) & (mate > falling[min(k, len(falling) - 1)])
         found[far_name(rate)] = float(hit.mean()) if k else None
     return found
 
 
-def identify_people(probes: Features, seed: int = 0) -> dict:
+def identify_people(probes: Features) -> dict:
     """Closed and open-set identification in one labelled set, without distractors.
 
-    Half of the people, drawn by `seed`, are enrolled with their first image, and their other images
-    are searched; all images of the other half are searches of strangers.
+    Half of the people, drawn with a fixed seed, are enrolled with their first image, and their
+    other images are searched; all images of the other half are searches of strangers.
 
     Args:
         probes: with labels; all cosines (searches, people enrolled) are held.
@@ -116,7 +117,7 @@ def identify_people(probes: Features, seed: int = 0) -> dict:
         raise UserError(f"{probes.name}: probes need labels (`label` of an .npz, `id` of a list)")
     unit = np.concatenate(list(probes.unit_blocks(BLOCK)))  # (N, d)
     people = np.flatnonzero(np.bincount(probes.labels) > 1)
-    enrolled = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
+    enrolled = np.random.default_rng(0).permutation(people)[: len(people) // 2]
     if not len(enrolled):
         raise UserError(f"{probes.name}: fewer than two people have two images: nobody to enrol")
     first = np.array([np.flatnonzero(probes.labels == person)[0] for person in enrolled])
@@ -192,7 +193,7 @@ def _sizes(strangers: int) -> list[int]:
 
 def _stream(unit: np.ndarray, distractors: Features, strangers: int, largest: LargestScores):
     """Yield (distractors seen, largest cosine of each probe to the new ones), at every size too."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     left = torch.from_numpy(unit).to(device)  # (P, d)
     seen, last = 0, time.monotonic()
     sizes = iter(_sizes(strangers))

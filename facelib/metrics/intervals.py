@@ -85,7 +85,7 @@ class Estimate:
         could be. at: values (R,) where thresholds are off by shifts (R,). choice: (F,) what the
         choice of the best threshold on other folds costs each fold, over F. Twice the sum of its
         squares is what that choice adds to the variance of an accuracy (measured on simulated
-        people: `studies/coverage.py`).
+        people: `tests/metrics/coverage.py`).
     """
 
     value: float

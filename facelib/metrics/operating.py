@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from facelib.errors import UserError
-from facelib.metrics.intervals import People
+from facelib.metrics.intervals import LEVEL, People
 from facelib.metrics.scores import Scores, far_name
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -31,7 +31,7 @@ def pairs_worth(wrong: np.ndarray, id1: np.ndarray | None, id2: np.ndarray | Non
     return float(min(pairs, rate * (1 - rate) / spread))
 
 
-def threshold_for(scores: Scores, fmr: float, level: float = 0.95) -> dict:
+def threshold_for(scores: Scores, fmr: float) -> dict:
     """The threshold for use at a false match rate, and how well it is known.
 
     Of n impostors floor(fmr * n) may pass; the threshold lies just above the next one. The FMR that
@@ -59,7 +59,7 @@ def threshold_for(scores: Scores, fmr: float, level: float = 0.95) -> dict:
     sides = [None if i is None else i[impostor] for i in (scores.id1, scores.id2)]
     worth = pairs_worth(scores.score[impostor] >= falling[k], *sides)
     passed = (k + 1) * worth / len(falling)
-    ends = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], passed, worth - passed + 1)
+    ends = stats.beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], passed, worth - passed + 1)
     return {
         "fmr": fmr,
         "threshold": threshold,

@@ -17,13 +17,13 @@ def benchmark_name(file: str, rendered: bool = False) -> str:
     return BENCHMARKS.get(file, file) + (" (rendered)" if rendered else "")
 
 
-def percent(value: float | None, interval: list[float] | None = None, digits: int = 1) -> str:
+def percent(value: float | None, interval: list[float] | None = None) -> str:
     """`93.2 [92.4, 94.0]`; "not estimable" for None."""
     if value is None:
         return "not estimable"
     if not interval:
-        return f"{100 * value:.{digits}f}"
-    return with_interval(100 * value, 100 * interval[0], 100 * interval[1], f".{digits}f")
+        return f"{100 * value:.1f}"
+    return with_interval(100 * value, 100 * interval[0], 100 * interval[1], ".1f")
 
 
 def with_interval(value: float, lo: float, hi: float, form: str = "+.1f", unit: str = "") -> str:

@@ -228,35 +228,30 @@ class Report:
         return result
 
     def _strict(self) -> dict:
-        r = self.strict
-        return {
-            "accuracy": fold_mean(r.accuracy),
-            "std": float(r.accuracy.std()),
-            "threshold": float(r.threshold.mean()),
-            "threshold_std": float(r.threshold.std()),
-            "tar": fold_mean(r.tar),
-            "far": fold_mean(r.far),
-            "folds": self._folds(threshold=r.threshold, accuracy=r.accuracy, tar=r.tar, far=r.far),
-        }
+        rates = {"tar": self.strict.tar, "far": self.strict.far}
+        return self._protocol(self.strict, rates, rates)
 
     def _best(self) -> dict:
-        r = self.best
+        at_far = self.best.at_far
+        return self._protocol(
+            self.best, {"tar_at_far_1e-3": at_far.tar, "far_at_far_1e-3": at_far.far}, {}
+        )
+
+    def _protocol(self, r: StrictResult | BestResult, rates: dict, of_folds: dict) -> dict:
+        """Means over folds, then the folds; `of_folds`: rates that are told of each fold too."""
+        columns = {"threshold": r.threshold, "accuracy": r.accuracy, **of_folds}
         return {
             "accuracy": fold_mean(r.accuracy),
             "std": float(r.accuracy.std()),
             "threshold": float(r.threshold.mean()),
             "threshold_std": float(r.threshold.std()),
-            "tar_at_far_1e-3": fold_mean(r.at_far.tar),
-            "far_at_far_1e-3": fold_mean(r.at_far.far),
-            "folds": self._folds(threshold=r.threshold, accuracy=r.accuracy),
+            **{name: fold_mean(values) for name, values in rates.items()},
+            "folds": [
+                {"fold": int(label)}
+                | {k: None if np.isnan(v[f]) else float(v[f]) for k, v in columns.items()}
+                for f, label in enumerate(self.scores.fold_labels)
+            ],
         }
-
-    def _folds(self, **columns: np.ndarray) -> list[dict]:
-        return [
-            {"fold": int(label)}
-            | {k: None if np.isnan(v[f]) else float(v[f]) for k, v in columns.items()}
-            for f, label in enumerate(self.scores.fold_labels)
-        ]
 
 
 def verify_scores(scores: Scores, bootstrap: int = 0, seed: int = 0) -> Report:

@@ -7,10 +7,11 @@ To add one: a file here, its name in `limits.py`, a branch in `build_backbone`.
 from torch import nn
 
 from facelib.config import Config
-from facelib.models.foundation import FOUNDATIONS, load_foundation
+from facelib.models.foundation import load_foundation
 from facelib.models.initial import load_backbone
 from facelib.models.iresnet import iresnet
 from facelib.models.lora import add_adapters
+from facelib.models.registry import FOUNDATIONS
 from facelib.models.vit import SIZES, FaceViT
 from facelib.runs.weights import init_file
 
@@ -33,13 +34,8 @@ def build_backbone(cfg: Config) -> nn.Module:
         own = cfg.mask_ratio, cfg.drop_path, cfg.recompute
         model = FaceViT(SIZES[cfg.backbone], cfg.image_size, cfg.dim, *own)
     else:
-        model = iresnet(
-            cfg.backbone,
-            width=cfg.width,
-            image_size=cfg.image_size,
-            dim=cfg.dim,
-            dropout=cfg.dropout,
-        )
+        sizes = {"width": cfg.width, "image_size": cfg.image_size, "dim": cfg.dim}
+        model = iresnet(cfg.backbone, **sizes, dropout=cfg.dropout)
     if cfg.init != "scratch":
         load_backbone(model, init_file(cfg.init))
     return model

@@ -32,17 +32,6 @@ from facelib.paths import make_folder, runs_root
 from facelib.runs.folder import load_run
 from facelib.runs.weights import WEIGHTS_FOLDER
 
-__all__ = [
-    "FOUNDATIONS",
-    "Foundation",
-    "build_full_size",
-    "cached_folder",
-    "download_hint",
-    "load_foundation",
-    "save_weights",
-    "weights_digest",
-]
-
 STAND_IN = "generic-vit"
 INPUT_LIMIT = 224  # DINOv2's config names 518 pixels, its last phase; source A feeds 224
 

@@ -8,8 +8,9 @@ from facelib.data.locate import benchmark_paths, train_folder
 from facelib.evaluate.embed import embed_images
 from facelib.formats.benchmarks import load_benchmark
 from facelib.models import build_backbone
-from facelib.models.foundation import FOUNDATIONS, load_foundation
+from facelib.models.foundation import load_foundation
 from facelib.models.lora import count_parameters, layer_shifts, trainable_fractions
+from facelib.models.registry import FOUNDATIONS
 from facelib.presets import PRESETS
 from facelib.studies.claims import correct, family_note, gap_lines
 from facelib.studies.frozen import evaluate_frozen

@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 
 from facelib.config import Config
-from facelib.data.datasets import Jpegs, open_records
+from facelib.data.datasets import FaceRecords, Jpegs, open_records
 from facelib.data.split import split_records
-from facelib.evaluate.embed import cached_embeddings, embed_images
+from facelib.evaluate.embed import embed_once
 from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics import intervals as iv
@@ -57,21 +57,15 @@ class Geometry:
 
     def _embed_training(self, cfg: Config) -> tuple[np.ndarray, np.ndarray]:
         own, folder = self.result.config, self.result.folder
-        records = open_records(cfg)
-        chosen, _ = split_records(cfg, records.labels)
+        records, chosen = training_records(cfg)
         checkpoint = load_trained(folder)["digest"]
         name, key = "train", checkpoint
         if cfg.digest() != own.digest():
             name, key = f"train-of-{cfg.digest()}", f"{checkpoint} {cfg.digest()}"
-
-        def compute() -> tuple[np.ndarray, np.ndarray]:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            model, images = load_model(folder)[0].to(device), Jpegs(records, chosen)
-            border = own.fill_border
-            emb, _ = embed_images(model, images, own.image_size, device, fill_border=border)
-            return emb, emb[:0]  # no mirror images
-
-        emb, _ = cached_embeddings(folder / "embeddings" / f"{name}.npz", key, compute)
+        emb = embed_once(
+            folder / "embeddings" / f"{name}.npz", key, Jpegs(records, chosen), own.image_size,
+            lambda: load_model(folder)[0], own.fill_border,
+        )  # fmt: skip
         return an.unit(emb), np.unique(records.labels[chosen], return_inverse=True)[1]
 
     @cached_property
@@ -93,6 +87,12 @@ class Geometry:
         """One global cosine threshold: FAR 0.01 on all impostor pairs of one benchmark, pooled."""
         scores = self.result.scores(name)
         return an.global_threshold(scores.score, scores.same, FAR)
+
+
+def training_records(cfg: Config) -> tuple[FaceRecords, np.ndarray]:
+    """The records of a config, and the indices of those that train."""
+    records = open_records(cfg)
+    return records, split_records(cfg, records.labels)[0]
 
 
 def classifier_weights(learner: dict[str, torch.Tensor]) -> np.ndarray | None:

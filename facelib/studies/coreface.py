@@ -2,19 +2,15 @@
 
 import pandas as pd
 
-from facelib.studies.claims import correct, family_note, gap_lines
-from facelib.studies.records import repeat_differences
+from facelib.studies.claims import family_note, gap_lines
+from facelib.studies.records import PROTOCOLS, protocol_gaps
 
-FIGURES = {"best threshold": "best.accuracy", "strict": "strict.accuracy", "AUC": "auc"}
+FIGURES = {**PROTOCOLS, "AUC": "auc"}
 
 
 def term_gaps(repeats: pd.DataFrame) -> pd.DataFrame:
     """CoReFace less its control, in all figures: one corrected family, with a column protocol."""
-    parts = [
-        repeat_differences(repeats, "coreface", "coreface-control", figure).assign(protocol=title)
-        for title, figure in FIGURES.items()
-    ]
-    return correct(pd.concat(parts))
+    return protocol_gaps(repeats, [("coreface", "coreface-control")], FIGURES)
 
 
 def what_we_learned(gaps) -> str:

@@ -16,7 +16,7 @@ from facelib.runs.launch import launch_all
 from facelib.studies import ablation
 from facelib.studies.centres import similarities
 from facelib.studies.claims import correct, family_note, gap_lines
-from facelib.studies.records import repeat_differences, repeat_intervals
+from facelib.studies.records import PROTOCOLS, repeat_differences, repeat_intervals
 from facelib.studies.results import LABELS, Result, method_of
 
 # Source B on MS1M: identities, queue, batch. 5.8 million images: 68 an identity.
@@ -183,8 +183,7 @@ def ablation_gaps(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.Data
 
 def corrected_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """`ablation_gaps` of both protocols as one corrected family, with a column protocol."""
-    figures = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
-    parts = [ablation_gaps(frame, figure).assign(protocol=p) for p, figure in figures.items()]
+    parts = [ablation_gaps(frame, figure).assign(protocol=p) for p, figure in PROTOCOLS.items()]
     return correct(pd.concat(parts), "value")
 
 

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from facelib.config import Config, make_config
 from facelib.data.datasets import FaceRecords, Jpegs
 from facelib.digests import digest_values
 from facelib.errors import UserError
-from facelib.evaluate.embed import cached_embeddings, embed_benchmark, embed_images, save_figures
-from facelib.formats.benchmarks import is_rendered, load_benchmark
+from facelib.evaluate.embed import embed_benchmark, embed_once, save_figures
+from facelib.formats.benchmarks import Benchmark, is_rendered, load_benchmark
 from facelib.formats.decode import decode
 from facelib.limits import FOUNDATION_MODELS
-from facelib.models.foundation import FOUNDATIONS, build_full_size, cached_folder, weights_digest
+from facelib.models.foundation import build_full_size, weights_digest
+from facelib.models.registry import FOUNDATIONS, cached_folder
 from facelib.paths import runs_root
 from facelib.runs.folder import read_json, write_json
 from facelib.safety.readers import reading
@@ -64,16 +64,8 @@ def evaluate_frozen(
     Returns:
         Results with plain cosine and, given `train`, with mean-centred cosine.
     """
-    loaded = [load_benchmark(path) for path in benchmarks]
-    if not loaded or len({bench.name for bench in loaded}) < len(loaded):
-        names = ", ".join(str(path) for path in benchmarks) or "none"
-        raise UserError(f"benchmarks: {names}; wanted one or more .bin files of different names")
+    loaded, side = _load(benchmarks, any_size=bool(size))
     name, checkpoint = getattr(model, "name", type(model).__name__.lower()), weights_digest(model)
-    sides = {bench.name: decode(bench.images[0]).shape[0] for bench in loaded}
-    side = min(sides.values())
-    if not size and side < max(sides.values()):
-        found = ", ".join(f"{bench} {pixels} px" for bench, pixels in sides.items())
-        raise UserError(f"benchmarks of several sizes ({found}): evaluate each size in a call")
     size = size or min(side, getattr(model, "input_size", side))
     data = digest_values([*(bench.digest for bench in loaded), str(train), size], digits=8)
     folder = runs_root() / "frozen" / f"{name}-{checkpoint[:8]}-{data}"
@@ -100,6 +92,19 @@ def evaluate_frozen(
         for variant, (place, suffix) in VARIANTS.items()
         if variant in reports
     ]
+
+
+def _load(benchmarks: Sequence[Path], any_size: bool) -> tuple[list[Benchmark], int]:
+    """The benchmarks, and the least side of their images: one side for all, unless any will do."""
+    loaded = [load_benchmark(path) for path in benchmarks]
+    if not loaded or len({bench.name for bench in loaded}) < len(loaded):
+        names = ", ".join(str(path) for path in benchmarks) or "none"
+        raise UserError(f"benchmarks: {names}; wanted one or more .bin files of different names")
+    sides = {bench.name: decode(bench.images[0]).shape[0] for bench in loaded}
+    if not any_size and len(set(sides.values())) > 1:
+        found = ", ".join(f"{bench} {pixels} px" for bench, pixels in sides.items())
+        raise UserError(f"benchmarks of several sizes ({found}): evaluate each size in a call")
+    return loaded, min(sides.values())
 
 
 def _config(name: str, benchmarks: Sequence[Path], train: Path | None) -> Config:
@@ -157,14 +162,9 @@ def _training_mean(folder: Path, model, checkpoint: str, train: Path, size: int)
     records = FaceRecords(train, size)
     count = min(CENTRING_IMAGES, len(records))
     chosen = np.linspace(0, len(records) - 1, count).astype(int)
-
-    def compute() -> tuple[np.ndarray, np.ndarray]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        emb, _ = embed_images(model.to(device), Jpegs(records, chosen), size, device)
-        return emb, emb[:0]
-
     key = digest_values([checkpoint, str(train), size, count], digits=8)
-    emb, _ = cached_embeddings(folder / "embeddings" / "train.npz", key, compute)
+    images, path = Jpegs(records, chosen), folder / "embeddings" / "train.npz"
+    emb = embed_once(path, key, images, size, lambda: model)
     return emb.mean(0, dtype=np.float64)
 
 

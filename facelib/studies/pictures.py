@@ -32,8 +32,8 @@ def chart(figure: Figure, colours: int = 256) -> Image:
     return Image(small.getvalue(), format="png")
 
 
-def sheet(rows: list[np.ndarray], gap: int = 12) -> np.ndarray:
+def sheet(rows: list[np.ndarray]) -> np.ndarray:
     """Images (H, W, 3) of one height side by side on white, with a gap."""
-    space = np.full((rows[0].shape[0], gap, 3), 255, np.uint8)
+    space = np.full((rows[0].shape[0], 12, 3), 255, np.uint8)
     parts = [part for row in rows for part in (row, space)]
     return np.hstack(parts[:-1])

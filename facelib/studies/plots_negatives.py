@@ -37,12 +37,17 @@ def against(
         bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
         style = {"marker": mark, "capsize": 3, "linewidth": 1.5, "color": colours[family]}
         ax.errorbar(part[x] * apart, part["value"], yerr=bars, label=label, **style)
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
     if legend:
         ax.legend(fontsize=8)
-    return label_axes(ax, title, note, TITLES[x], "accuracy, best threshold")
+    return _over(ax, 2, title, note, TITLES[x])
+
+
+def _over(ax: Axes, base: int, title: str, note: str, x: str) -> Axes:
+    """Accuracy over the logarithm of `x`."""
+    ax.set_xscale("log", base=base)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    return label_axes(ax, title, note, x, "accuracy, best threshold")
 
 
 def by_steps(frame: pd.DataFrame, title: str, note: str) -> Axes:
@@ -59,11 +64,8 @@ def by_steps(frame: pd.DataFrame, title: str, note: str) -> Axes:
         bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
         ax.errorbar(part["images_seen"] / batch, part["value"], yerr=bars, marker="o", capsize=3,
                     color=colour, label=f"batch of {batch:,}")  # fmt: skip
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(loc="lower right")
-    return label_axes(ax, title, note, "training steps", "accuracy, best threshold")
+    return _over(ax, 10, title, note, "training steps")
 
 
 def differences(gaps: pd.DataFrame, title: str, note: str) -> Figure:

@@ -10,9 +10,10 @@ from facelib.paths import atomic_file, published_root
 from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.records import (
+    PROTOCOLS,
     load_record,
     pose_difference,
-    repeat_differences,
+    protocol_gaps,
     repeat_table,
 )
 
@@ -55,9 +56,6 @@ def result_table(frame: pd.DataFrame) -> str:
     """Markdown: one row per loss and protocol, one column per benchmark, mean [95 % interval]."""
     table = repeat_table(frame)[list(PROTOCOLS)].rename_axis(columns="protocol")
     return markdown_table(table.stack().unstack(0, sort=False).reset_index())
-
-
-PROTOCOLS = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
 
 
 def difference_table(frame: pd.DataFrame) -> list[str]:
@@ -106,12 +104,7 @@ def pose_line(frame: pd.DataFrame) -> str:
 def loss_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """All pairs of the three losses on all benchmarks, both protocols: one family."""
     pairs = (("infonce", "arcface"), ("hybrid", "arcface"), ("hybrid", "infonce"))
-    parts = [
-        repeat_differences(frame, a, b, figure).assign(protocol=protocol)
-        for a, b in pairs
-        for protocol, figure in PROTOCOLS.items()
-    ]
-    return correct(pd.concat(parts))
+    return protocol_gaps(frame, pairs)
 
 
 def _more_negatives() -> list[str]:

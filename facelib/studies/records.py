@@ -7,6 +7,7 @@ run.
 """
 
 import datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from facelib.paths import atomic_file, check_folder_name, published_root
 from facelib.runs.files import read_record, read_sweep_rows
 from facelib.runs.folder import environment, read_json, write_json
 from facelib.safety.readers import reading
+from facelib.studies.claims import correct
 from facelib.studies.results import LABELS, method_of
 from facelib.studies.source_a import BENCHMARKS
 
+PROTOCOLS = {"best threshold": "best.accuracy", "strict": "strict.accuracy"}
 FIGURES = ("best.accuracy", "strict.accuracy", "strict.tar", "strict.threshold", "auc", "eer")
 SHARES = frozenset(FIGURES) - {"strict.threshold"}
 INTERVALS = "variance over people"  # how lo and hi of a row were made
@@ -142,6 +145,18 @@ def repeat_differences(
     return pd.DataFrame(rows)
 
 
+def protocol_gaps(
+    frame: pd.DataFrame, pairs: Iterable[tuple[str, str]], figures: Mapping[str, str] = PROTOCOLS
+) -> pd.DataFrame:
+    """Differences of pairs (a, b) in several figures: one corrected family, a column protocol."""
+    parts = [
+        repeat_differences(frame, a, b, figure).assign(protocol=title)
+        for a, b in pairs
+        for title, figure in figures.items()
+    ]
+    return correct(pd.concat(parts))
+
+
 def _gaps(frame: pd.DataFrame, a: str, b: str, figure: str) -> pd.Series:
     """Differences a − b of equal seeds and faces in points, indexed by benchmark first."""
     keys = ["benchmark", "seed", "data_seed"]
@@ -151,9 +166,8 @@ def _gaps(frame: pd.DataFrame, a: str, b: str, figure: str) -> pd.Series:
 
 def repeat_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Text table: mean [95 % interval] in percent, both protocols, by benchmark and loss."""
-    columns = {"best threshold": "best.accuracy", "strict": "strict.accuracy", "AUC": "auc"}
     parts = {}
-    for title, figure in columns.items():
+    for title, figure in {**PROTOCOLS, "AUC": "auc"}.items():
         found = repeat_intervals(frame, figure).set_index(["label", "group"])
         parts[title] = [percent(r.value, [r.lo, r.hi]) for r in found.itertuples()]
     parts["repeats"] = found["repeats"].to_list()

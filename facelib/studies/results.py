@@ -173,7 +173,7 @@ class Pixels(nn.Module):
         return (x - x.mean((1, 2, 3), keepdim=True)).flatten(1)
 
 
-def floors(cfg: Config, bootstrap: int = 0) -> dict[str, Result]:
+def floors(cfg: Config) -> dict[str, Result]:
     """Figures without training on a config's benchmarks: raw pixels, and the random network."""
     torch.manual_seed(cfg.seed)
     untrained = cfg.replace(init="scratch", lora_rank=0)
@@ -186,7 +186,7 @@ def floors(cfg: Config, bootstrap: int = 0) -> dict[str, Result]:
             bench = load_benchmark(path)
             key = f"{label}-{cfg.seed}-{cfg.image_size}"
             figures[bench.name] = evaluate_benchmark(
-                folder, bench, model, key, cfg.image_size, cfg.fill_border, bootstrap
+                folder, bench, model, key, cfg.image_size, cfg.fill_border, bootstrap=0
             )
             figures[bench.name]["rendered"] = is_rendered(path)
         report = {"benchmarks": figures, "rendered": cfg.data == "rendered"}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from facelib.limits import FOUNDATION_MODELS
 from facelib.metrics.tables import accuracies, benchmark_name
-from facelib.models.foundation import cached_folder
+from facelib.models.registry import cached_folder
 from facelib.paths import published_root
 
 BENCHMARKS = {name: benchmark_name(name) for name in ("lfw", "cfp_ff", "cfp_fp")}

@@ -26,7 +26,7 @@ from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.paths import atomic_file, data_root
 from facelib.safety.readers import read_rows
-from facelib.studies.centres import SEED, Geometry
+from facelib.studies.centres import SEED, Geometry, training_records
 
 FIGURES = {
     "own pairs": "mean cosine of two images of one person",
@@ -59,8 +59,8 @@ def held_out_labels(cfg: Config, people: int) -> np.ndarray:
     Raises:
         UserError: fewer than two people, or fewer than two left to train on.
     """
-    labels = open_records(cfg).labels
-    trained = np.unique(labels[split_records(cfg, labels)[0]])
+    records, chosen = training_records(cfg)
+    trained = np.unique(records.labels[chosen])
     if not 2 <= people <= len(trained) - 2:
         raise UserError(
             f"held out people={people}: allowed are 2 … {len(trained) - 2}, since "
@@ -107,8 +107,8 @@ def embedded(
     `name` is the benchmark of the third group and of both runs' global thresholds.
     """
     cfg = full.result.config
-    labels = open_records(cfg).labels
-    trained = np.unique(labels[split_records(cfg, labels)[0]])
+    records, chosen = training_records(cfg)
+    trained = np.unique(records.labels[chosen])
     out = np.isin(trained, people)
     centre_of = np.full(len(trained), -1)
     centre_of[~out] = np.arange((~out).sum())
@@ -203,8 +203,7 @@ def nearest_faces(
     nearest, each shown by the image nearest to that person's centre.
     """
     cfg = full.result.config
-    records = open_records(cfg)
-    chosen, _ = split_records(cfg, records.labels)
+    records, chosen = training_records(cfg)
     labels = full.training_images(cfg)[1]
     trained = np.unique(records.labels[chosen])
     out = np.isin(trained[labels], people)

@@ -17,7 +17,7 @@ from facelib.evaluate.embed import evaluate_run
 from facelib.paths import runs_root
 from facelib.runs.folder import Run, load_run
 from facelib.studies.claims import correct
-from facelib.studies.readme import PROTOCOLS
+from facelib.studies.records import PROTOCOLS
 from facelib.studies.results import LABELS, evaluate, floors, method_of
 
 FLOORS = ("raw pixels", "random network")
@@ -119,9 +119,9 @@ def _partners(frame: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def accuracy_table(frame: pd.DataFrame, figure: str = "best.accuracy") -> pd.DataFrame:
+def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy in percent by loss and benchmark, floors last; `networks` counts the runs."""
-    table = 100 * frame.pivot_table(index="loss", columns="benchmark", values=figure)
+    table = 100 * frame.pivot_table(index="loss", columns="benchmark", values="best.accuracy")
     table.insert(0, "networks", frame.groupby("loss")["run"].nunique())
     order = sorted(table.index, key=lambda loss: (loss in FLOORS, -table.loc[loss].iloc[1:].mean()))
     return table.loc[order].rename(index=lambda loss: LABELS.get(loss, loss)).round(1)

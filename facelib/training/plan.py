@@ -13,11 +13,8 @@ from facelib.data.feed import DECODED_LIMIT, memory_format
 from facelib.data.locate import drawn_labels
 from facelib.data.sampler import build_sampler
 from facelib.data.split import checked_split
-from facelib.limits import (
-    bank_negatives,
-    negative_centres,
-    negatives_per_anchor,
-)
+from facelib.distributed import best_device
+from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
 from facelib.locks import bf16_units
 from facelib.models.lora import count_parameters
 from facelib.paths import runs_root
@@ -146,7 +143,7 @@ def _measure(cfg: Config, learner: torch.nn.Module, classes: int) -> float:
     A batch in chunks is embedded twice (facelib.training.gradcache), and so is the probe; with
     `anchors` only their share of it.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     own = cfg.global_batch // (cfg.processes * cfg.accumulate)
     heavy = device.type == "cpu" and sum(p.numel() for p in learner.parameters()) > HEAVY
     batch = max(4, min(own, 8 if heavy else PROBE_IMAGES) // 2 * 2)

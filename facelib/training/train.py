@@ -40,12 +40,7 @@ from facelib.runs.files import write_json
 from facelib.runs.folder import AlreadyTraining, Run, environment, hold, identify, load_run
 from facelib.runs.origin import check_name, check_resume, record_origin
 from facelib.safety.guard import explain
-from facelib.training.checkpoint import (
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-    trained_state,
-)
+from facelib.training.checkpoint import load_checkpoint, restore, save_checkpoint, trained_state
 from facelib.training.continued import continuation, earlier_run
 from facelib.training.gradcache import backward_in_chunks, tell_of_batch_statistics
 from facelib.training.interrupts import Stop, listen, signalled, take_time
@@ -250,9 +245,9 @@ class Trainer:
         save_checkpoint(self, "last.pt")
 
 
-def train(run: Run, accelerator: Accelerator | None = None) -> None:
+def train(run: Run) -> None:
     """Train a run to its end in this process (one of `cfg.processes`)."""
-    accelerator = accelerator or make_accelerator(run.config)
+    accelerator = make_accelerator(run.config)
     main = accelerator.is_main_process
     # An elastic run may have started on another number: the batch must divide by today's. A run
     # that met a bad record goes on without it: up to there skip_bad changes nothing.

@@ -37,7 +37,6 @@ OURS = {
     "runner/pages.py: write_site_explorer": "a page that it wrote before",
     "runner/site.py: build_site": "a digest that it wrote before",
     "runner/sources.py: stamp": "sources of the package, as bytes",
-    "studies/coverage.py: draw_sets": "sets that an earlier call of the simulation wrote",
     "studies/explorer/page.py: module": "script and style of the package",
     "runner/site.py: _copy": "a page that Sphinx has just written",
     "runner/site.py: _write_sources": "sources of pages that it wrote before, as bytes",

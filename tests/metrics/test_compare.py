@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facelib.errors import UserError
-from facelib.metrics.compare import compare_files, compare_scores, mcnemar, paired_differences
+from facelib.metrics.compare import compare_files, compare_scores, mcnemar
 from facelib.metrics.scores import make_scores, save_scores
 from tests.evaluate.reference import made_scores
 
@@ -55,8 +55,8 @@ def test_a_noisier_model_is_worse_and_the_sign_is_a_minus_b():
 def test_pairing_makes_the_interval_of_a_difference_narrow():
     # catches: another seed for the second model
     good, near = two_models(noise=0.02)
-    paired = paired_differences(good, near, 200)["auc"]["interval"]
-    shifted = paired_differences(good, good, 200)["auc"]["interval"]
+    paired = compare_scores(good, near, 200)["differences"]["auc"]["interval"]
+    shifted = compare_scores(good, good, 200)["differences"]["auc"]["interval"]
     assert shifted == [0.0, 0.0]
     assert paired[1] - paired[0] < 0.01
 

@@ -9,11 +9,11 @@ from scipy.stats import binomtest
 
 from facelib.errors import UserError
 from facelib.metrics import intervals as iv
-from facelib.metrics.compare import paired_differences
+from facelib.metrics.compare import report_differences
 from facelib.metrics.scores import make_scores
 from facelib.metrics.verification import verify, verify_scores
-from facelib.studies.coverage import Design, coverage
 from tests.evaluate.reference import made_scores
+from tests.metrics.coverage import Design, coverage
 
 
 def people(fold, same, each=30, seed=0):
@@ -128,7 +128,8 @@ def test_an_estimate_lies_in_its_interval_and_rates_between_0_and_1(seed):
     # catches: quantiles of draws that miss their figure, limits beyond 0 and 100 %
     scores = some_scores(seed)
     report = verify_scores(scores, bootstrap=60)
-    for pair in paired_differences(scores, replace(scores, score=scores.score_flip), 60).values():
+    other = verify_scores(replace(scores, score=scores.score_flip))
+    for pair in report_differences(report, other, 60).values():
         if pair and pair["interval"]:
             assert pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
     figures, known = report.figures(), 0

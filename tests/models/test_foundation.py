@@ -10,12 +10,8 @@ from safetensors.torch import load_file, save_file
 from facelib.config import make_config
 from facelib.errors import BadData, UserError
 from facelib.limits import FOUNDATION_MODELS
-from facelib.models.foundation import (
-    FOUNDATIONS,
-    build_full_size,
-    load_foundation,
-    weights_digest,
-)
+from facelib.models.foundation import build_full_size, load_foundation, weights_digest
+from facelib.models.registry import FOUNDATIONS
 from facelib.runs.folder import create_run
 from facelib.training.learner import build_learner
 from facelib.training.train import train

@@ -48,7 +48,7 @@ def test_training_embeddings_are_kept_until_the_checkpoint_changes(runs, monkeyp
     # Catches: embeddings of an older checkpoint, or embedded again each time.
     run = runs[0]
     kept, path = run.train[0], run.result.folder / "checkpoints" / "last.pt"
-    monkeypatch.setattr(ce, "embed_images", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(ce, "load_model", lambda *_: 1 / 0)
     np.testing.assert_array_equal(ce.Geometry(run.result).train[0], kept)
     before = path.read_bytes()
     state = load_trained(run.result.folder)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelib.distributed import gather
+from facelib.losses.parts.counters import Counting
 
 ANCHORS = 32  # rows of a batch for which the effective number is measured
 
@@ -34,7 +35,7 @@ def effective_number(logits: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(p).sum(1).exp().mean()
 
 
-class FeatureFifo(nn.Module):
+class FeatureFifo(Counting):
     """The last `slots` features, oldest first out.
 
     Args:
@@ -61,13 +62,6 @@ class FeatureFifo(nn.Module):
         """What is in it: features (S', d) and labels (S',), S' ≤ S."""
         filled = min(self.seen, len(self.features))
         return self.features[:filled], self.labels[:filled]
-
-    def get_extra_state(self) -> torch.Tensor:
-        """The counter, for checkpoints."""
-        return torch.tensor(self.seen)
-
-    def set_extra_state(self, state: torch.Tensor) -> None:
-        self.seen = int(state)
 
 
 class IdentityBank(nn.Module):

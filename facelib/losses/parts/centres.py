@@ -1,9 +1,9 @@
 """Which class centres take part in a step."""
 
 import torch
-from torch import nn
 
 from facelib.distributed import gather
+from facelib.losses.parts.counters import Counting
 
 
 def sample_classes(labels: torch.Tensor, classes: int, wanted: int, seed: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def seed_of_draw(seed: int, draw: int) -> int:
     return (seed * 1_000_003 + draw) % 2**32
 
 
-class CentreDraw(nn.Module):
+class CentreDraw(Counting):
     """Centres of a step's softmax: all of the joint batch, and random others (Partial FC).
 
     An et al., arXiv 2203.15565. The centres that are not drawn get no gradient in that step (but
@@ -37,6 +37,8 @@ class CentreDraw(nn.Module):
     Args:
         classes: N. wanted: M, centres a step. seed: of the draws.
     """
+
+    counters = ("draws",)
 
     def __init__(self, classes: int, wanted: int, seed: int):
         super().__init__()
@@ -48,13 +50,6 @@ class CentreDraw(nn.Module):
         return sample_classes(
             gather(labels), self.classes, self.wanted, seed_of_draw(self.seed, self.draws)
         )
-
-    def get_extra_state(self) -> torch.Tensor:
-        """The counter, for checkpoints."""
-        return torch.tensor(self.draws)
-
-    def set_extra_state(self, state: torch.Tensor) -> None:
-        self.draws = int(state)
 
 
 def split_of(cfg, classes: int) -> dict:

@@ -8,12 +8,12 @@ gathered features in a fixed order, so that all ranks hold the same bits without
 import math
 
 import torch
-from torch import nn
 
 from facelib.distributed import gather
+from facelib.losses.parts.counters import Counting
 
 
-class ClusterStore(nn.Module):
+class ClusterStore(Counting):
     r"""Centre bank and concentration; subclasses say which features are stored and when they count.
 
     C_k ← m_c·C_k + (1 − m_c)·mean(Q_k)
@@ -25,6 +25,8 @@ class ClusterStore(nn.Module):
     Args:
         classes: N. dim: d. momentum: m_c (published: 0.9). alpha: α (published: 10).
     """
+
+    counters = ("updates", "seen")
 
     def __init__(self, classes: int, dim: int, momentum: float = 0.9, alpha: float = 10.0):
         super().__init__()
@@ -48,13 +50,6 @@ class ClusterStore(nn.Module):
     def _concentration(self, total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
         """φ from the sum of distances and |Q_k|."""
         return total / (count * torch.log(count + self.alpha))
-
-    def get_extra_state(self) -> torch.Tensor:
-        """The two counters, for checkpoints; kept out of the GPU, where reading them would wait."""
-        return torch.tensor([self.updates, self.seen])
-
-    def set_extra_state(self, state: torch.Tensor) -> None:
-        self.updates, self.seen = state.tolist()
 
 
 class RecentFeatures(ClusterStore):

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from facelib.data.datasets import Jpegs, open_records
-from facelib.data.split import split_records
+from facelib.data.datasets import Jpegs
 from facelib.errors import BadData, UserError
-from facelib.evaluate.embed import cached_embeddings, embed_images
+from facelib.evaluate.embed import embed_once
 from facelib.metrics import geometry as an
-from facelib.studies.centres import classifier_weights
+from facelib.studies.centres import classifier_weights, training_records
 from facelib.studies.results import Result
 from facelib.training.trained import load_model, load_trained
 
@@ -42,8 +40,7 @@ def training_centres(result: Result) -> Centres | None:
     """The centres of a run; None, and a line in the log, where weights or data are gone."""
     try:
         weights = classifier_weights(load_trained(result.folder)["learner"])
-        records = open_records(result.config)
-        chosen, _ = split_records(result.config, records.labels)
+        records, chosen = training_records(result.config)
         people, first, label = np.unique(
             records.labels[chosen], return_index=True, return_inverse=True
         )
@@ -53,26 +50,19 @@ def training_centres(result: Result) -> Centres | None:
             count = min(PEOPLE, len(people))
             rows, new = an.thinned(label, count, IMAGES, np.random.default_rng(0))
             kind = f"mean embeddings of {count} of {len(people)} training people"
-            unit = an.centroids(_sample(result, Jpegs(records, chosen[rows])), new)
+            model, checkpoint = load_model(result.folder)
+            emb = embed_once(
+                Path(result.folder) / "embeddings" / "sample.npz",
+                f"{checkpoint} {PEOPLE} {IMAGES}", Jpegs(records, chosen[rows]),
+                result.config.image_size, lambda: model, result.config.fill_border,
+            )  # fmt: skip
+            unit = an.centroids(emb, new)
             shown = label[rows[np.unique(new, return_index=True)[1]]]
     except (UserError, BadData, OSError) as error:
         log.info("%s: no nearest training people (%s)", result.label, error)
         return None
     names = [str(records.names[p]) if records.names else str(p) for p in people[shown]]
     return Centres(kind, unit, names, Jpegs(records, chosen[first[shown]]))
-
-
-def _sample(result: Result, images: Jpegs) -> np.ndarray:
-    model, checkpoint = load_model(result.folder)
-    cfg, path = result.config, Path(result.folder) / "embeddings" / "sample.npz"
-
-    def compute() -> tuple[np.ndarray, np.ndarray]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        options = {"fill_border": cfg.fill_border}
-        emb, _ = embed_images(model.to(device), images, cfg.image_size, device, **options)
-        return emb, emb[:0]  # no mirror images
-
-    return cached_embeddings(path, f"{checkpoint} {PEOPLE} {IMAGES}", compute)[0]
 
 
 class Faces:
