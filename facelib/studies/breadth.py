@@ -18,6 +18,7 @@ from facelib.config import Config
 from facelib.errors import UserError
 from facelib.limits import parse_shape
 from facelib.metrics.tables import percent
+from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
 from facelib.studies.claims import correct, family_note, points, points_by
@@ -28,15 +29,11 @@ from facelib.studies.records import load_record, repeat_intervals, t_interval
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
 
-# Key of a method -> label. `softmax` has no margin and InfoNCE's scale 1/τ: with learned centres
-# instead of partners it is as near to InfoNCE as a classifier can be.
-METHODS = {
-    "arcface": "ArcFace",
-    "softmax": "centres, no margin, InfoNCE's scale",
-    "infonce": "InfoNCE",
-    "hybrid": "ArcFace + InfoNCE",
-    "semi_siamese": "semi-siamese",
-}
+# Key of a method -> label: any loss on single images or pairs of one view; and `softmax`, which has
+# no margin and InfoNCE's scale 1/τ: as near to InfoNCE as a classifier can be.
+METHODS = {"arcface": "ArcFace", "softmax": "centres, no margin, InfoNCE's scale"}
+METHODS |= {name: row.label for name, row in LOSS_ROWS.items()
+            if row.views == 1 and row.layout != "groups"}  # fmt: skip
 POSES = ("cfp_ff", "cfp_fp")
 PEOPLE = "training people × pictures of each"
 # What `flip_gaps` compares: the whole step, then its two parts.
@@ -284,10 +281,9 @@ def plot_order(gaps: pd.DataFrame, note: str) -> Figure:
 
 def _lines(ax: Axes, frame: pd.DataFrame, column: str, names: Sequence[str]) -> None:
     """One line with bars for each of `names` that the column holds, over people."""
+    names = [name for name in names if (frame[column] == name).any()]
     for place, (name, mark) in enumerate(zip(names, "oDs^v")):
         part = frame[frame[column] == name].sort_values("people")
-        if part.empty:
-            continue
         bars = [(part["value"] - part[end]).abs().fillna(0) for end in ("lo", "hi")]
         apart = 1 + 0.03 * (place - len(names) / 2)  # so that bars do not lie on one spot
         ax.errorbar(part["people"] * apart, part["value"], yerr=bars, marker=mark, capsize=3,

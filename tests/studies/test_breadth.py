@@ -54,8 +54,8 @@ def test_a_shape_that_is_none_is_named(shape):
 
 
 def test_an_unknown_method_names_the_known():
-    with pytest.raises(UserError, match="semi_siamese"):
-        breadth.row_config("triplet", "240x36", make_config("smoke"))
+    with pytest.raises(UserError, match="arcface, softmax, .*infonce"):
+        breadth.row_config("coreface", "240x36", make_config("smoke"))
 
 
 def test_a_flip_of_known_size_is_found_in_its_part_and_nowhere_else():
