@@ -5,7 +5,7 @@ Every figure is of a committed record, within the family of its chapter (`former
 
 import pandas as pd
 
-from facelib.studies import former_claims, negatives, readme
+from facelib.studies import breadth, former_claims, negatives, readme
 from facelib.studies.claims import family_note, points, points_by
 from facelib.studies.records import load_record
 
@@ -24,9 +24,10 @@ def answers() -> list[dict]:
             "lines": [
                 *_by_protocol(first, "InfoNCE − ArcFace"),
                 ("rendered-losses", family_note(first)),
+                ("rendered-breadth", breadth.verdict(breadth.record_frame("rendered-breadth")[0])),
             ],
             "change": "the same difference on MS1M with the rate searched for each loss: presets "
-            "`ms1m-arcface` and `ms1m-infonce`",
+            "`ms1m-arcface` and `ms1m-infonce`, and with `subset=8500x20` as with `1700x100`",
         },
         {
             "question": "Does InfoNCE fall behind on profile faces only?",

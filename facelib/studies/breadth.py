@@ -21,11 +21,10 @@ from facelib.metrics.tables import percent
 from facelib.rows import LOSS_ROWS
 from facelib.runs.folder import Run, load_run
 from facelib.runs.launch import launch_all
-from facelib.studies.claims import correct, family_note, points, points_by
+from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import measured
 from facelib.studies.plots import label_axes
-from facelib.studies.readme import PROTOCOLS
-from facelib.studies.records import load_record, repeat_intervals, t_interval
+from facelib.studies.records import PROTOCOLS, load_record, repeat_intervals, t_interval
 from facelib.studies.results import Result, evaluate
 from facelib.studies.source_a import BENCHMARKS
 
@@ -240,17 +239,23 @@ def _by(form: str, gaps: pd.DataFrame) -> list[str]:
 
 def verdict(frame: pd.DataFrame) -> str:
     """One sentence: does the order of ArcFace and InfoNCE depend on the shape?"""
-    gaps = flip_gaps(split_lengths(frame)[0])
+    short = split_lengths(frame)[0]
+    few, *_, many = shapes_of(short)
+    gaps = flip_gaps(short)
     gaps = gaps[gaps["comparison"] == f"{METHODS['arcface']} − {METHODS['infonce']}"]
     shown = gaps[gaps["significant"]]
-    told = "; ".join(f"{g['benchmark']}, {g['protocol']}: {points(g)}"
-                     for g in (shown if len(shown) else gaps).to_dict("records"))  # fmt: skip
-    if shown.empty:
-        return f"That the order depends on the shape is not shown: {told}"
-    towards = {(True,): "InfoNCE", (False,): "ArcFace"}.get(
-        tuple((shown["difference"] < 0).unique()), "one or the other, by benchmark"
+    signs = tuple((shown["difference"] < 0).unique())
+    said = {
+        (): "that the order depends on it is not shown",
+        (True,): "many people with few pictures each favour InfoNCE",
+        (False,): "many people with few pictures each favour ArcFace",
+    }.get(signs, "what many people with few pictures each favour depends on the benchmark")
+    told = "; ".join(f"{protocol}: {points_by(part)}"
+                     for protocol, part in gaps.groupby("protocol", sort=False))  # fmt: skip
+    return (
+        f"The same number of pictures, divided otherwise: {said}. From {few} to {many} people × "
+        f"pictures ArcFace − InfoNCE changes by, {told}"
     )
-    return f"More people with fewer pictures each favour {towards}: {told}"
 
 
 def plot_accuracy(frame: pd.DataFrame, note: str, figure: str = "best.accuracy") -> Figure:

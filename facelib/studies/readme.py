@@ -7,6 +7,7 @@ import pandas as pd
 from facelib.errors import UserError
 from facelib.metrics.tables import markdown_table, with_interval
 from facelib.paths import atomic_file, published_root
+from facelib.studies import breadth
 from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.negatives import record_frame, sentences
 from facelib.studies.records import (
@@ -28,7 +29,7 @@ def readme_section(name: str) -> str:
     source = f"[`{path}`]({path}), {record['runs']} runs"
     lines = [result_table(frame), "", *difference_table(frame), ""]
     lines += [f"Source: {source}, made by the command in its `record.json`."]
-    return "\n".join([*lines, "", *_more_negatives()])
+    return "\n".join([*lines, "", *_other_answers()])
 
 
 def headline(name: str) -> str:
@@ -107,16 +108,29 @@ def loss_differences(frame: pd.DataFrame) -> pd.DataFrame:
     return protocol_gaps(frame, pairs)
 
 
-def _more_negatives() -> list[str]:
-    """The first answer of 11_batch_size and its limits, where its record is: more negatives?"""
-    name = "rendered-negatives"
-    if not (published_root() / name).is_dir():
-        return []
+def _other_answers() -> list[str]:
+    """First answers of 11_batch_size and 14_breadth_and_depth, and their limits."""
+    lines = []
+    for name, chapter, answer in (
+        ("rendered-breadth", "14_breadth_and_depth", _breadth_answer),
+        ("rendered-negatives", "11_batch_size", _negatives_answer),
+    ):
+        path = f"runs/published/{name}"
+        if (published_root() / name).is_dir():
+            said, runs = answer(name)
+            lines += [f"{said}. Source: [`{path}`]({path}), {runs} runs; all in {chapter}.", ""]
+    return lines[:-1]
+
+
+def _breadth_answer(name: str) -> tuple[str, int]:
+    frame, record = breadth.record_frame(name)
+    return breadth.verdict(frame), record["runs"]
+
+
+def _negatives_answer(name: str) -> tuple[str, int]:
     frame, record = record_frame(name)
-    path = f"runs/published/{name}"
-    source = f"[`{path}`]({path}), {record['runs']} runs; all answers in 11_batch_size"
     answer, *_, limits = sentences(frame)
-    return [f"{answer}. Limits: {limits}. Source: {source}."]
+    return f"{answer}. Limits: {limits.partition(': percentage points')[0]}", record["runs"]
 
 
 def refresh_readme(path: Path, name: str) -> None:

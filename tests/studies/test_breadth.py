@@ -70,7 +70,7 @@ def test_a_flip_of_known_size_is_found_in_its_part_and_nowhere_else():
 
 
 def test_the_verdict_follows_the_repeats():
-    assert breadth.verdict(made()).startswith("That the order depends on the shape is not shown")
+    assert "that the order depends on it is not shown" in breadth.verdict(made())
     assert "favour InfoNCE" in breadth.verdict(made(flip=3.0))
     assert "favour ArcFace" in breadth.verdict(made(flip=-3.0))
 
