@@ -49,8 +49,8 @@ def add_same(verbs) -> None:
     verb = add_verb(verbs, "same", "compare two pictures: cosine, threshold, what follows", run,
                     "same smoke-arcface a.jpg b.jpg\n"
                     "same smoke-arcface a.jpg b.jpg --fmr 1e-2 --benchmark cfp_fp --json",
-                    name=looks.scored, align=looks.landmarks, a=looks.picture,
-                    b=looks.picture)  # fmt: skip
+                    align=looks.landmarks, a=looks.picture, b=looks.picture,
+                    name=looks.scored)  # fmt: skip
     verb.add_argument("name", metavar="RUN", help=RUN)
     verb.add_argument("a", type=Path)
     verb.add_argument("b", type=Path)
