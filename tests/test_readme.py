@@ -33,7 +33,7 @@ def test_every_command_in_a_code_block_exists(line, capsys):
         options = build_parser().parse_args(words[3:])
         settings = parse_settings(getattr(options, "set", []))
         if words[3] == "train":
-            make_config(options.preset, **settings)
+            make_config(options.preset or "smoke", **settings)
         if words[3] == "sweep":
             notebook = next(p for p in list_notebooks() if p.stem == options.notebook)
             for name, values in split_assignments(options.grid).items():

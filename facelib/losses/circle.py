@@ -48,6 +48,9 @@ class Circle(ArcFace):
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
+    def __init__(self, classes: int, dim: int, s: float = 256.0, m: float = 0.25):
+        super().__init__(classes, dim, s, m)
+
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         cos = self.cosines(z)  # (B, N)
         own = F.one_hot(labels, cos.shape[1]).bool()

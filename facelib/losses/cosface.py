@@ -27,6 +27,9 @@ class CosFace(ArcFace):
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 0.35, **split):
+        super().__init__(classes, dim, s, m, **split)
+
     def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
         """t of the target class, (B,)."""
         return cos_y - self.m

@@ -35,6 +35,9 @@ class SphereFace(ArcFace):
     Shapes: z (B, d) unnormalised, labels (B,) in [0, N) -> scalar. Batch layout: plain.
     """
 
+    def __init__(self, classes: int, dim: int, s: float = 64.0, m: float = 1.7, **split):
+        super().__init__(classes, dim, s, m, **split)
+
     def margin(self, cos_y: torch.Tensor) -> torch.Tensor:
         """t of the target class, (B,)."""
         angle = self.m * cos_y.clamp(-1 + 1e-7, 1 - 1e-7).acos()  # mθ

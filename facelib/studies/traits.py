@@ -275,10 +275,9 @@ def accepted(found: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame]) -> p
     for loss, cosines in found.items():
         passed = cosines["cosine"] > runs[loss]["threshold"].iloc[0]
         for what, part in passed.groupby(cosines["what"]):
-            share, *limits = an.mean_interval(
-                part.to_numpy(), cosines["head"][part.index].to_numpy()
-            )
-            table.setdefault(loss, {})[what] = percent(share, limits, 0)
+            share = an.mean_interval(part.to_numpy(), cosines["head"][part.index].to_numpy())
+            told = with_interval(*(100 * end for end in share), ".0f")
+            table.setdefault(loss, {})[what] = told
     return pd.DataFrame(table).reindex([w for w in WHATS if w in set(cosines["what"])])
 
 

@@ -9,6 +9,7 @@ import pytest
 from facelib.audit import checks
 from facelib.data.datasets import FaceRecords
 from facelib.errors import BadData, UserError
+from facelib.formats.benchmarks import read_people
 from facelib.metrics import geometry as an
 
 
@@ -109,4 +110,4 @@ def test_a_names_file_of_another_form_is_named_with_its_line(tmp_path, text, mes
     # Catches: a silent skip of lines with spaces for tabs.
     (tmp_path / "people.txt").write_text(text)
     with pytest.raises(BadData, match=message):
-        checks.read_people(tmp_path / "people.txt")
+        read_people(tmp_path / "people.txt")

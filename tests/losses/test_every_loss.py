@@ -134,6 +134,8 @@ def test_every_setting_of_a_loss_reaches_it(loss, name):
     own = {"images_per_identity": 2} if loss in ON_GROUPS else {}
     if (loss, name) == ("cluster", "gather"):  # of one of its terms
         own = TERM
+    if name == "anchors":  # whole chunks
+        own = {"chunk": 2}
     cfg = config_of(loss, dim=DIM, **own)
     before, after = (settings_in(build_loss(one, CLASSES)) for one in (cfg, changed(cfg, name)))
     assert before != after

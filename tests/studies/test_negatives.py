@@ -112,7 +112,8 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "made"
     folder.mkdir()
     record().to_csv(folder / "results.csv", index=False)
-    (folder / "record.json").write_text(json.dumps({"name": "made", "runs": 36}))
+    about = {"name": "made", "runs": 36, "command": "make it"}
+    (folder / "record.json").write_text(json.dumps(about))
     return study.record_frame("made")[0]
 
 
