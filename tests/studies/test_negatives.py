@@ -10,6 +10,7 @@ import pytest
 from facelib.config import make_config
 from facelib.errors import UserError
 from facelib.limits import bank_negatives, negative_centres, negatives_per_anchor
+from facelib.paths import published_root
 from facelib.runs.launch import launch
 from facelib.studies import negatives as study
 from facelib.studies import plots_negatives
@@ -112,7 +113,7 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "made"
     folder.mkdir()
     record().to_csv(folder / "results.csv", index=False)
-    about = {"name": "made", "runs": 36, "command": "make it"}
+    about = json.loads((published_root() / "rendered-negatives" / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps(about))
     return study.record_frame("made")[0]
 
