@@ -230,13 +230,13 @@ def runs_page() -> str:
     rows, made, warned = [], [], set()
     for run, report in evaluated_runs():
         row = {"loss": plain(LABELS[method_of(run.config.to_dict())]),
-               "settings": plain(changed_settings(run.config)), "run": plain(run.name)}  # fmt: skip
+               "settings": plain(changed_settings(run.config))}  # fmt: skip
         for name, figures in report["benchmarks"].items():
             shown = plain(benchmark_name(name, figures.get("rendered", False)))
             for protocol, text in zip(PROTOCOLS, accuracies(figures)):
                 row[f"{shown}, {protocol}"] = plain(text)
             warned |= {f"- {plain(name)}: {plain(text)}" for text in figures.get("warnings", ())}
-        rows.append(row)
+        rows.append(row | {"run": plain(run.name)})
         made.append({"run": plain(run.name), **in_cells(run_origin(run.name))})
     if not rows:
         return "# Runs on this machine\n\nNone is evaluated yet: `make study`"
