@@ -203,7 +203,7 @@ def figures_of_another_checkpoint(p):
     p.done.evaluation()
 
 
-@case("evaluate/embed.py: eval VALUE --force")
+@case("runs/files.py: eval VALUE --force")
 def embeddings_are_gone(p):
     if "touched" not in vars(p):
         p.touched = (p.done.path / "embeddings" / "toy.npz").unlink()
