@@ -17,7 +17,9 @@ from facelib.formats.benchmarks import person_of_image
 from facelib.metrics import geometry as an
 from facelib.metrics.verification import auc
 from facelib.paths import runs_root
-from facelib.runs.folder import load_run, read_lines
+from facelib.runs.files import read_sweep_rows
+from facelib.runs.folder import load_run
+from facelib.safety.guard import guarded
 from facelib.studies import breadth
 from facelib.studies.centres import Geometry, unseen_row
 from facelib.studies.claims import correct, family_note, points_by
@@ -162,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("results", type=Path, nargs="+", help="results.jsonl of a sweep")
     options = parser.parse_args()
-    rows = [row for path in options.results for row in read_lines(path) if "method" in row]
+    rows = [row for path in options.results for row in read_sweep_rows(path)]
     runs = [Geometry(evaluate(load_run(runs_root() / row["run"]), bootstrap=0)) for row in rows]
     found = measure([(row["method"], run) for row, run in zip(rows, runs)])
     rows = [{k: v for k, v in row.items() if k != "report"} | {"lines": lines}
@@ -174,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(guarded(main))
