@@ -112,12 +112,12 @@ def plain_gather(block: torch.Tensor) -> torch.Tensor:
 
 
 def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
-    from facelib.losses import infonce
+    from facelib.losses.parts import pairs
 
-    kept, infonce.gather_with_grad = infonce.gather_with_grad, plain_gather
+    kept, pairs.gather_with_grad = pairs.gather_with_grad, plain_gather
     wrapped = DistributedDataParallel(learner("infonce"))
     wrapped(batch()[own], LABELS[own])[0].backward()
-    infonce.gather_with_grad = kept
+    pairs.gather_with_grad = kept
     return gradients(wrapped)
 
 
