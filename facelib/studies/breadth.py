@@ -4,7 +4,7 @@ A row is a method on a shape, `arcface@240x72`: 240 people with 72 pictures each
 study hold about the same number of pictures, and all rows see the same number of images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -34,6 +34,7 @@ METHODS = {"arcface": "ArcFace", "softmax": "centres, no margin, InfoNCE's scale
 METHODS |= {name: row.label for name, row in LOSS_ROWS.items()
             if row.views == 1 and row.layout != "groups"}  # fmt: skip
 POSES = ("cfp_ff", "cfp_fp")
+LONG = ", longer"  # of a shape's longer runs
 PEOPLE = "training people × pictures of each"
 # What `flip_gaps` compares: the whole step, then its two parts.
 STEPS = (("arcface", "infonce"), ("softmax", "infonce"), ("arcface", "softmax"))
@@ -135,97 +136,99 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(["people × pictures", "method"])
 
 
-def paired_gaps(frame: pd.DataFrame, figure: str, a: str, b: str) -> pd.DataFrame:
-    """Paired differences of methods a − b in points: a repeat a row, (benchmark, shape) columns."""
-    index, columns = ["seed", "data_seed"], ["benchmark", "shape"]
-    sides = [frame[frame["method"] == method].pivot(index=index, columns=columns, values=figure)
-             for method in (a, b)]  # fmt: skip
-    return 100 * (sides[0] - sides[1])
+def points_of(frame: pd.DataFrame, figure: str, benchmark: str) -> pd.DataFrame:
+    """A figure in points (hundredths): a repeat a row, (method, shape) columns."""
+    part = frame[frame["benchmark"] == benchmark]
+    index, columns = ["seed", "data_seed"], ["method", "shape"]
+    return 100 * part.pivot(index=index, columns=columns, values=figure)
 
 
 def gap_row(values: pd.Series, **facts: str) -> dict:
+    """A difference over repeats as a row for `claims.correct`; `facts` say what it is."""
     values = values.dropna().to_numpy()
     mean, lo, hi = t_interval(values)
     return {**facts, "difference": mean, "lo": lo, "hi": hi, "repeats": len(values)}
 
 
-def order_gaps(frame: pd.DataFrame, a: str = "arcface", b: str = "infonce") -> pd.DataFrame:
-    """Methods a − b on each shape, frontal and profile faces, both protocols: one family."""
+def _family(frame: pd.DataFrame, cases: list[tuple[dict, Callable]]) -> pd.DataFrame:
+    """Every case on frontal and profile faces, by both protocols: one corrected family.
+
+    Args:
+        cases: what is compared, and the difference as a function of `points_of`.
+    """
     rows = []
-    for (protocol, figure), shape, name in product(PROTOCOLS.items(), shapes_of(frame), POSES):
-        gap = paired_gaps(frame, figure, a, b)[name, shape]
-        rows.append(gap_row(gap, protocol=protocol, shape=shape, benchmark=BENCHMARKS[name]))
+    for (protocol, figure), (facts, gap), name in product(PROTOCOLS.items(), cases, POSES):
+        told = {**facts, "protocol": protocol, "benchmark": BENCHMARKS[name]}
+        rows.append(gap_row(gap(points_of(frame, figure, name)), **told))
+    return correct(pd.DataFrame(rows))
+
+
+def _less(a: str, b: str) -> str:
+    return f"{METHODS[a]} − {METHODS[b]}"
+
+
+def order_gaps(frame: pd.DataFrame, a: str = "arcface", b: str = "infonce") -> pd.DataFrame:
+    """Methods a − b on each shape; `people` is the shape's."""
+    found = _family(frame, [
+        ({"comparison": _less(a, b), "shape": shape}, lambda t, s=shape: t[a, s] - t[b, s])
+        for shape in shapes_of(frame)
+    ])  # fmt: skip
     people = frame.drop_duplicates("shape").set_index("shape")["people"]
-    found = correct(pd.DataFrame(rows).assign(comparison=f"{METHODS[a]} − {METHODS[b]}"))
     return found.assign(people=found["shape"].map(people))
 
 
 def flip_gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """How differences of methods change from the fewest people to the most: one family.
+    """How differences of methods change from the fewest people to the most.
 
     The whole difference of ArcFace and InfoNCE, and its two parts: learned centres instead of
     partners (`softmax` − InfoNCE), then margin and scale (ArcFace − `softmax`).
     """
     few, *_, many = shapes_of(frame)
-    rows = []
-    methods = set(frame["method"])
-    steps = [step for step in STEPS if methods.issuperset(step)]
-    for (a, b), (protocol, figure), name in product(steps, PROTOCOLS.items(), POSES):
-        gaps = paired_gaps(frame, figure, a, b)[name]
-        rows.append(gap_row(gaps[many] - gaps[few], comparison=f"{METHODS[a]} − {METHODS[b]}",
-                         protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
-    return correct(pd.DataFrame(rows))
+    known = set(frame["method"])
+    return _family(frame, [
+        ({"comparison": _less(a, b)},
+         lambda t, a=a, b=b: t[a, many] - t[b, many] - (t[a, few] - t[b, few]))
+        for a, b in STEPS if {a, b} <= known
+    ])  # fmt: skip
 
 
 def breadth_gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each method with the most people less the same with the fewest: one family."""
+    """Each method with the most people less the same with the fewest."""
     few, *_, many = shapes_of(frame)
-    index = ["seed", "data_seed"]
-    rows = []
-    for (protocol, figure), method, name in product(
-        PROTOCOLS.items(), frame["method"].unique(), POSES
-    ):
-        part = frame[(frame["method"] == method) & (frame["benchmark"] == name)]
-        table = 100 * part.pivot(index=index, columns="shape", values=figure)
-        rows.append(gap_row(table[many] - table[few], comparison=METHODS[method],
-                         protocol=protocol, benchmark=BENCHMARKS[name]))  # fmt: skip
-    return correct(pd.DataFrame(rows))
+    return _family(frame, [
+        ({"comparison": METHODS[m]}, lambda t, m=m: t[m, many] - t[m, few])
+        for m in frame["method"].unique()
+    ])  # fmt: skip
 
 
 def length_gaps(short: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
-    """What longer training changes on its shapes, method by method: one family."""
-    rows = []
-    shared = [(m, s) for (m, s), _ in longer.groupby(["method", "shape"], sort=False)]
-    for (method, shape), (protocol, figure), name in product(shared, PROTOCOLS.items(), POSES):
-        sides = [side[(side["method"] == method) & (side["shape"] == shape)
-                      & (side["benchmark"] == name)].set_index(["seed", "data_seed"])[figure]
-                 for side in (longer, short)]  # fmt: skip
-        gap = 100 * (sides[0] - sides[1])
-        rows.append(gap_row(gap, comparison=METHODS[method], shape=shape, protocol=protocol,
-                            benchmark=BENCHMARKS[name]))  # fmt: skip
-    return correct(pd.DataFrame(rows))
+    """What longer training changes on its shapes, method by method."""
+    long = longer.assign(shape=longer["shape"] + LONG)
+    return _family(pd.concat([short, long]), [
+        ({"comparison": METHODS[m], "shape": s}, lambda t, m=m, s=s: t[m, s + LONG] - t[m, s])
+        for m, s in longer[["method", "shape"]].drop_duplicates().itertuples(index=False)
+    ])  # fmt: skip
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
     """What the repeats say: whether the order flips, by what, and what breadth and length bring."""
     short, longer = split_lengths(frame)
     few, *_, many = shapes_of(short)
-    families = {
-        "ArcFace − InfoNCE with {shape}": order_gaps(short),
-        f"change of the difference {{comparison}} from {few} to {many}": flip_gaps(short),
+    flips, order = flip_gaps(short), order_gaps(short)
+    parts = flips[flips["comparison"] != _less("arcface", "infonce")]  # the whole: in the verdict
+    told = {
+        f"change of the difference {{comparison}} from {few} to {many}": parts,
+        "ArcFace − InfoNCE with {shape}": order,
         f"{{comparison}} with {many} less the same with {few}": breadth_gaps(short),
     }
     if len(longer):
         seen = [f"{side['images_seen'].iloc[0]:,}" for side in (longer, short)]
         gain = f"{{comparison}} with {{shape}}, {seen[0]} images seen instead of {seen[1]}"
-        families[gain] = length_gaps(short, longer)
-        families[f"ArcFace − InfoNCE with {{shape}}, {seen[0]} images seen"] = order_gaps(longer)
-    lines = [line for form, gaps in families.items() for line in _by(form, gaps)]
-    one, *_ = sizes = [int(gaps["family"].iloc[0]) for gaps in families.values()]
-    note = family_note(order_gaps(short)).replace(
-        f"for {one} comparisons", f"within each question ({', '.join(map(str, sizes))} comparisons)"
-    )
-    return [verdict(frame), *lines, note]
+        told[gain] = length_gaps(short, longer)
+        told[f"ArcFace − InfoNCE with {{shape}}, {seen[0]} images seen"] = order_gaps(longer)
+    lines = [line for form, gaps in told.items() for line in _by(form, gaps)]
+    note = family_note(flips, *list(told.values())[1:])
+    return [verdict(frame), *lines, f"{limits(frame)}; {note}"]
 
 
 def _by(form: str, gaps: pd.DataFrame) -> list[str]:
@@ -242,7 +245,7 @@ def verdict(frame: pd.DataFrame) -> str:
     short = split_lengths(frame)[0]
     few, *_, many = shapes_of(short)
     gaps = flip_gaps(short)
-    gaps = gaps[gaps["comparison"] == f"{METHODS['arcface']} − {METHODS['infonce']}"]
+    gaps = gaps[gaps["comparison"] == _less("arcface", "infonce")]
     shown = gaps[gaps["significant"]]
     signs = tuple((shown["difference"] < 0).unique())
     said = {
@@ -250,12 +253,19 @@ def verdict(frame: pd.DataFrame) -> str:
         (True,): "many people with few pictures each favour InfoNCE",
         (False,): "many people with few pictures each favour ArcFace",
     }.get(signs, "what many people with few pictures each favour depends on the benchmark")
-    told = "; ".join(f"{protocol}: {points_by(part)}"
+    told = "; ".join(f"{protocol} {points_by(part)}"
                      for protocol, part in gaps.groupby("protocol", sort=False))  # fmt: skip
     return (
-        f"The same number of pictures, divided otherwise: {said}. From {few} to {many} people × "
-        f"pictures ArcFace − InfoNCE changes by, {told}"
+        f"The same number of pictures, divided otherwise: {said}. Change of ArcFace − InfoNCE from "
+        f"{few} to {many} people × pictures, in points: {told}"
     )
+
+
+def limits(frame: pd.DataFrame) -> str:
+    """What a reader must know beside the verdict."""
+    counts = [len(side.drop_duplicates(["seed", "data_seed"])) for side in split_lengths(frame)]
+    longer = f" ({counts[1]} of the longer runs)" if counts[1] else ""
+    return f"{counts[0]} repeats{longer}, rates searched on one shape only"
 
 
 def plot_accuracy(frame: pd.DataFrame, note: str, figure: str = "best.accuracy") -> Figure:

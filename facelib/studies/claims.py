@@ -76,10 +76,19 @@ def points_by(gaps: pd.DataFrame, name: str = "benchmark") -> str:
     return "; ".join(f"{gap[name]} {points(gap)}" for gap in gaps.to_dict("records"))
 
 
-def family_note(gaps: pd.DataFrame) -> str:
-    """How the intervals of a family are to be read."""
-    family = int(gaps["family"].iloc[0]) if len(gaps) else 0
+def gap_table(gaps: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Corrected differences as text, by the columns `names` and, side by side, by protocol."""
+    told = gaps.assign(points=[points(gap) for gap in gaps.to_dict("records")])
+    return told.pivot(index=[*names], columns="protocol", values="points")
+
+
+def family_note(*families: pd.DataFrame) -> str:
+    """How the intervals of one or several families are to be read."""
+    sizes = [int(gaps["family"].iloc[0]) if len(gaps) else 0 for gaps in families]
+    within = f"for {sizes[0]} comparisons"
+    if len(sizes) > 1:
+        within = f"within each question ({', '.join(map(str, sizes))} comparisons)"
     return (
-        f"percentage points, 95 % intervals corrected by Holm for {family} comparisons; n.s., ≥x: "
-        "the interval includes 0, a difference of x would have been found with a power of 80 %"
+        f"percentage points, 95 % intervals corrected by Holm {within}; n.s., ≥x: the interval "
+        "includes 0, a difference of x would have been found with a power of 80 %"
     )

@@ -8,6 +8,7 @@ measures the finished runs of a sweep of 14_breadth_and_depth and writes the rec
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from facelib.studies.claims import correct, family_note, points_by
 from facelib.studies.records import publish, t_interval
 from facelib.studies.results import evaluate
 from facelib.studies.source_a import BENCHMARKS
-from facelib.studies.transfer import rank_correlation
+from facelib.studies.transfer import corrected_ranks, rank_correlation, rank_text
 
 RECORD = "rendered-spaces"
 PARTNER = {"arcface": "infonce", "infonce": "arcface"}
@@ -59,9 +60,10 @@ def measure(rows: Sequence[tuple[str, Geometry]]) -> list[list[dict]]:
 
 
 def _people(run: Geometry) -> tuple:
-    """What two runs must share to be partners: the same training images in the same order."""
+    """What two runs must share to be partners: training images, their order, and the length."""
     cfg = run.result.config
-    return cfg.data, cfg.subset, cfg.data_identities, cfg.data_images, cfg.data_seed, cfg.seed
+    shape = cfg.data, cfg.subset, cfg.data_identities, cfg.data_images, cfg.data_seed
+    return *shape, cfg.seed, cfg.images_seen
 
 
 def _lines(run: Geometry, partner: Geometry | None) -> list[dict]:
@@ -108,9 +110,10 @@ def gaps(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """ArcFace − InfoNCE in spread and pull on each shape, in hundredths: one family."""
     rows = []
     for column in ("trained", "unseen", "pull"):
-        found = breadth.paired_gaps(frame, column, "arcface", "infonce")[name]
+        found = breadth.points_of(frame, column, name)
         for shape in breadth.shapes_of(frame):
-            rows.append(breadth.gap_row(found[shape], figure=FIGURES[column], shape=shape))
+            gap = found["arcface", shape] - found["infonce", shape]
+            rows.append(breadth.gap_row(gap, figure=FIGURES[column], shape=shape))
     return correct(pd.DataFrame(rows))
 
 
@@ -119,44 +122,43 @@ def mapped_gaps(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
     By direction (`into`: the method whose space is the target) and shape: one family.
     """
-    part = frame[frame["benchmark"] == name]
-    gap, rows = 100 * (part["mapped"] - part["auc"]), []
-    for (_, shape, method), values in gap.groupby([part["people"], part["shape"], part["method"]]):
-        rows.append(breadth.gap_row(values, into=breadth.METHODS[method], shape=shape))
+    gap = breadth.points_of(frame, "mapped", name) - breadth.points_of(frame, "auc", name)
+    rows = [
+        breadth.gap_row(gap[method, shape], into=breadth.METHODS[method], shape=shape)
+        for method in PARTNER
+        for shape in breadth.shapes_of(frame)
+    ]
     return correct(pd.DataFrame(rows))
 
 
 def predictions(frame: pd.DataFrame) -> pd.DataFrame:
     """Does the spread of people predict accuracy? Rank correlations over runs, one family.
 
-    Of the runs of one shape and one method only the seed differs, so all runs are taken.
+    All shapes and methods together; runs are taken as independent.
     """
     rows = []
-    for name in breadth.POSES:
+    for name, column in product(breadth.POSES, ("trained", "unseen")):
         part = frame[frame["benchmark"] == name]
-        for column in ("trained", "unseen"):
-            found = rank_correlation(-part[column], part["accuracy"], "runs")
-            rows.append({"spread of": column, "benchmark": BENCHMARKS[name], **found})
-    found = correct(pd.DataFrame(rows), "z")
-    found[["lo", "hi", "smallest"]] = np.tanh(found[["lo", "hi", "smallest"]])
-    return found
+        found = rank_correlation(-part[column], part["accuracy"], "runs")
+        rows.append({"people": column, "benchmark": BENCHMARKS[name], **found})
+    return corrected_ranks(rows)
 
 
 def sentences(frame: pd.DataFrame, name: str) -> list[str]:
     """What the repeats say of the two spaces, on one benchmark."""
     found, into = gaps(frame, name), mapped_gaps(frame, name)
-    lines = [f"ArcFace − InfoNCE, {figure}, in hundredths: {points_by(part, 'shape')}"
+    lines = [f"ArcFace − InfoNCE, {figure}: {points_by(part, 'shape')}"
              for figure, part in found.groupby("figure", sort=False)]  # fmt: skip
-    for method, part in into.groupby("into", sort=False):
-        told = points_by(part, "shape")
-        lines.append(f"pictures mapped into {method}'s space, AUC less its own, hundredths: {told}")
+    lines += [f"pictures mapped into {method}'s space, AUC less its own: {points_by(part, 'shape')}"
+              for method, part in into.groupby("into", sort=False)]  # fmt: skip
+    lines.append(family_note(found, into).replace("percentage points", "above, hundredths"))
     for row in predictions(frame).to_dict("records"):
         lines.append(
-            f"tightness of {row['spread of']} people and accuracy on {row['benchmark']}, over "
-            f"{row['repeats']} runs of all shapes: {row['rank correlation']:+.2f} "
-            f"[{row['lo']:+.2f}, {row['hi']:+.2f}]{'' if row['significant'] else ' (n.s.)'}"
+            f"rank correlation of the tightness of {row['people']} people and the accuracy on "
+            f"{row['benchmark']}, over {row['repeats']} runs of all shapes and methods: "
+            f"{rank_text(row)}"
         )
-    return [*lines, family_note(found).replace("percentage points", "hundredths")]
+    return lines
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from facelib.errors import UserError
 from facelib.evaluate.embed import evaluate_run
+from facelib.metrics.tables import with_interval
 from facelib.paths import runs_root
 from facelib.runs.folder import Run, load_run
 from facelib.studies.claims import correct
@@ -88,9 +89,20 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
                 rows.append({"rendered": own, "real": real, "protocol": protocol,
                              "over": units,
                              **rank_correlation(pair[own], pair[real], units)})  # fmt: skip
+    return corrected_ranks(rows)
+
+
+def corrected_ranks(rows: list[dict]) -> pd.DataFrame:
+    """Rows of `rank_correlation` as one corrected family, limits on the scale of correlations."""
     found = correct(pd.DataFrame(rows), "z")
     found[["lo", "hi", "smallest"]] = np.tanh(found[["lo", "hi", "smallest"]])
     return found.drop(columns=["z", "alone", "p"])
+
+
+def rank_text(row: dict) -> str:
+    """`+0.61 [+0.19, +0.84]`, with what would have been shown where 0 is not left out."""
+    told = with_interval(row["rank correlation"], row["lo"], row["hi"], "+.2f")
+    return told if row["significant"] else f"{told} (n.s., ≥{row['smallest']:.2f})"
 
 
 def rank_correlation(a: pd.Series, b: pd.Series, units: str) -> dict:
@@ -133,9 +145,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     for row in found.to_dict("records"):
         lines.append(
             f"{row['rendered']} (rendered) and {row['real']} (real), {row['protocol']}, over "
-            f"{row['repeats']} {row['over']}: {row['rank correlation']:+.2f} "
-            f"[{row['lo']:+.2f}, {row['hi']:+.2f}]"
-            + ("" if row["significant"] else f" (n.s., ≥{row['smallest']:.2f})")
+            f"{row['repeats']} {row['over']}: {rank_text(row)}"
         )
     yes = int((found["significant"] & (found["rank correlation"] > 0)).sum())
     note = (

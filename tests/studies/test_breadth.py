@@ -106,5 +106,5 @@ def test_longer_runs_stand_beside_the_short_ones_and_never_among_them():
     assert breadth.verdict(both) == breadth.verdict(short)
     lines = breadth.sentences(both)
     assert sum("240,000 images seen instead of 60,000" in line for line in lines) == 6
-    assert "within each question (16, 12, 12, 12, 4 comparisons)" in lines[-1]
+    assert "within each question (12, 16, 12, 12, 4 comparisons)" in lines[-1]
     assert lines[1:9] == breadth.sentences(short)[1:9]
