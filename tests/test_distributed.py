@@ -3,6 +3,7 @@
 The workers are started once for the whole file (a process costs about four seconds).
 """
 
+import math
 import os
 
 import pytest
@@ -121,6 +122,12 @@ def detached_infonce_gradient(own: slice) -> dict[str, torch.Tensor]:
     return gradients(wrapped)
 
 
+def anchored(module: Learner) -> Learner:
+    """The learner, which trains on the first two of its images."""
+    module.criterion.anchors = 2
+    return module
+
+
 def train_with_state(name: str, own: slice, wrap=lambda module: module) -> dict:
     """Ten steps on this rank's part of the batches: last figures and gradients, and all state."""
     torch.manual_seed(0)
@@ -163,6 +170,9 @@ def worker(rank: int, port: int, folder: str) -> None:
         found[name] = {"means": means, "gradients": gradients(wrapped), "state": state}
     for name in STATES:
         found[name] = train_with_state(name, own, DistributedDataParallel)
+    wrapped = DistributedDataParallel(anchored(learner("infonce")))
+    wrapped(batch()[own], LABELS[own])[0].backward()
+    found["anchored"] = gradients(wrapped)
     found["detached"] = detached_infonce_gradient(own)
     found["gathered"] = gather_with_grad(torch.full((2, 1), float(rank)))
     torch.save(found, f"{folder}/{rank}.pt")
@@ -227,6 +237,20 @@ def test_a_gather_without_gradient_would_be_wrong(two_ranks):
     right = gradients(alone)["backbone.weight"]
     wrong = two_ranks[0]["detached"]["backbone.weight"]
     assert (wrong - right).norm() / right.norm() > 0.01
+
+
+def test_two_ranks_train_on_the_anchors_of_both(two_ranks):
+    # Catches: anchors of one rank alone, another rank's anchors without gradient as columns, a
+    # gradient through the other images.
+    plain, rows = learner("infonce"), torch.tensor([0, 1, 6, 7])
+    z = F.normalize(plain.embed(batch()))
+    columns = z.detach().index_copy(0, rows, z[rows])
+    logits = z[rows] @ columns.T / plain.criterion.tau
+    logits = logits.scatter(1, rows[:, None], -math.inf)
+    F.cross_entropy(logits, rows ^ 1).backward()
+    for found in two_ranks:
+        for key, wanted in gradients(plain).items():
+            assert torch.allclose(found["anchored"][key], wanted, rtol=1e-9), key
 
 
 def test_gather_keeps_rank_order(two_ranks):

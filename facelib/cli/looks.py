@@ -2,7 +2,8 @@
 
 A verb names what looks at each of its arguments (`looks=` of `add_verb`); `main` calls these, in
 that order, before the verb itself runs. A look raises the error that the verb would raise later,
-imports no torch, and keeps nothing. Each takes the argument's value and all options.
+and imports no torch. Each takes the argument's value and all options. What it returns the verb
+finds in `options.looked`: what took long to read is not read again.
 """
 
 import argparse
@@ -23,10 +24,11 @@ FEATURES = 1 << 20  # numbers of saved features that are looked at
 def look_first(options: argparse.Namespace) -> None:
     """Look at all arguments of the chosen verb that are given."""
     logging.disable(logging.WARNING)  # what is only odd is said when the verb reads it
+    options.looked = {}
     try:
         for name, look in options.looks.items():
             if getattr(options, name) is not None:
-                look(getattr(options, name), options)
+                options.looked[name] = look(getattr(options, name), options)
     finally:
         logging.disable(logging.NOTSET)
 
@@ -126,8 +128,8 @@ def _features(path: Path, folder: Path | None = None, suffix: str = "") -> int:
     return found.rows
 
 
-def templates(folder: Path, options: argparse.Namespace) -> None:
-    """The official lists of IJB-B or IJB-C, and embeddings of their images."""
+def templates(folder: Path, options: argparse.Namespace) -> Any:
+    """The official lists of IJB-B or IJB-C, as a protocol, and embeddings of their images."""
     from facelib.prepare.ijb import read_protocol
 
     protocol = read_protocol(folder, options.name)
@@ -137,6 +139,7 @@ def templates(folder: Path, options: argparse.Namespace) -> None:
                       f"images of {folder}")  # fmt: skip
     for name in protocol.names[:FEW] if options.images else ():
         picture(options.images / name)
+    return protocol
 
 
 def foundation(folder: str, options: argparse.Namespace) -> None:

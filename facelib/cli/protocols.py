@@ -27,21 +27,20 @@ def add_ijb(verbs) -> None:
     verb.add_argument("--json", action="store_true")
 
 
-def _look_at_ijb(folder: Path, options: argparse.Namespace) -> None:
+def _look_at_ijb(folder: Path, options: argparse.Namespace):
     if bool(options.features) == bool(options.run_name and options.images):
         raise UserError("give either --features EMBEDDINGS.npy, or --run RUN with --images FOLDER")
     if options.save and options.save.suffix != ".npy":
         raise UserError(f"--save {options.save}: wanted a name that ends with .npy")
-    looks.templates(folder, options)
+    return looks.templates(folder, options)
 
 
 def _ijb(options: argparse.Namespace) -> None:
     from facelib.evaluate import ijb
     from facelib.metrics.features import open_features
     from facelib.metrics.templates import verify_templates
-    from facelib.prepare.ijb import read_protocol
 
-    protocol = read_protocol(options.meta, options.name)
+    protocol = options.looked["meta"]
     if options.features:
         kept = open_features(options.features)
         emb = kept.read(0, kept.rows)

@@ -150,13 +150,11 @@ class InfoNCE(nn.Module):
 
 def build(cfg, classes: int, dim: int) -> InfoNCE:
     """From a `Config`."""
-    term = build_term(cfg, classes, dim)
-    term.anchors = cfg.anchors
-    return term
+    return build_term(cfg, classes, dim, cfg.anchors)
 
 
-def build_term(cfg, classes: int, dim: int) -> InfoNCE:
+def build_term(cfg, classes: int, dim: int, anchors: int = 0) -> InfoNCE:
     """The same as a term of other losses, which train on every image."""
     bank = build_bank(cfg.bank, cfg.bank_slots, classes, dim, cfg.bank_centre)
     encoder = cfg.bank_encoder if cfg.bank == "queue" else None
-    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, bank, encoder, cfg.bank_warmup)
+    return InfoNCE(cfg.tau, cfg.gather, cfg.loss_block, bank, encoder, cfg.bank_warmup, anchors)

@@ -228,7 +228,7 @@ def _run_sphinx(build: Path, kind: str) -> None:
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    """Looking for circles among a tree's nodes takes a tenth of the time and finds little."""
+    """Looking for circles among a tree's many nodes takes long and finds little."""
     gc.disable()
     try:
         yield

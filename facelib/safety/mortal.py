@@ -34,7 +34,7 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> 
 def end_at_once(code: int) -> NoReturn:
     """End this process as `sys.exit` does, but for taking apart its modules.
 
-    Of torch's that is 0.7 seconds of processor time, in which somebody waits for the end.
+    Taking torch's apart takes longer than all else, and somebody waits for the end.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()

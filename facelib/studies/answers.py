@@ -17,6 +17,7 @@ def answers() -> list[dict]:
     """The five questions: question, lines (record, estimate with interval and power), change."""
     gaps, losses = former_claims.families(*CHAPTERS), load_record("rendered-losses")[0]
     first = gaps["README, 13: losses"]
+    shapes = breadth.record_frame("rendered-breadth")[0]
     more = negatives.sentences(negatives.record_frame("rendered-negatives")[0])
     return [
         {
@@ -24,7 +25,7 @@ def answers() -> list[dict]:
             "lines": [
                 *_by_protocol(first, "InfoNCE − ArcFace"),
                 ("rendered-losses", family_note(first)),
-                ("rendered-breadth", breadth.verdict(breadth.record_frame("rendered-breadth")[0])),
+                ("rendered-breadth", f"{breadth.verdict(shapes)} ({breadth.limits(shapes)})"),
             ],
             "change": "the same difference on MS1M with the rate searched for each loss: presets "
             "`ms1m-arcface` and `ms1m-infonce`, and with `subset=8500x20` as with `1700x100`",

@@ -118,13 +118,13 @@ def _other_answers() -> list[str]:
         path = f"runs/published/{name}"
         if (published_root() / name).is_dir():
             said, runs = answer(name)
-            lines += [f"{said}. Source: [`{path}`]({path}), {runs} runs; all in {chapter}.", ""]
+            lines += [f"{said}. Source: [`{path}`]({path}), {runs} runs; more in {chapter}.", ""]
     return lines[:-1]
 
 
 def _breadth_answer(name: str) -> tuple[str, int]:
     frame, record = breadth.record_frame(name)
-    return breadth.verdict(frame), record["runs"]
+    return f"{breadth.verdict(frame)}. Limits: {breadth.limits(frame)}", record["runs"]
 
 
 def _negatives_answer(name: str) -> tuple[str, int]:

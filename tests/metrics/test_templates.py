@@ -231,3 +231,15 @@ def test_the_command_line_reads_features_and_says_what_is_missing(tmp_path, caps
     assert "1e-4: not estimable" in capsys.readouterr().out
     assert main(["ijb", str(tmp_path)]) == 2
     assert "give either --features" in capsys.readouterr().err
+
+
+def test_the_lists_are_read_once_by_a_command(tmp_path, monkeypatch, capsys):
+    # Catches: fifteen million lines parsed when they are looked at, and again for the figures.
+    from facelib.prepare import ijb as lists
+
+    read, calls = lists.read_protocol, []
+    monkeypatch.setattr(lists, "read_protocol", lambda *given: calls.append(1) or read(*given))
+    write_meta(tmp_path, IMAGES, PAIRS)
+    np.save(tmp_path / "emb.npy", np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32))
+    assert main(["ijb", str(tmp_path), "--features", str(tmp_path / "emb.npy"), "--json"]) == 0
+    assert len(calls) == 1 and json.loads(capsys.readouterr().out)
