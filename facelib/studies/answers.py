@@ -17,7 +17,7 @@ def answers() -> list[dict]:
     """The five questions: question, lines (record, estimate with interval and power), change."""
     gaps, losses = former_claims.families(*CHAPTERS), load_record("rendered-losses")[0]
     first = gaps["README, 13: losses"]
-    shapes = breadth.record_frame("rendered-breadth")[0]
+    shapes, _ = breadth.split_lengths(breadth.record_frame("rendered-breadth")[0])
     more = negatives.sentences(negatives.record_frame("rendered-negatives")[0])
     return [
         {

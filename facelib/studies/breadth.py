@@ -257,7 +257,7 @@ def verdict(frame: pd.DataFrame) -> str:
                      for protocol, part in gaps.groupby("protocol", sort=False))  # fmt: skip
     return (
         f"The same number of pictures, divided otherwise: {said}. Change of ArcFace − InfoNCE from "
-        f"{few} to {many} people × pictures, in points: {told}"
+        f"{few} to {many} people × pictures (points, corrected 95 % intervals): {told}"
     )
 
 

@@ -124,7 +124,8 @@ def _other_answers() -> list[str]:
 
 def _breadth_answer(name: str) -> tuple[str, int]:
     frame, record = breadth.record_frame(name)
-    return f"{breadth.verdict(frame)}. Limits: {breadth.limits(frame)}", record["runs"]
+    short, _ = breadth.split_lengths(frame)
+    return f"{breadth.verdict(short)}. Limits: {breadth.limits(short)}", record["runs"]
 
 
 def _negatives_answer(name: str) -> tuple[str, int]:
