@@ -182,8 +182,9 @@ def _check_chunk(cfg) -> None:
             f"{', '.join(map(str, near)) or 0}, or 0 for all at once"
         )
     if cfg.anchors and (not cfg.chunk or cfg.anchors % cfg.chunk or cfg.anchors >= own):
-        chunk = cfg.chunk or cfg.anchors
+        parts = sorted((n for n in fits if n < own), key=lambda n: abs(n - cfg.anchors))
+        way = f"anchors={parts[0]} chunk={parts[0]}, or anchors=0" if parts else "anchors=0"
         raise UserError(
             f"anchors={cfg.anchors} with chunk={cfg.chunk}: wanted whole chunks, fewer than the "
-            f"{own} images of a process: use anchors={chunk} chunk={chunk}, or anchors=0"
+            f"{own} images of a process: use {way}"
         )

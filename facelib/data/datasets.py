@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from facelib.config import Config
 from facelib.data.locate import exclusion_file, train_folder
-from facelib.data.people import read_people, subset_of
+from facelib.data.people import read_people
+from facelib.data.split import subset_of
 from facelib.errors import BadData, BadRecord, UserError
 from facelib.formats.decode import FILL_BORDER, decode, map_in_threads
 from facelib.formats.recordio import unpack

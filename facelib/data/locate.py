@@ -6,6 +6,7 @@ from shlex import quote
 import numpy as np
 
 from facelib.config import EMBEDDED, Config
+from facelib.data.split import draw_subset, subset_of
 from facelib.errors import UserError
 from facelib.formats.record_index import find_rec
 from facelib.formats.trees import is_tree
@@ -62,9 +63,13 @@ def train_folder(cfg: Config) -> Path:
 
 def drawn_labels(cfg: Config) -> np.ndarray | None:
     """Labels (N,) of an embedded set, drawn or not; None where files decide them."""
-    if cfg.data not in EMBEDDED or cfg.exclude or cfg.data_planted or cfg.subset:
+    if cfg.data not in EMBEDDED or cfg.exclude or cfg.data_planted:
         return None
-    return np.repeat(np.arange(cfg.data_identities), cfg.data_images)
+    labels = np.repeat(np.arange(cfg.data_identities), cfg.data_images)
+    subset = subset_of(cfg)
+    if subset:
+        labels = np.unique(labels[draw_subset(labels, *subset)], return_inverse=True)[1]
+    return labels
 
 
 def training_files(cfg: Config) -> list[Path]:

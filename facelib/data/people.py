@@ -12,7 +12,8 @@ import numpy as np
 
 from facelib.config import Config
 from facelib.data.folder import FolderReader
-from facelib.data.locate import exclusion_file, train_folder
+from facelib.data.locate import drawn_labels, exclusion_file, train_folder
+from facelib.data.split import draw_subset, subset_of
 from facelib.errors import UserError
 from facelib.formats.face_index import (
     check_gap_free,
@@ -23,7 +24,6 @@ from facelib.formats.face_index import (
 )
 from facelib.formats.recordio import RecordReader
 from facelib.formats.trees import is_tree
-from facelib.limits import parse_shape
 
 log = logging.getLogger(__name__)
 
@@ -75,30 +75,7 @@ def people_of(cfg: Config) -> People:
     exclude = exclusion_file(cfg)
     if exclude:
         read_exclusions(exclude)  # before faces are drawn, which takes minutes
+    drawn_labels(cfg)  # so is a subset that they do not have
     return read_people(
         train_folder(cfg), cfg.skip_bad, exclude, cfg.relabel, cfg.exclude_nobody, subset_of(cfg)
     )
-
-
-def subset_of(cfg: Config) -> tuple[int, int, int] | None:
-    """People, images of each and seed of a config's `subset`; None for the whole set."""
-    return (*parse_shape(cfg.subset), cfg.seed) if cfg.subset else None
-
-
-def draw_subset(labels: np.ndarray, people: int, images: int, seed: int) -> np.ndarray:
-    """Ascending indices of `images` records of each of `people` identities that have so many.
-
-    Raises:
-        UserError: fewer identities have so many.
-    """
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
-    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
-    able = np.flatnonzero(count >= images)
-    if len(able) < people:
-        instead = f"subset={len(able)}x{images}" if len(able) > 1 else "fewer images of each"
-        raise UserError(
-            f"subset={people}x{images}: {len(able)} of {len(count)} people have {images} images "
-            f"or more: use {instead}"
-        )
-    chosen = np.random.default_rng([seed, 1]).choice(able, people, replace=False)
-    return np.sort(order[(start[chosen, None] + np.arange(images)).ravel()])

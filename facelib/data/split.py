@@ -4,7 +4,7 @@ import numpy as np
 
 from facelib.config import Config
 from facelib.errors import UserError
-from facelib.limits import group_size
+from facelib.limits import group_size, parse_shape
 from facelib.rows import LOSS_ROWS
 
 _EPS = 1e-9  # 5 · 0.2 must give 1 whatever the last bit of the product is
@@ -141,3 +141,27 @@ def _check_fraction(fraction: float) -> None:
 def _share(identities: int) -> float:
     """The least fraction, in whole percents, that gives one of so many to validation."""
     return 0 if identities < 2 else np.ceil(100 / identities) / 100
+
+
+def subset_of(cfg: Config) -> tuple[int, int, int] | None:
+    """People, images of each and seed of a config's `subset`; None for the whole set."""
+    return (*parse_shape(cfg.subset), cfg.seed) if cfg.subset else None
+
+
+def draw_subset(labels: np.ndarray, people: int, images: int, seed: int) -> np.ndarray:
+    """Ascending indices of `images` records of each of `people` identities that have so many.
+
+    Raises:
+        UserError: fewer identities have so many.
+    """
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
+    able = np.flatnonzero(count >= images)
+    if len(able) < people:
+        instead = f"subset={len(able)}x{images}" if len(able) > 1 else "fewer images of each"
+        raise UserError(
+            f"subset={people}x{images}: {len(able)} of {len(count)} people have {images} images "
+            f"or more: use {instead}"
+        )
+    chosen = np.random.default_rng([seed, 1]).choice(able, people, replace=False)
+    return np.sort(order[(start[chosen, None] + np.arange(images)).ravel()])

@@ -8,7 +8,8 @@ import pytest
 from facelib.cli.main import main
 from facelib.config import make_config
 from facelib.data.datasets import open_records
-from facelib.data.people import draw_subset, people_of
+from facelib.data.people import people_of
+from facelib.data.split import draw_subset
 from facelib.errors import UserError
 from facelib.formats.decode import encode_jpeg
 from facelib.formats.recordio import write_face_records
@@ -64,6 +65,14 @@ def test_a_subset_that_is_not_there_is_refused_before_there_is_a_run(folder, run
     advice = re.search(r"use subset=(\w+)", capsys.readouterr().err)[1]
     assert (advice, runs_folder.exists()) == ("2x5", False)
     assert len(open_records(make_config(data=str(folder), subset=advice))) == 10
+
+
+def test_a_subset_that_faces_would_not_have_is_refused_before_they_are_drawn(tmp_path, monkeypatch):
+    # Catches: minutes of drawing before the error.
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    with pytest.raises(UserError, match="use subset=250x24|fewer images"):
+        people_of(make_config(subset="9000x90"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["5", "1x5", "5x1", "x", "5x5x5", "-5x5", "a x b", "٣x٤x"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from facelib.config import make_config
+from facelib.config import make_config, parse_settings
 from facelib.errors import UserError
 from facelib.training.gradcache import backward_in_chunks, embed_in_chunks
 from facelib.training.learner import build_learner
@@ -218,6 +219,16 @@ def test_a_chunk_that_does_not_fit_is_one_clear_error(changes, message):
     # Catches: unequal chunks, a pair cut in two, a setting that would silently do nothing.
     with pytest.raises(UserError, match=message):
         make_config(**changes)
+
+
+@pytest.mark.parametrize("given", [{"anchors": 3}, {"anchors": 64, "chunk": 32}, {"anchors": 200},
+                                   {"anchors": 40, "chunk": 16, "processes": 2}])  # fmt: skip
+def test_advised_anchors_are_taken(given):
+    # Catches: advice that is refused in turn, as chunks of three images.
+    with pytest.raises(UserError, match="use anchors=") as refused:
+        make_config(loss="infonce", **given)
+    advice = re.search(r"use (anchors=\d+ chunk=\d+)", str(refused.value))[1]
+    assert make_config(loss="infonce", **given | parse_settings(advice.split())).anchors > 1
 
 
 def test_runs_without_chunks_and_blocks_keep_their_folders():

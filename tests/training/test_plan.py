@@ -71,5 +71,6 @@ def test_labels_of_an_embedded_set_are_those_of_its_file(planted_root, monkeypat
     cfg = make_config(
         data_identities=50, data_images=2, test_identities=20, data_size=32, data_seed=5
     )
-    assert np.array_equal(drawn_labels(cfg), open_records(cfg).labels)
+    for one in (cfg, cfg.replace(subset="9x2")):
+        assert np.array_equal(drawn_labels(one), open_records(one).labels)
     assert drawn_labels(cfg.replace(data_planted=12)) is None
